@@ -1,0 +1,247 @@
+"""Where each family of Hugging Face speech models keeps its parts: one table row a family."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import torch
+from torch import nn
+from transformers import PreTrainedConfig, PreTrainedModel
+
+from sottovoce.errors import SottovoceError, unknown
+
+# A folder that only `trust_remote_code` can load says so in its `model_type`: plain Hugging Face code stops at it
+# instead of filling the parts that it does not find with random numbers.
+PREFIX = "sottovoce_"
+
+
+@dataclass(frozen=True)
+class Family:
+    """The paths of one family's parts, from the base model or, for a layer's parts, from the layer.
+
+    Example:
+        >>> FAMILIES["wav2vec2"].query
+        'attention.q_proj'
+    """
+
+    layers: str = "encoder.layers"
+    query: str = "attention.q_proj"
+    key: str = "attention.k_proj"
+    value: str = "attention.v_proj"
+    output: str = "attention.out_proj"
+    feed_forwards: tuple[tuple[str, str], ...] = (("feed_forward.intermediate_dense", "feed_forward.output_dense"),)
+    convs: str | None = "feature_extractor.conv_layers"
+    projection: str = "feature_projection.projection"
+    projection_norm: str = "feature_projection.layer_norm"
+    positional: str | None = "encoder.pos_conv_embed"
+    positional_runs: bool = True
+    final_norm: str | None = "encoder.layer_norm"
+    whole_stack: str | None = "encoder"
+    narrows: bool = True
+    config_names: dict[str, str] = field(default_factory=dict)
+
+
+POST_NORM = Family()
+CONFORMER = replace(
+    POST_NORM,
+    query="self_attn.linear_q",
+    key="self_attn.linear_k",
+    value="self_attn.linear_v",
+    output="self_attn.linear_out",
+    feed_forwards=(
+        ("ffn1.intermediate_dense", "ffn1.output_dense"),
+        ("ffn2.intermediate_dense", "ffn2.output_dense"),
+    ),
+    positional_runs=False,
+    narrows=False,
+)
+FAMILIES: dict[str, Family] = {
+    "wav2vec2": POST_NORM,
+    "hubert": POST_NORM,
+    "wavlm": POST_NORM,
+    "data2vec-audio": POST_NORM,
+    "unispeech": POST_NORM,
+    "unispeech-sat": POST_NORM,
+    "sew": replace(POST_NORM, projection="feature_projection", projection_norm="layer_norm"),
+    "wav2vec2-conformer": CONFORMER,
+    "wav2vec2-bert": replace(CONFORMER, convs=None, positional=None, final_norm=None),
+    "whisper": Family(
+        layers="layers",
+        query="self_attn.q_proj",
+        key="self_attn.k_proj",
+        value="self_attn.v_proj",
+        output="self_attn.out_proj",
+        feed_forwards=(("fc1", "fc2"),),
+        convs=None,
+        positional=None,
+        final_norm="layer_norm",
+        whole_stack=None,
+        narrows=False,
+        config_names={
+            "num_hidden_layers": "encoder_layers",
+            "num_attention_heads": "encoder_attention_heads",
+            "intermediate_size": "encoder_ffn_dim",
+            "hidden_size": "d_model",
+        },
+    ),
+}
+
+
+def family_name(config: PreTrainedConfig) -> str:
+    """The family of a configuration, also of one that only sottovoce's modelling file can load.
+
+    Example:
+        >>> family_name(transformers.HubertConfig())
+        'hubert'
+    """
+    name = str(getattr(config, "model_type", "")).removeprefix(PREFIX)
+    if name not in FAMILIES:
+        raise unknown("family", name, FAMILIES)
+    return name
+
+
+class Anatomy:
+    """A view on a model that finds its parts; it owns nothing and changes nothing.
+
+    A `step` is one application of a layer. Layers are shared or repeated when there are more steps than layers.
+
+    Example:
+        >>> body = Anatomy(sv.new("hubert"))
+        >>> len(body.layers), body.heads(0), body.feed_forward_width(0)
+        (12, 12, 3072)
+    """
+
+    def __init__(self, model: PreTrainedModel):
+        self.model = model
+        self.config: Any = model.config
+        self.name = family_name(model.config)
+        self.family = FAMILIES[self.name]
+        self.base: Any = find_base(model, self.name)
+
+    def setting(self, name: str) -> Any:
+        """A value of the configuration under the name that most families give it."""
+        return getattr(self.config, self.family.config_names.get(name, name))
+
+    def set_setting(self, name: str, value: Any) -> None:
+        """Change a value of the configuration under the name that most families give it."""
+        setattr(self.config, self.family.config_names.get(name, name), value)
+
+    @property
+    def layers(self) -> nn.ModuleList:
+        """The layers that hold tensors, each once."""
+        return self.base.get_submodule(self.family.layers)
+
+    @property
+    def order(self) -> tuple[int, ...]:
+        """Which stored layer each step applies."""
+        return getattr(self.layers, "order", tuple(range(len(self.layers))))
+
+    @property
+    def mimics(self) -> bool:
+        """Whether mimic layers stand in for the whole stack."""
+        return self.family.whole_stack is not None and hasattr(self.base.encoder, "mimic")
+
+    def attention(self, layer: int) -> Any:
+        """The attention module of a stored layer."""
+        return self.layers[layer].get_submodule(self.family.query.rpartition(".")[0])
+
+    def linear(self, layer: int, part: str) -> Any:
+        """One of `query`, `key`, `value`, `output` of a stored layer."""
+        return self.layers[layer].get_submodule(getattr(self.family, part))
+
+    def feed_forward(self, layer: int, which: int = 0) -> tuple[Any, Any]:
+        """The two Linears of a stored layer's feed-forward part (Conformers have two such parts)."""
+        up, down = self.family.feed_forwards[which]
+        return self.layers[layer].get_submodule(up), self.layers[layer].get_submodule(down)
+
+    def feed_forward_width(self, layer: int, which: int = 0) -> int:
+        """How many inner units a feed-forward part has."""
+        return self.feed_forward(layer, which)[0].out_features
+
+    @property
+    def head_dim(self) -> int:
+        """The width of one attention head; narrowing the hidden size does not change it."""
+        regular = getattr(self.base, "regular_hidden", None) or self.setting("hidden_size")
+        return regular // self.setting("num_attention_heads")
+
+    def heads(self, layer: int) -> int:
+        """How many attention heads a stored layer has."""
+        return self.linear(layer, "query").out_features // self.head_dim
+
+    def kept_heads(self, layer: int) -> tuple[int, ...]:
+        """Which of the regular heads a stored layer still has."""
+        return getattr(self.attention(layer), "kept_heads", tuple(range(self.heads(layer))))
+
+    @property
+    def convs(self) -> list[nn.Conv1d]:
+        """The convolutions of the waveform front end; empty where features come in ready-made."""
+        layers = getattr(self.base.get_submodule("feature_extractor"), "conv_layers", []) if self.family.convs else []
+        return [layer.conv for layer in layers]
+
+    @property
+    def projection(self) -> Any:
+        """The Linear from front-end features to the hidden size, or None where the two widths are equal (SEW)."""
+        try:
+            return self.base.get_submodule(self.family.projection)
+        except AttributeError:
+            return None
+
+    def positional_convs(self) -> Iterator[tuple[str, nn.Module]]:
+        """The positional convolutions as (path from the base model, module)."""
+        if self.family.positional is None or self.mimics:
+            return
+        root = self.base.get_submodule(self.family.positional)
+        for path, module in root.named_modules():
+            inside_grouped = any(path.startswith(f"{name}.") for name, found in root.named_modules() if _grouped(found))
+            if (isinstance(module, nn.Conv1d) or _grouped(module)) and not inside_grouped:
+                yield f"{self.family.positional}.{path}", module
+
+    def short_path(self, path: str) -> str:
+        """A module's path from the base model, or from the model if it belongs to the head."""
+        prefix = next((name for name, module in self.model.named_modules() if module is self.base), "")
+        return path.removeprefix(f"{prefix}.") if prefix else path
+
+    def full_path(self, path: str) -> str | None:
+        """A module's path from the model, given that or its short path; None if there is no such module."""
+        prefix = next((name for name, module in self.model.named_modules() if module is self.base), "")
+        modules = dict(self.model.named_modules())
+        return next((found for found in (f"{prefix}.{path}", path) if found in modules), None)
+
+    def frames(self, samples: int) -> int:
+        """How many frames this encoder makes of so many samples (of 16 kHz audio)."""
+        if self.name == "whisper":
+            return int(self.config.max_source_positions)
+        if self.family.convs is None:
+            # Fbank of 25 ms every 10 ms, two frames side by side: what SeamlessM4TFeatureExtractor makes.
+            return max(0, (1 + (samples - 400) // 160) // 2)
+        length = samples
+        for kernel, stride in zip(self.config.conv_kernel, self.config.conv_stride, strict=True):
+            length = max(0, (length - kernel) // stride + 1)
+        return length
+
+    def dummy_inputs(self, seconds: float = 1.0, *, batch: int = 1, seed: int = 0) -> dict[str, torch.Tensor]:
+        """Seeded random inputs of this model's kind, on its device and in its dtype."""
+        samples = round(seconds * 16_000)
+        if self.name == "whisper":
+            shape = (batch, self.config.num_mel_bins, 2 * self.config.max_source_positions)
+        elif self.family.convs is None:
+            shape = (batch, max(1, self.frames(samples)), self.config.feature_projection_input_dim)
+        else:
+            shape = (batch, samples)
+        noise = torch.randn(shape, generator=torch.Generator().manual_seed(seed), device="cpu")
+        device = next(self.model.parameters()).device
+        return {self.model.main_input_name: noise.to(device, self.model.dtype)}
+
+
+def find_base(model: PreTrainedModel, name: str) -> nn.Module:
+    """The encoder without its task head."""
+    if name == "whisper":
+        for module in model.modules():
+            if type(module).__name__ == "WhisperEncoder":
+                return module
+        raise SottovoceError(f"{type(model).__name__} has no Whisper encoder; give a model that has one.")
+    return getattr(model, model.base_model_prefix, model)
+
+
+def _grouped(module: nn.Module) -> bool:
+    return getattr(module, "is_grouped_conv", False)

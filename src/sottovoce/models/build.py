@@ -1,0 +1,58 @@
+"""From a configuration and its Structure to a module tree: the regular model, then the edits that cut it."""
+
+from typing import Any
+
+from sottovoce.models.anatomy import Anatomy
+from sottovoce.models.edits import factor, keep_feed_forward, keep_heads, prepare, set_order, use_log_mel, use_mimic
+from sottovoce.models.narrow import fold_weight_norm, keep_hidden
+from sottovoce.models.structure import Structure, recorded, regular_shape
+
+BUILT: dict[type, type] = {}
+
+
+def compressed(model_class: Any) -> Any:
+    """The subclass of a Hugging Face model class that also builds what the configuration's Structure says.
+
+    Example:
+        >>> compressed(transformers.HubertModel)(config)
+    """
+    if model_class in BUILT:
+        return BUILT[model_class]
+
+    def __init__(self: Any, config: Any, *args: Any, **kwargs: Any) -> None:
+        structure = recorded(config)
+        with regular_shape(config, structure):
+            model_class.__init__(self, config, *args, **kwargs)
+            restructure(self, structure)
+
+    members = {"__init__": __init__, "__module__": __name__, "__doc__": model_class.__doc__}
+    BUILT[model_class] = type(model_class.__name__, (model_class,), members)
+    return BUILT[model_class]
+
+
+def restructure(model: Any, structure: Structure) -> None:
+    """Replay on a regular model, with or without data, the edits that a Structure stands for.
+
+    Example:
+        >>> restructure(model, Structure(order=(0, 0, 0)))
+    """
+    prepare(model)
+    if structure.mimic is not None:
+        use_mimic(model, **structure.mimic)
+    for layer, heads in structure.heads.items():
+        keep_heads(model, layer, heads)
+    for layer, widths in enumerate(structure.feed_forwards or ()):
+        for which, width in enumerate(widths):
+            keep_feed_forward(model, layer, range(width), which=which)
+    if structure.order is not None:
+        set_order(model, structure.order)
+    if structure.hidden is not None:
+        keep_hidden(model, structure.hidden)
+    if structure.log_mel is not None:
+        use_log_mel(model, **structure.log_mel)
+    for path, rank in structure.ranks.items():
+        # A base model taken out of a folder with a head does not build the head's parts.
+        if Anatomy(model).full_path(path) is not None:
+            factor(model, path, rank)
+    if structure.folded:
+        fold_weight_norm(model)

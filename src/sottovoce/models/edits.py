@@ -1,0 +1,371 @@
+"""Exact edits of a model's tensors, in place: keep, drop, factor, share, replace.
+
+Every edit is sliced tensors and nothing else: what stays computes as before. The same functions, replayed on a model
+without data, rebuild an edited model's shape when it is loaded. Methods copy the model first.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, Literal
+
+import torch
+from torch import nn
+
+from sottovoce.errors import SottovoceError
+from sottovoce.models.anatomy import Anatomy
+from sottovoce.models.front_end import SHIFT, WINDOW, LogMel
+from sottovoce.models.mimic import MimicEncoder
+from sottovoce.models.parts import Factored, NoHeads, Repeated
+from sottovoce.models.wavlm import GatedAttention, adopt_attention
+
+
+def indices(what: str, chosen: Iterable[int], size: int, *, least: int = 0) -> tuple[int, ...]:
+    """Chosen indices, sorted and checked.
+
+    Example:
+        >>> indices("head", [3, 0], 12)
+        (0, 3)
+    """
+    given = list(chosen)
+    picked = tuple(sorted(set(given)))
+    if len(picked) != len(given):
+        raise SottovoceError(f"{what} indices {given} name one twice; name each once.")
+    wrong = [index for index in picked if not 0 <= index < size]
+    if wrong:
+        raise SottovoceError(f"there is no {what} {wrong[0]}: this model has {size}; give 0-{size - 1}.")
+    if len(picked) < least:
+        raise SottovoceError(f"{len(picked)} of {size} {what}s would be left; keep at least {least}.")
+    return picked
+
+
+def replace_parameter(module: nn.Module, name: str, value: torch.Tensor) -> None:
+    """Put a new tensor where a parameter was; it learns if the old one did."""
+    old = getattr(module, name)
+    setattr(module, name, nn.Parameter(value.detach().clone().contiguous(), requires_grad=old.requires_grad))
+
+
+def keep_rows(linear: Any, rows: Sequence[int]) -> None:
+    """Keep some outputs of a Linear or a convolution, in place."""
+    linear = linear.second if isinstance(linear, Factored) else linear
+    index = torch.tensor(rows, dtype=torch.long, device=linear.weight.device)
+    replace_parameter(linear, "weight", linear.weight[index])
+    if linear.bias is not None:
+        replace_parameter(linear, "bias", linear.bias[index])
+    setattr(linear, "out_features" if isinstance(linear, nn.Linear) else "out_channels", len(rows))
+
+
+def keep_columns(linear: Any, columns: Sequence[int]) -> None:
+    """Keep some inputs of a Linear or an ungrouped convolution, in place."""
+    linear = linear.first if isinstance(linear, Factored) else linear
+    index = torch.tensor(columns, dtype=torch.long, device=linear.weight.device)
+    replace_parameter(linear, "weight", linear.weight[:, index])
+    setattr(linear, "in_features" if isinstance(linear, nn.Linear) else "in_channels", len(columns))
+
+
+def keep_norm(norm: Any, units: Sequence[int]) -> None:
+    """Keep some units of a LayerNorm or of a GroupNorm with one channel a group, in place."""
+    if norm.weight is not None:
+        index = torch.tensor(units, dtype=torch.long, device=norm.weight.device)
+        replace_parameter(norm, "weight", norm.weight[index])
+        if norm.bias is not None:
+            replace_parameter(norm, "bias", norm.bias[index])
+    if isinstance(norm, nn.GroupNorm):
+        norm.num_groups = norm.num_channels = len(units)
+    else:
+        norm.normalized_shape = (len(units),)
+
+
+def set_order(model: Any, order: Sequence[int]) -> None:
+    """Apply the stored layers in this order; those that it never names are dropped.
+
+    `(0, 1, 3)` drops layer 2, `(0,) * 12` shares the first layer among twelve steps, `(0, 0, 1, 1)` runs each twice.
+
+    Example:
+        >>> set_order(model, [0, 1, 3])
+    """
+    body = Anatomy(model)
+    for index in order:
+        indices("layer", [index], len(body.layers))
+    old_order, stored = body.order, list(body.layers[index] for index in range(len(body.layers)))
+    kept = list(dict.fromkeys(order))
+    if kept and body.name == "wavlm" and not body.mimics:
+        hand_on_position_bias(body, kept[0])
+    new_order = tuple(kept.index(index) for index in order)
+    layers = [stored[index] for index in kept]
+    plain = new_order == tuple(range(len(layers)))
+    container = nn.ModuleList(layers) if plain else Repeated(layers, order=new_order)
+    container.train(body.layers.training)
+    parent, _, name = body.family.layers.rpartition(".")
+    setattr(body.base.get_submodule(parent), name, container)
+    body.set_setting("num_hidden_layers", len(new_order))
+    weigh_steps(model, old_order, tuple(order))
+
+
+def hand_on_position_bias(body: Anatomy, first: int) -> None:
+    """WavLM's first layer owns the table of relative positions: give it to the layer that is now applied first."""
+    owner = next(index for index in range(len(body.layers)) if hasattr(body.attention(index), "rel_attn_embed"))
+    if owner != first:
+        body.attention(first).rel_attn_embed = body.attention(owner).rel_attn_embed
+        del body.attention(owner).rel_attn_embed
+
+
+def weigh_steps(model: Any, old: Sequence[int], new: Sequence[int]) -> None:
+    """Let a head's learned weights of the hidden states follow the steps that are left."""
+    weights = getattr(model, "layer_weights", None)
+    if weights is None:
+        return
+    # A new step takes the weight of the next old step that applied the same layer, the last such one when none is left.
+    places, start = [0], 0
+    for layer in new:
+        later = [step for step, name in enumerate(old) if name == layer and step >= start]
+        found = later[0] if later else max((s for s, name in enumerate(old) if name == layer), default=len(old) - 1)
+        places.append(found + 1)
+        start = found + 1
+    replace_parameter(model, "layer_weights", weights[torch.tensor(places, device=weights.device)])
+
+
+def keep_layers(model: Any, steps: Iterable[int]) -> None:
+    """Keep these steps of the stack, drop the others.
+
+    Example:
+        >>> keep_layers(model, [0, 1, 2, 3, 8, 9])
+    """
+    order = Anatomy(model).order
+    kept = indices("layer", steps, len(order))
+    set_order(model, [order[step] for step in kept])
+
+
+def share_layers(model: Any, source: int = 0) -> None:
+    """Let one layer do the work of all (ALBERT's sharing): the cost in time stays, the size goes."""
+    set_order(model, [source] * len(Anatomy(model).order))
+
+
+def apply_times(model: Any, times: int) -> None:
+    """Run the first `times` steps; past the last one, begin again.
+
+    Example:
+        >>> apply_times(model, 6)  # shallow inference of a twelve-layer model
+    """
+    order = Anatomy(model).order
+    if times < 0 or not order:
+        raise SottovoceError(f"times={times}, but layers can be applied 0 times or more; give 0 or more.")
+    set_order(model, [order[step % len(order)] for step in range(times)])
+
+
+def keep_heads(model: Any, layer: int, heads: Iterable[int]) -> None:
+    """Keep these attention heads of one layer, down to none, numbered as the layer has them now.
+
+    Example:
+        >>> keep_heads(model, 3, range(6))
+    """
+    body = Anatomy(model)
+    _stack_needed(body, "attention heads")
+    indices("layer", [layer], len(body.layers))
+    kept = indices("head", heads, body.heads(layer))
+    width = body.head_dim
+    rows = [head * width + unit for head in kept for unit in range(width)]
+    attention = body.attention(layer)
+    names = tuple(body.kept_heads(layer)[head] for head in kept)
+    for part in ("query", "key", "value"):
+        keep_rows(body.linear(layer, part), rows)
+    keep_columns(body.linear(layer, "output"), rows)
+    if isinstance(attention, GatedAttention):
+        replace_parameter(attention, "gru_rel_pos_const", attention.gru_rel_pos_const[:, list(kept)])
+    if getattr(attention, "position_embeddings_type", None) == "relative":
+        keep_rows(attention.linear_pos, rows)
+        for name in ("pos_bias_u", "pos_bias_v"):
+            replace_parameter(attention, name, getattr(attention, name)[list(kept)])
+    if body.name == "whisper":
+        attention.num_heads = len(kept)
+    attention.kept_heads = names
+    if not kept and not isinstance(attention, GatedAttention | NoHeads):
+        path, _, _ = body.family.query.rpartition(".")
+        parts = [getattr(body.family, part).rpartition(".")[2] for part in ("query", "key", "value", "output")]
+        body.layers[layer].set_submodule(path, NoHeads(attention, parts))
+
+
+def keep_feed_forward(model: Any, layer: int, units: Iterable[int], *, which: int = 0) -> None:
+    """Keep these inner units of a feed-forward part, down to none.
+
+    Example:
+        >>> keep_feed_forward(model, 3, range(512))
+    """
+    body = Anatomy(model)
+    _stack_needed(body, "feed-forward parts")
+    indices("layer", [layer], len(body.layers))
+    indices("feed-forward part", [which], len(body.family.feed_forwards))
+    up, down = body.feed_forward(layer, which)
+    kept = indices("feed-forward unit", units, up.out_features)
+    keep_rows(up, kept)
+    keep_columns(down, kept)
+
+
+def keep_channels(model: Any, conv: int, channels: Iterable[int]) -> None:
+    """Keep these output channels of one convolution of the front end; norms and the next part follow.
+
+    Example:
+        >>> keep_channels(model, 0, range(256))
+    """
+    body = Anatomy(model)
+    if not body.convs:
+        raise SottovoceError(f"this {body.name} model has no convolutional front end; prune its layers instead.")
+    indices("convolution", [conv], len(body.convs))
+    kept = indices("channel", channels, body.convs[conv].out_channels, least=1)
+    last = conv == len(body.convs) - 1
+    if last and body.projection is None:
+        raise SottovoceError(
+            "the last convolution feeds the layers directly (no feature projection); prune another convolution."
+        )
+    if last and body.name == "sew" and len(kept) == body.config.hidden_size:
+        raise SottovoceError(
+            f"{len(kept)} channels equal SEW's hidden size, where it has no feature projection; keep one more or fewer."
+        )
+    block = body.base.get_submodule(body.family.convs)[conv]
+    keep_rows(block.conv, kept)
+    if hasattr(block, "layer_norm"):
+        keep_norm(block.layer_norm, kept)
+    if not last:
+        keep_columns(body.convs[conv + 1], kept)
+    else:
+        norm = _submodule(body.base, body.family.projection_norm)
+        if isinstance(norm, nn.LayerNorm):
+            keep_norm(norm, kept)
+        keep_columns(body.projection, kept)
+        if hasattr(model, "quantizer"):
+            keep_columns(model.quantizer.weight_proj, kept)
+    widths = list(body.config.conv_dim)
+    widths[conv] = len(kept)
+    body.config.conv_dim = widths
+
+
+def factor(model: Any, path: str, rank: int) -> None:
+    """Replace a Linear by two of this rank, the nearest such pair (by SVD); its path is from the base model or the model.
+
+    Example:
+        >>> factor(model, "encoder.layers.0.feed_forward.intermediate_dense", 64)
+    """
+    found = Anatomy(model).full_path(path)
+    linear: Any = None if found is None else model.get_submodule(found)
+    if found is None or not isinstance(linear, nn.Linear):
+        raise SottovoceError(f"'{path}' is not a Linear of this model; give the path of one, such as {_example(model)}.")
+    full = min(linear.in_features, linear.out_features)
+    if not 1 <= rank <= full:
+        raise SottovoceError(f"rank={rank}, but '{path}' has full rank {full}; give 1-{full}.")
+    weight = linear.weight.detach()
+    pair = Factored(linear.in_features, linear.out_features, rank=rank, bias=linear.bias is not None, device="meta")
+    if weight.is_meta:
+        first, second = weight.new_empty(rank, linear.in_features), weight.new_empty(linear.out_features, rank)
+    else:
+        left, values, right = torch.linalg.svd(weight.float(), full_matrices=False)
+        root = values[:rank].sqrt()
+        first, second = (root[:, None] * right[:rank]).to(weight), (left[:, :rank] * root).to(weight)
+    pair.first.weight = nn.Parameter(first.contiguous(), requires_grad=linear.weight.requires_grad)
+    pair.second.weight = nn.Parameter(second.contiguous(), requires_grad=linear.weight.requires_grad)
+    pair.second.bias = linear.bias
+    pair.train(linear.training)
+    model.set_submodule(found, pair)
+
+
+def zero_weights(model: Any, masks: Mapping[str, torch.Tensor]) -> None:
+    """Set weights to zero where their mask is false; shapes and dense cost stay.
+
+    Example:
+        >>> zero_weights(model, {"encoder.layers.0.attention.q_proj.weight": mask})
+    """
+    parameters = dict(model.named_parameters())
+    for name, mask in masks.items():
+        if name not in parameters:
+            raise SottovoceError(f"this model has no parameter '{name}'; `model.named_parameters()` lists them.")
+        if mask.shape != parameters[name].shape:
+            raise SottovoceError(
+                f"the mask of '{name}' has shape {tuple(mask.shape)}, its weight {tuple(parameters[name].shape)}; "
+                "give one of the weight's shape."
+            )
+    with torch.no_grad():
+        for name, mask in masks.items():
+            parameters[name].masked_fill_(~mask.bool().to(parameters[name].device), 0.0)
+
+
+def use_log_mel(model: Any, *, bins: int = 40, stack: int = 2) -> None:
+    """Replace the convolutional front end by log-mel filter banks: 80 numbers every 20 ms by default.
+
+    The projection that reads them is new and untrained.
+
+    Example:
+        >>> use_log_mel(model)
+    """
+    body = Anatomy(model)
+    if body.family.convs is None or body.projection is None:
+        raise SottovoceError(f"this {body.name} model has no waveform front end with a projection that could be replaced.")
+    if bins < 1 or stack < 1:
+        raise SottovoceError(f"bins={bins}, stack={stack}, but both count something; give 1 or more.")
+    if hasattr(model, "quantizer"):
+        raise SottovoceError("a quantiser reads the convolutional features; take the model without its pretraining head.")
+    old: Any = body.projection
+    features = bins * stack
+    body.base.feature_extractor = LogMel(bins=bins, stack=stack, device=old.weight.device).train(old.training)
+    # The features are normalised over the corpus, so MelHuBERT has no norm before its projection.
+    if _submodule(body.base, body.family.projection_norm) is not None:
+        body.base.set_submodule(body.family.projection_norm, nn.Identity().train(old.training))
+    weight = old.weight.new_empty(old.out_features, features)
+    if not weight.is_meta:
+        nn.init.uniform_(weight, -(features**-0.5), features**-0.5)
+    replace_parameter(old, "weight", weight)
+    old.in_features = features
+    body.config.conv_dim, body.config.conv_kernel, body.config.conv_stride = (
+        [bins, features],
+        [WINDOW, stack],
+        [SHIFT, stack],
+    )
+    body.config.num_feat_extract_layers = 2
+
+
+def use_mimic(
+    model: Any,
+    *,
+    layers: int = 1,
+    kind: Literal["linear", "transformer"] = "linear",
+    width: int = 768,
+    over: Literal["time", "batch"] = "time",
+) -> None:
+    """Replace the whole stack, positional convolution included, by untrained mimic layers.
+
+    Example:
+        >>> use_mimic(model, layers=1, kind="linear", width=768)
+    """
+    body = Anatomy(model)
+    if body.family.whole_stack is None or body.name == "sew" or getattr(body.base, "adapter", None) is not None:
+        raise SottovoceError(f"the stack of this {body.name} model cannot be mimicked: its encoder also changes lengths.")
+    if getattr(model, "layer_weights", None) is not None:
+        raise SottovoceError("this model's head weighs all layers, and a mimic has none of them; use a head on the last.")
+    if layers not in (1, 2) or kind not in ("linear", "transformer") or over not in ("time", "batch") or width < 1:
+        raise SottovoceError(
+            f"layers={layers}, kind={kind!r}, width={width}, over={over!r}: give 1 or 2 layers, kind linear or "
+            "transformer, a width of 1 or more, attention over time or batch."
+        )
+    hidden, old = body.config.hidden_size, next(body.base.encoder.parameters())
+    if kind == "transformer" and hidden % 8:
+        raise SottovoceError(f"a transformer mimic has 8 heads, which do not divide the hidden size {hidden}; use linear.")
+    stack = MimicEncoder(hidden, layers=layers, kind=kind, width=width, over=over, device=old.device)
+    body.base.encoder = stack.to(old.dtype).train(body.base.encoder.training)
+    body.config.num_hidden_layers = layers
+
+
+def prepare(model: Any) -> None:
+    """What an edit needs of a model as Hugging Face builds it: WavLM's attention in parts that can be cut."""
+    adopt_attention(model)
+
+
+def _stack_needed(body: Anatomy, what: str) -> None:
+    if body.mimics:
+        raise SottovoceError(f"mimic layers stand where this model's {what} were; there is nothing of them to cut.")
+
+
+def _submodule(root: nn.Module, path: str) -> nn.Module | None:
+    try:
+        return root.get_submodule(path)
+    except AttributeError:
+        return None
+
+
+def _example(model: Any) -> str:
+    return next(f"'{name}'" for name, module in model.named_modules() if isinstance(module, nn.Linear))

@@ -1,0 +1,108 @@
+"""Small layers that stand in for the whole Transformer stack (arXiv 2409.16302, section 2.3)."""
+
+from typing import Any, Literal
+
+import torch
+from torch import nn
+from torch.nn import functional as F
+from transformers.modeling_outputs import BaseModelOutput
+
+HEADS = 8  # the paper's nn.TransformerEncoderLayer(nhead=8)
+
+
+class LinearMimic(nn.Module):
+    """Linear, LayerNorm, ReLU, Linear, frame by frame; the LayerNorm belongs to the stack (two layers share it)."""
+
+    def __init__(self, hidden: int, width: int, *, device: Any = None):
+        super().__init__()
+        self.down = nn.Linear(hidden, width, device=device)
+        self.up = nn.Linear(width, hidden, device=device)
+
+    def forward(self, hidden_states: torch.Tensor, norm: nn.Module) -> torch.Tensor:
+        """One mimic layer with the stack's norm."""
+        return self.up(F.relu(norm(self.down(hidden_states))))
+
+
+class TransformerMimic(nn.Module):
+    """A post-norm Transformer layer with 8 heads and ReLU.
+
+    Attention runs over time. The published code attends over the utterances of a batch instead; `over="batch"` is that.
+    """
+
+    def __init__(self, hidden: int, width: int, *, over: Literal["time", "batch"] = "time", device: Any = None):
+        super().__init__()
+        self.over = over
+        self.inputs = nn.Linear(hidden, 3 * hidden, device=device)
+        self.output = nn.Linear(hidden, hidden, device=device)
+        self.up = nn.Linear(hidden, width, device=device)
+        self.down = nn.Linear(width, hidden, device=device)
+        self.attention_norm = nn.LayerNorm(hidden, device=device)
+        self.final_norm = nn.LayerNorm(hidden, device=device)
+        self.dropout = 0.1
+        self.eager = False
+
+    def forward(self, hidden_states: torch.Tensor, mask: torch.Tensor | None = None) -> torch.Tensor:
+        """One layer; `mask` is true at frames that exist."""
+        x = hidden_states if self.over == "time" else hidden_states.transpose(0, 1)
+        batch, time, hidden = x.shape
+        split = self.inputs(x).view(batch, time, 3, HEADS, hidden // HEADS).permute(2, 0, 3, 1, 4)
+        blocked = None
+        if mask is not None and self.over == "time":
+            blocked = torch.zeros(mask.shape, dtype=x.dtype, device=x.device)
+            blocked = blocked.masked_fill(~mask.bool(), float("-inf"))[:, None, None, :]
+        context = self.attend(*split.unbind(0), blocked).transpose(1, 2).reshape(batch, time, hidden)
+        x = self.attention_norm(x + self.drop(self.output(context)))
+        x = self.final_norm(x + self.drop(self.down(self.drop(F.relu(self.up(x))))))
+        return x if self.over == "time" else x.transpose(0, 1)
+
+    def attend(
+        self, query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, blocked: torch.Tensor | None
+    ) -> torch.Tensor:
+        """Scaled dot-product attention, on the fused kernel unless `eager`."""
+        if not self.eager:
+            return F.scaled_dot_product_attention(query, key, value, blocked, self.dropout if self.training else 0.0)
+        scores = query @ key.transpose(2, 3) * query.shape[-1] ** -0.5
+        return self.drop(torch.softmax(scores if blocked is None else scores + blocked, dim=-1)) @ value
+
+    def drop(self, x: torch.Tensor) -> torch.Tensor:
+        """Dropout of the paper's default rate."""
+        return F.dropout(x, self.dropout, training=self.training)
+
+
+class MimicEncoder(nn.Module):
+    """One or two mimic layers behind the feature projection, where the positional convolution and all layers were.
+
+    Example:
+        >>> stack = MimicEncoder(768, layers=1, kind="linear", width=768)
+        >>> sum(p.numel() for p in stack.parameters())
+        1182720
+    """
+
+    def __init__(
+        self,
+        hidden: int,
+        *,
+        layers: int = 1,
+        kind: Literal["linear", "transformer"] = "linear",
+        width: int = 768,
+        over: Literal["time", "batch"] = "time",
+        device: Any = None,
+    ):
+        super().__init__()
+        self.mimic = {"layers": layers, "kind": kind, "width": width, "over": over}
+        if kind == "linear":
+            self.norm = nn.LayerNorm(width, device=device)
+            self.layers = nn.ModuleList(LinearMimic(hidden, width, device=device) for _ in range(layers))
+        else:
+            self.layers = nn.ModuleList(
+                TransformerMimic(hidden, width, over=over, device=device) for _ in range(layers)
+            )
+
+    def forward(
+        self, hidden_states: torch.Tensor, attention_mask: torch.Tensor | None = None, **kwargs: Any
+    ) -> BaseModelOutput:
+        """What the replaced encoder returned: the last hidden state."""
+        extra = self.norm if self.mimic["kind"] == "linear" else attention_mask
+        for layer in self.layers:
+            hidden_states = layer(hidden_states, extra)
+        return BaseModelOutput(last_hidden_state=hidden_states)

@@ -1,0 +1,109 @@
+"""The few modules that an edited encoder has and a regular one has not."""
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import torch
+from torch import nn
+
+
+class Factored(nn.Module):
+    """A Linear of low rank, kept as two: `in -> rank -> out`; the bias is the second one's.
+
+    Example:
+        >>> Factored(768, 3072, rank=64).rank
+        64
+    """
+
+    def __init__(self, in_features: int, out_features: int, *, rank: int, bias: bool = True, device: Any = None):
+        super().__init__()
+        self.first = nn.Linear(in_features, rank, bias=False, device=device)
+        self.second = nn.Linear(rank, out_features, bias=bias, device=device)
+
+    @property
+    def in_features(self) -> int:
+        """The width that comes in."""
+        return self.first.in_features
+
+    @property
+    def out_features(self) -> int:
+        """The width that goes out."""
+        return self.second.out_features
+
+    @property
+    def rank(self) -> int:
+        """The width in between."""
+        return self.first.out_features
+
+    @property
+    def weight(self) -> torch.Tensor:
+        """The product of the two, as the one matrix that they stand for."""
+        return self.second.weight @ self.first.weight
+
+    @property
+    def bias(self) -> nn.Parameter | None:
+        """The bias of the whole."""
+        return self.second.bias
+
+    def forward(self, hidden_states: torch.Tensor) -> torch.Tensor:
+        """The product of the two Linears."""
+        return self.second(self.first(hidden_states))
+
+
+class Repeated(nn.ModuleList):
+    """Layers in the order in which they are applied: each is stored once, however often it runs.
+
+    `len()` and indexing speak of stored layers, iteration of steps, because an encoder's forward pass iterates.
+
+    Example:
+        >>> len(list(Repeated([nn.Identity()], order=(0, 0, 0))))
+        3
+    """
+
+    def __init__(self, layers: Sequence[nn.Module], *, order: Sequence[int]):
+        super().__init__(layers)
+        self.order = tuple(order)
+
+    def __iter__(self) -> Iterator[nn.Module]:
+        return iter([self[step] for step in self.order])
+
+
+class NoHeads(nn.Module):
+    """What is left of an attention without heads: its output bias.
+
+    Hugging Face's own forward pass cannot reshape to zero heads.
+    """
+
+    def __init__(self, attention: Any, parts: Sequence[str]):
+        super().__init__()
+        self.parts = tuple(parts)
+        for part in self.parts:
+            self.add_module(part, attention.get_submodule(part))
+        self.kept_heads = ()
+        self.train(attention.training)
+
+    def forward(self, hidden_states: torch.Tensor, *args: Any, **kwargs: Any) -> tuple[torch.Tensor, None]:
+        """The output projection of nothing."""
+        return self.get_submodule(self.parts[-1])(hidden_states[..., :0]), None
+
+
+class GroupedConv(nn.Module):
+    """A grouped convolution whose groups differ in width, as a narrowed positional convolution has them.
+
+    Example:
+        >>> GroupedConv([3, 0, 2], kernel=128, stride=1, padding=64)(torch.zeros(1, 5, 50)).shape
+        torch.Size([1, 5, 51])
+    """
+
+    is_grouped_conv = True
+
+    def __init__(self, widths: Sequence[int], *, kernel: int, stride: int, padding: int, device: Any = None):
+        super().__init__()
+        self.widths = tuple(width for width in widths if width)
+        options: dict[str, Any] = {"stride": stride, "padding": padding, "device": device}
+        self.groups = nn.ModuleList(nn.Conv1d(width, width, kernel, **options) for width in self.widths)
+
+    def forward(self, hidden_states: torch.Tensor) -> torch.Tensor:
+        """Each group's convolution on its own channels."""
+        pieces = hidden_states.split(self.widths, dim=1)
+        return torch.cat([conv(piece) for conv, piece in zip(self.groups, pieces, strict=True)], dim=1)
