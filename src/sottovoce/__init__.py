@@ -1,0 +1,55 @@
+"""sottovoce makes self-supervised speech models small and fast, and shows what each saving costs."""
+
+from sottovoce import measures as _measures
+from sottovoce import methods as _methods
+from sottovoce.cost import Cost, cost, cost_of_two
+from sottovoce.doctor import Finding, doctor
+from sottovoce.errors import SottovoceError
+from sottovoce.measurement import Measurement
+from sottovoce.measures import macs, size, speed
+from sottovoce.methods import drop_layers
+from sottovoce.models import edits
+from sottovoce.models.anatomy import Anatomy
+from sottovoce.models.hub import load, new, save
+from sottovoce.models.narrow import fold_weight_norm, keep_hidden
+from sottovoce.models.padding import exact_padding, is_exact, set_exact_padding
+from sottovoce.models.record import States, states
+from sottovoce.models.structure import Structure
+from sottovoce.recipe import Recipe
+from sottovoce.registry import MEASURES, METHODS, measure, method
+from sottovoce.runs import Run
+
+__all__ = [
+    "MEASURES",
+    "METHODS",
+    "Anatomy",
+    "Cost",
+    "Finding",
+    "Measurement",
+    "Recipe",
+    "Run",
+    "SottovoceError",
+    "States",
+    "Structure",
+    "cost",
+    "cost_of_two",
+    "doctor",
+    "drop_layers",
+    "edits",
+    "exact_padding",
+    "fold_weight_norm",
+    "is_exact",
+    "keep_hidden",
+    "load",
+    "macs",
+    "measure",
+    "method",
+    "new",
+    "save",
+    "set_exact_padding",
+    "size",
+    "speed",
+    "states",
+]
+
+del _measures, _methods

@@ -1,0 +1,95 @@
+"""What a model costs: parameters, multiply-accumulates, latency, memory and bytes, whole and by part."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from sottovoce.measurement import Measurement
+from sottovoce.measures.macs import macs
+from sottovoce.measures.memory import peak_bytes
+from sottovoce.measures.size import size
+from sottovoce.measures.speed import compare, speed, thread_count
+from sottovoce.models.anatomy import Anatomy
+
+Convention = Literal["total", "per_second", "superb"]
+
+
+@dataclass(frozen=True)
+class Cost:
+    """The measurements of one model's cost.
+
+    Example:
+        >>> cost(sv.new("wav2vec2-base"), time=False)["parameters"]
+        94371712
+    """
+
+    measurements: tuple[Measurement, ...]
+
+    def __getitem__(self, metric: str) -> float | int:
+        """The value of a metric for the whole model."""
+        return self.part(metric, ())
+
+    def part(self, metric: str, where: Sequence[str | int]) -> float | int:
+        """The value of a metric for one part, such as `("layer", 3, "feed_forward")`."""
+        found = [row.value for row in self.measurements if row.metric == metric and row.where == tuple(where)]
+        if not found:
+            raise KeyError(f"no {metric} of {tuple(where) or 'the whole model'}; there are: {', '.join(self.metrics)}")
+        return found[0]
+
+    def parts(self, metric: str) -> dict[tuple[str | int, ...], float | int]:
+        """A metric by part of the model."""
+        return {row.where: row.value for row in self.measurements if row.metric == metric and row.where}
+
+    @property
+    def metrics(self) -> tuple[str, ...]:
+        """The metrics that are here for the whole model."""
+        return tuple(dict.fromkeys(row.metric for row in self.measurements if not row.where))
+
+
+def cost(
+    model: Any,
+    *,
+    seconds: float = 10.0,
+    convention: Convention = "total",
+    time: bool = True,
+    batch: int = 1,
+    repeats: int = 9,
+    threads: int | None = None,
+) -> Cost:
+    """What a model costs on audio of this length: `size`, `macs` and, unless `time=False`, `speed`.
+
+    Example:
+        >>> cost(model, seconds=10)["macs"] / 1e9
+        74.07...
+    """
+    rows = size(model) + macs(model, seconds=seconds, convention=convention)
+    if time:
+        rows += speed(model, seconds=seconds, batch=batch, repeats=repeats, threads=threads)
+    return Cost(tuple(rows))
+
+
+def cost_of_two(
+    first: Any,
+    second: Any,
+    *,
+    seconds: float = 10.0,
+    convention: Convention = "total",
+    batch: int = 1,
+    repeats: int = 9,
+    threads: int | None = None,
+    tick: Callable[[], None] = lambda: None,
+) -> tuple[Cost, Cost]:
+    """The costs of two models, their times taken in turns.
+
+    Example:
+        >>> before, after = cost_of_two(model, small)
+    """
+    times = compare([first, second], seconds=seconds, batch=batch, repeats=repeats, threads=threads, tick=tick)
+    costs = []
+    for model, rows in zip((first, second), times, strict=True):
+        with thread_count(threads):
+            peak = peak_bytes(model, Anatomy(model).dummy_inputs(seconds, batch=batch))
+        memory = Measurement("speed", "peak_bytes", peak, "bytes", "lower")
+        rest = size(model) + macs(model, seconds=seconds, convention=convention)
+        costs.append(Cost((*rest, *rows, memory)))
+    return costs[0], costs[1]

@@ -1,0 +1,298 @@
+"""Files that are either whole or as they were, and YAML that says when it is not what it seems."""
+
+import errno
+import os
+import re
+import secrets
+import shutil
+import socket
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from sottovoce.errors import SottovoceError
+
+_FULL = (errno.ENOSPC, errno.EDQUOT)
+_LEFTOVER = re.compile(r"-(?P<pid>\d+)-(?P<life>[0-9a-f]{8})-[0-9a-f]{8}\.(?P<kind>new|old)$")
+# Containers give every start the same process number; this tells one start from the next.
+_LIFE = secrets.token_hex(4)
+
+
+def atomic_write(path: str | Path, content: bytes | str) -> None:
+    """Write a file so that a reader, or a crash, meets the old content or the new, never a mixture.
+
+    Example:
+        >>> import tempfile
+        >>> path = Path(tempfile.mkdtemp()) / "run.json"
+        >>> atomic_write(path, '{"status": "finished"}')
+        >>> path.read_text()
+        '{"status": "finished"}'
+    """
+    target = _real(path)
+    if target.is_dir():
+        raise SottovoceError(f"cannot write '{target}': it is a folder, but a file is wanted; give another path.")
+    with _explained(target):
+        target.parent.mkdir(parents=True, exist_ok=True)
+        _recover(target)
+        temporary = _sibling(target, "new")
+        try:
+            with open(temporary, "xb") as file:
+                file.write(content.encode() if isinstance(content, str) else content)
+                file.flush()
+                os.fsync(file.fileno())
+            os.replace(temporary, target)
+        except BaseException:
+            _remove(temporary)
+            raise
+        _sync_folder(target.parent)
+
+
+@contextmanager
+def atomic_folder(target: str | Path) -> Iterator[Path]:
+    """Yield an empty folder beside `target` that takes its place if the block succeeds, and vanishes if it fails.
+
+    The old folder, if there is one, stays as it is until the new one is complete and on the disk.
+
+    Example:
+        >>> import tempfile
+        >>> target = Path(tempfile.mkdtemp()) / "model"
+        >>> with atomic_folder(target) as folder:
+        ...     _ = (folder / "config.json").write_text("{}")
+        >>> [path.name for path in target.iterdir()]
+        ['config.json']
+    """
+    real = _real(target)
+    _refuse_precious(real)
+    with _explained(real):
+        real.parent.mkdir(parents=True, exist_ok=True)
+        _recover(real)
+        temporary = _sibling(real, "new")
+        temporary.mkdir()
+    try:
+        with _explained(real, only_full=True):
+            yield temporary
+        with _explained(real):
+            _sync_tree(temporary)
+            _swap(temporary, real)
+    except BaseException:
+        _remove(temporary)
+        raise
+
+
+def _swap(new: Path, target: Path) -> None:
+    """Put `new` in the place of `target`; a failure in between puts the old one back."""
+    aside = _sibling(target, "old") if target.exists() else None
+    if aside is not None:
+        os.rename(target, aside)
+    try:
+        os.rename(new, target)
+        _sync_folder(target.parent)
+    except BaseException:
+        # The new folder may be in place already (an interrupt after the rename): then the old one is done with.
+        if aside is not None and not target.exists():
+            os.rename(aside, target)
+        raise
+    finally:
+        if aside is not None and target.exists():
+            _remove(aside)
+
+
+def _real(path: str | Path) -> Path:
+    # A link is written through, and the temporary lies on the disk where the link points: a rename cannot cross disks.
+    return Path(os.path.realpath(path))
+
+
+def _refuse_precious(target: Path) -> None:
+    if target.exists() and not target.is_dir():
+        raise SottovoceError(f"cannot save to '{target}': it is a file, but a folder is wanted; give another path.")
+    for place, what in ((Path.cwd(), "the current folder"), (Path.home(), "the home folder")):
+        if _real(place).is_relative_to(target):
+            # Saving replaces the folder and all that is in it.
+            raise SottovoceError(f"cannot save to '{target}': it is or holds {what}; give a folder of its own.")
+
+
+def _sibling(target: Path, kind: str) -> Path:
+    # The name says which process made it, so that a later one can tell a leftover from work in progress.
+    return target.with_name(f"{_prefix(target)}{os.getpid()}-{_LIFE}-{secrets.token_hex(4)}.{kind}")
+
+
+def _prefix(target: Path) -> str:
+    # The host is part of it because process numbers mean nothing on another machine that shares the disk.
+    return f".{target.name}.{socket.gethostname()}-"
+
+
+def _recover(target: Path) -> None:
+    """Clear what killed processes left beside `target`; an old folder that one had moved aside comes back."""
+    for path in sorted(target.parent.iterdir()):
+        match = _LEFTOVER.search(path.name)
+        if match is None or not path.name.startswith(_prefix(target)):
+            continue
+        if _alive(int(match["pid"]), match["life"]):
+            continue
+        with suppress(OSError):
+            if match["kind"] == "old" and not target.exists():
+                os.rename(path, target)
+            else:
+                _remove(path)
+
+
+def _alive(pid: int, life: str) -> bool:
+    if pid == os.getpid():
+        return life == _LIFE
+    if os.name != "posix":
+        return True  # there, signal 0 is not a question but ends the process
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        pass
+    return True
+
+
+def _remove(path: Path) -> None:
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path, ignore_errors=True)
+    else:
+        with suppress(OSError):
+            path.unlink(missing_ok=True)
+
+
+def _sync_tree(folder: Path) -> None:
+    for parent, _, names in os.walk(folder):
+        for name in names:
+            with open(os.path.join(parent, name), "rb") as file:
+                os.fsync(file.fileno())
+        _sync_folder(Path(parent))
+
+
+def _sync_folder(folder: Path) -> None:
+    if os.name != "posix":
+        return
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def is_disk_full(error: BaseException) -> bool:
+    """Whether an error says that the disk is full.
+
+    Example:
+        >>> is_disk_full(OSError(errno.ENOSPC, "No space left on device"))
+        True
+    """
+    if isinstance(error, OSError) and error.errno in _FULL:
+        return True
+    # safetensors writes from Rust and raises an error of its own, in which only the text says what happened.
+    return isinstance(error, Exception) and os.strerror(errno.ENOSPC) in str(error)
+
+
+@contextmanager
+def _explained(target: Path, *, only_full: bool = False) -> Iterator[None]:
+    """Turn the system's refusals into sentences."""
+    try:
+        yield
+    except SottovoceError:
+        raise
+    except Exception as error:
+        if is_disk_full(error):
+            raise disk_full(target) from error
+        if isinstance(error, OSError) and not only_full:
+            raise SottovoceError(f"cannot write '{target}': {error.strerror or error}; give another path.") from error
+        raise
+
+
+def disk_full(target: str | Path) -> SottovoceError:
+    """The error for a disk that is full, for writers that have put everything back as it was.
+
+    Example:
+        >>> print(disk_full("runs/a"))
+        cannot write 'runs/a': the disk is full. Nothing there was changed; free some space and start again.
+    """
+    return SottovoceError(
+        f"cannot write '{target}': the disk is full. Nothing there was changed; free some space and start again."
+    )
+
+
+_FLOAT = re.compile(r"[-+]?(?:\d[\d_]*\.?[\d_]*|\.\d[\d_]*)[eE][-+]?\d+$")
+
+
+class _Resolver(yaml.resolver.Resolver):
+    """YAML's plain scalars, with `1e-4` a number and `2024-01-01` a text."""
+
+
+# YAML 1.1 reads 1e-4 as text (it wants 1.0e-4), which is how most people write a learning rate.
+_Resolver.add_implicit_resolver("tag:yaml.org,2002:float", _FLOAT, list("-+.0123456789"))
+_Resolver.yaml_implicit_resolvers = {
+    first: [(tag, pattern) for tag, pattern in pairs if tag != "tag:yaml.org,2002:timestamp"]
+    for first, pairs in _Resolver.yaml_implicit_resolvers.items()
+}
+
+
+class _Loader(yaml.SafeLoader):
+    yaml_implicit_resolvers = _Resolver.yaml_implicit_resolvers
+
+    def compose_mapping_node(self, anchor: Any) -> yaml.MappingNode:
+        # Checked here, where each mapping of the text passes once; later, merges (<<) add keys that may repeat.
+        node = super().compose_mapping_node(anchor)
+        seen: set[tuple[str, str]] = set()
+        for key, _ in node.value:
+            if not isinstance(key, yaml.ScalarNode):
+                continue
+            if (key.tag, key.value) in seen:
+                problem = f"the key '{key.value}' is given twice"
+                raise yaml.MarkedYAMLError(problem=problem, problem_mark=key.start_mark)
+            seen.add((key.tag, key.value))
+        return node
+
+
+class _Dumper(yaml.SafeDumper):
+    yaml_implicit_resolvers = _Resolver.yaml_implicit_resolvers
+
+    def ignore_aliases(self, data: Any) -> bool:
+        return True
+
+
+def load_yaml(text: str, *, name: str = "YAML") -> Any:
+    """Read YAML safely: a key given twice is an error, and every error is one sentence with its line.
+
+    Example:
+        >>> load_yaml("lr: 1e-4")
+        {'lr': 0.0001}
+        >>> load_yaml("keep: 9\\nkeep: 8", name="recipe.yaml")
+        Traceback (most recent call last):
+        sottovoce.errors.SottovoceError: recipe.yaml, line 2: the key 'keep' is given twice.
+    """
+    try:
+        return yaml.load(text, Loader=_Loader)
+    except yaml.MarkedYAMLError as error:
+        mark = error.problem_mark or error.context_mark
+        line = mark.line + 1 if mark else 1
+        raise SottovoceError(f"{name}, line {line}: {_one_line(error.problem or 'not YAML')}.") from None
+    except yaml.reader.ReaderError as error:
+        line = text.count("\n", 0, error.position) + 1
+        raise SottovoceError(f"{name}, line {line}: a character that YAML does not allow.") from None
+    except (ValueError, KeyError, AttributeError, TypeError, RecursionError) as error:
+        # Values that wear a tag they do not fit (`!!int nine`), and brackets nested a thousand deep.
+        raise SottovoceError(f"{name} cannot be read as YAML: {_one_line(str(error)) or 'too deep'}.") from None
+
+
+def dump_yaml(value: Any) -> str:
+    """The inverse of `load_yaml`, keys in their order.
+
+    Example:
+        >>> print(dump_yaml({"model": "hubert", "steps": [{"drop_layers": {"keep": 9}}]}), end="")
+        model: hubert
+        steps:
+        - drop_layers: {keep: 9}
+    """
+    return yaml.dump(value, Dumper=_Dumper, sort_keys=False, allow_unicode=True, default_flow_style=None, width=120)
+
+
+def _one_line(text: str) -> str:
+    return " ".join(text.split()).rstrip(".")

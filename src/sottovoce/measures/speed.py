@@ -1,0 +1,190 @@
+"""How fast a model runs here: latency, real-time factor, and where the time goes."""
+
+import statistics
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+
+from sottovoce.errors import SottovoceError
+from sottovoce.measurement import Measurement
+from sottovoce.measures.memory import peak_bytes
+from sottovoce.measures.parts import Part, modules_by_part
+from sottovoce.models.anatomy import Anatomy
+from sottovoce.registry import measure
+
+
+@measure("speed")
+def speed(
+    model: Any,
+    data: Any = None,
+    *,
+    seconds: float = 10.0,
+    batch: int = 1,
+    repeats: int = 9,
+    warm_up: int = 2,
+    threads: int | None = None,
+) -> list[Measurement]:
+    """Latency (median, and quartiles), real-time factor and peak bytes, and the median time of each part.
+
+    `n` is the number of timed passes; `error` is half the distance between the quartiles.
+
+    Example:
+        >>> speed(model, seconds=2, repeats=5)[0].metric
+        'latency'
+    """
+    rows = compare([model], seconds=seconds, batch=batch, repeats=repeats, warm_up=warm_up, threads=threads)[0]
+    with thread_count(threads):
+        inputs = Anatomy(model).dummy_inputs(seconds, batch=batch)
+        rows.append(Measurement("speed", "peak_bytes", peak_bytes(model, inputs), "bytes", "lower"))
+        for where, value in time_parts(model, inputs, repeats=max(1, repeats // 3)).items():
+            rows.append(Measurement("speed", "latency", value, "s", "lower", where, n=max(1, repeats // 3)))
+    return rows
+
+
+def compare(
+    models: Sequence[Any],
+    *,
+    seconds: float = 10.0,
+    batch: int = 1,
+    repeats: int = 9,
+    warm_up: int = 2,
+    threads: int | None = None,
+    tick: Callable[[], None] = lambda: None,
+) -> list[list[Measurement]]:
+    """Time several models in turns, so that what else the machine does falls on all of them alike.
+
+    Example:
+        >>> before, after = compare([model, small], seconds=2)
+    """
+    if not seconds > 0 or batch < 1 or repeats < 1 or warm_up < 0:
+        raise SottovoceError(
+            f"seconds={seconds}, batch={batch}, repeats={repeats}, warm_up={warm_up}: give a length above 0, a batch and "
+            "repeats of 1 or more, a warm-up of 0 or more."
+        )
+    inputs = [Anatomy(model).dummy_inputs(seconds, batch=batch) for model in models]
+    times: list[list[float]] = [[] for _ in models]
+    with thread_count(threads), torch.inference_mode():
+        for round_number in range(warm_up + repeats):
+            for index, model in enumerate(models):
+                taken = timed(model, inputs[index])
+                if round_number >= warm_up:
+                    times[index].append(taken)
+                tick()
+        used = torch.get_num_threads()
+    audio = seconds * batch
+    return [list(summary(taken, audio, used, batch)) for taken in times]
+
+
+def summary(times: list[float], audio: float, threads: int, batch: int) -> Iterator[Measurement]:
+    """The measurements of one model's passes."""
+    median = statistics.median(times)
+    low, high = quartiles(times)
+    n = len(times)
+    common: dict[str, Any] = {"better": "lower", "n": n}
+    yield Measurement("speed", "latency", median, "s", error=(high - low) / 2, **common)
+    yield Measurement("speed", "latency_first_quartile", low, "s", **common)
+    yield Measurement("speed", "latency_third_quartile", high, "s", **common)
+    yield Measurement("speed", "real_time_factor", median / audio, "s/s", error=(high - low) / 2 / audio, **common)
+    yield Measurement("speed", "threads", threads, "threads")
+    yield Measurement("speed", "batch", batch, "utterances")
+
+
+def quartiles(times: list[float]) -> tuple[float, float]:
+    """The first and the third quartile; of a single time, that time."""
+    if len(times) == 1:
+        return times[0], times[0]
+    low, _, high = statistics.quantiles(times, n=4, method="inclusive")
+    return low, high
+
+
+def timed(model: Any, inputs: dict[str, torch.Tensor]) -> float:
+    """Seconds of one forward pass, by events on a GPU and by the clock elsewhere."""
+    device = next(model.parameters()).device
+    if device.type == "cuda":
+        start, end = torch.cuda.Event(enable_timing=True), torch.cuda.Event(enable_timing=True)
+        start.record()
+        model(**inputs)
+        end.record()
+        torch.cuda.synchronize(device)
+        return start.elapsed_time(end) / 1000.0
+    begin = time.perf_counter()
+    model(**inputs)
+    synchronize(device)
+    return time.perf_counter() - begin
+
+
+def synchronize(device: torch.device) -> None:
+    """Wait for what was sent to an accelerator."""
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+    elif device.type == "mps":
+        torch.mps.synchronize()
+
+
+def time_parts(model: Any, inputs: dict[str, torch.Tensor], *, repeats: int = 3) -> dict[Part, float]:
+    """The median seconds of each part, from passes with a clock around every module.
+
+    What one part holds of another is taken off: attention without its projections is its products.
+    """
+    device = next(model.parameters()).device
+    parts: dict[int, tuple[Any, list[Part]]] = {}
+    for where, module in modules_by_part(model):
+        parts.setdefault(id(module), (module, []))[1].append(where)
+    passes = []
+    with torch.inference_mode():
+        model(**inputs)
+        for _ in range(repeats):
+            passes.append(one_pass(model, inputs, parts, device))
+    return {where: statistics.median(times[where] for times in passes) for where in passes[0]}
+
+
+def one_pass(model: Any, inputs: Any, parts: dict[int, tuple[Any, list[Part]]], device: Any) -> dict[Part, float]:
+    """The seconds of each part in one pass."""
+    spent: dict[Part, float] = {where: 0.0 for _, places in parts.values() for where in places}
+    calls = dict.fromkeys(parts, 0)
+    open_parts: list[list[float]] = []  # for each module that runs: when it began, and what its parts took
+
+    def begin(module: Any, args: Any) -> None:
+        synchronize(device)
+        open_parts.append([time.perf_counter(), 0.0])
+
+    def end(module: Any, args: Any, result: Any) -> None:
+        synchronize(device)
+        began, inner = open_parts.pop()
+        whole = time.perf_counter() - began
+        places = parts[id(module)][1]
+        # A module that several steps share is met once a step, in order.
+        spent[places[calls[id(module)] % len(places)]] += whole - inner
+        calls[id(module)] += 1
+        if open_parts:
+            open_parts[-1][1] += whole
+
+    handles = []
+    for module, _ in parts.values():
+        handles += [module.register_forward_pre_hook(begin), module.register_forward_hook(end)]
+    try:
+        start = time.perf_counter()
+        model(**inputs)
+        synchronize(device)
+        spent[("other",)] = max(0.0, time.perf_counter() - start - sum(spent.values()))
+    finally:
+        for handle in handles:
+            handle.remove()
+    return spent
+
+
+@contextmanager
+def thread_count(threads: int | None) -> Iterator[None]:
+    """So many threads inside; as many as there were if None."""
+    before = torch.get_num_threads()
+    if threads is not None:
+        if threads < 1:
+            raise SottovoceError(f"threads={threads}, but at least one works; give 1 or more.")
+        torch.set_num_threads(threads)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)

@@ -1,0 +1,5 @@
+"""Methods: one file each; importing this folder registers them."""
+
+from sottovoce.methods.drop_layers import drop_layers
+
+__all__ = ["drop_layers"]
