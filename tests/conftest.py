@@ -1,14 +1,17 @@
 """A tiny model of every family, made on the spot."""
 
 import os
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
+os.environ["HF_HUB_OFFLINE"] = "1"  # before transformers reads it: no test may ask the network
+
 import pytest
 import torch
+from torch import nn
 
-os.environ.setdefault("HF_HUB_OFFLINE", "1")
-
+from sottovoce import Anatomy, edits, fold_weight_norm, keep_hidden
 from sottovoce.models import hub
 
 WAVEFORM = {
@@ -47,7 +50,13 @@ TINY: dict[str, tuple[str, dict[str, Any]]] = {
     "wav2vec2-bert": ("wav2vec2-bert", {"feature_projection_input_dim": 20}),
     "whisper": (
         "whisper",
-        {"num_mel_bins": 16, "max_source_positions": 50, "decoder_layers": 1, "decoder_attention_heads": 2},
+        {
+            "num_mel_bins": 16,
+            "max_source_positions": 50,
+            "decoder_layers": 1,
+            "decoder_attention_heads": 2,
+            **dict.fromkeys(["pad_token_id", "bos_token_id", "eos_token_id", "decoder_start_token_id"], 0),
+        },
     ),
 }
 WHISPER_NAMES = {
@@ -73,8 +82,126 @@ def tiny(name: str, *, head: str = "", seed: int = 0, **settings: Any) -> Any:
     return model
 
 
+def linears(model: Any) -> list[str]:
+    """Paths of the Linears of the first two layers."""
+    names = [name for name, module in model.named_modules() if isinstance(module, nn.Linear)]
+    return [name for name in names if "layers.0." in name or "layers.1." in name]
+
+
+def narrow_twice(model: Any) -> None:
+    """Unequal groups first, then fewer of them."""
+    keep_hidden(model, [unit for unit in range(32) if unit % 5])
+    keep_hidden(model, [unit for unit in range(25) if unit % 7])
+
+
+def each_feed_forward(model: Any, layers: Iterable[int], units: Iterable[int]) -> None:
+    """The same inner units in every feed-forward part of some layers."""
+    units = list(units)
+    for layer in layers:
+        for which in range(len(Anatomy(model).family.feed_forwards)):
+            edits.keep_feed_forward(model, layer, units, which=which)
+
+
+def zero_half(model: Any) -> None:
+    """Every second weight of the layers."""
+    masks = {}
+    for name, parameter in model.named_parameters():
+        if "layers" in name and parameter.dim() == 2:
+            masks[name] = (torch.arange(parameter.numel()) % 2 == 0).view(parameter.shape)
+    edits.zero_weights(model, masks)
+
+
+def drop_both_ends(model: Any) -> None:
+    """The first layer goes as well: WavLM's position bias must be handed on."""
+    edits.keep_layers(model, [1, 3])
+
+
+def some_heads(model: Any) -> None:
+    """Twice in one layer, so that the second time numbers the heads that are left."""
+    edits.keep_heads(model, 1, [0, 2, 3])
+    edits.keep_heads(model, 1, [1, 2])
+
+
+def no_heads(model: Any) -> None:
+    """None in the first layer and in another."""
+    edits.keep_heads(model, 0, [])
+    edits.keep_heads(model, 2, [])
+
+
+def fewer_channels(model: Any) -> None:
+    """Every convolution of the front end."""
+    for conv in range(3):
+        edits.keep_channels(model, conv, range(1, 7 + conv))
+
+
+def everything(model: Any) -> None:
+    """One edit after another."""
+    some_heads(model)
+    edits.keep_layers(model, [1, 2, 3])
+    edits.keep_heads(model, 2, [])
+    each_feed_forward(model, [0], range(0, 48, 5))
+    edits.set_order(model, [1, 0, 0, 2, 1])
+    edits.factor(model, next(name for name in linears(model) if "layers.1." in name), 3)
+    if Anatomy(model).family.narrows:
+        keep_hidden(model, [unit for unit in range(32) if unit % 5])
+        fewer_channels(model)
+        fold_weight_norm(model)
+
+
+EDITS: dict[str, Callable[[Any], Any]] = {
+    "nothing": lambda model: None,
+    "keep_layers": drop_both_ends,
+    "keep_heads": some_heads,
+    "no_heads": no_heads,
+    "keep_feed_forward": lambda model: each_feed_forward(model, [1], range(0, 48, 3)),
+    "no_feed_forward": lambda model: each_feed_forward(model, [1], []),
+    "uniform_feed_forward": lambda model: each_feed_forward(model, range(4), range(0, 48, 3)),
+    "keep_channels": fewer_channels,
+    "keep_hidden": narrow_twice,
+    "keep_hidden_evenly": lambda model: keep_hidden(model, [unit for unit in range(32) if unit % 4]),
+    "factor": lambda model: [edits.factor(model, name, 4) for name in linears(model)],
+    "zero_weights": zero_half,
+    "use_log_mel": lambda model: edits.use_log_mel(model, bins=10),
+    "share_layers": lambda model: edits.share_layers(model, 1),
+    "apply_times": lambda model: edits.apply_times(model, 6),
+    "set_order": lambda model: edits.set_order(model, [2, 0, 0, 3]),
+    "mimic_linear": lambda model: edits.use_mimic(model, layers=2, width=16),
+    "mimic_transformer": lambda model: edits.use_mimic(model, layers=1, kind="transformer", width=16),
+    "fold_weight_norm": fold_weight_norm,
+    "everything": everything,
+}
+# What an edit has nothing to work on in; it must say so.
+IMPOSSIBLE = {
+    "sew": {"mimic_linear", "mimic_transformer"},
+    "wav2vec2-conformer": {"keep_hidden", "keep_hidden_evenly"},
+    "wav2vec2-conformer-rotary": {"keep_hidden", "keep_hidden_evenly"},
+    "wav2vec2-bert": {"keep_hidden", "keep_hidden_evenly", "keep_channels", "use_log_mel"},
+    "whisper": {
+        *("keep_hidden", "keep_hidden_evenly", "keep_channels", "use_log_mel"),
+        *("mimic_linear", "mimic_transformer"),
+    },
+}
+
+
+def edited(family: str, edit: str, **options: Any) -> Any:
+    """A tiny model after one edit."""
+    model = tiny(family, **options)
+    EDITS[edit](model)
+    return model
+
+
+def possible(family: str, edit: str) -> bool:
+    """Whether an edit has something to work on in a family."""
+    return edit not in IMPOSSIBLE.get(family, set())
+
+
 @pytest.fixture(params=sorted(TINY))
 def family(request: pytest.FixtureRequest) -> str:
+    return request.param
+
+
+@pytest.fixture(params=sorted(EDITS))
+def edit(request: pytest.FixtureRequest) -> str:
     return request.param
 
 

@@ -11,10 +11,9 @@ import torch
 
 from sottovoce.errors import SottovoceError
 from sottovoce.models import hub
-from sottovoce.models.anatomy import PREFIX, Anatomy
+from sottovoce.models.anatomy import PREFIX, Anatomy, is_parametrised
 from sottovoce.models.bundle import FILE
 from sottovoce.models.hub import find_class, find_source, make_config
-from sottovoce.models.narrow import is_parametrised
 from sottovoce.models.padding import exact_padding
 from sottovoce.models.structure import recorded
 

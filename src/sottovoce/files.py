@@ -36,7 +36,7 @@ def atomic_write(path: str | Path, content: bytes | str) -> None:
         raise SottovoceError(f"cannot write '{target}': it is a folder, but a file is wanted; give another path.")
     with _explained(target):
         target.parent.mkdir(parents=True, exist_ok=True)
-        _recover(target)
+        _clear(target)
         temporary = _sibling(target, "new")
         try:
             with open(temporary, "xb") as file:
@@ -48,6 +48,46 @@ def atomic_write(path: str | Path, content: bytes | str) -> None:
             _remove(temporary)
             raise
         _sync_folder(target.parent)
+
+
+def append_lines(path: str | Path, text: str) -> None:
+    """Write whole lines behind the whole lines of a file; if that fails, the file is as it was.
+
+    A last line without its end is what a crash cut short: the new lines take its place.
+
+    Example:
+        >>> import tempfile
+        >>> path = Path(tempfile.mkdtemp()) / "measurements.jsonl"
+        >>> append_lines(path, "1\\n2\\n")
+        >>> whole_lines(path)
+        b'1\\n2\\n'
+    """
+    target = _real(path)
+    with _explained(target):
+        end = len(whole_lines(target))
+        # Unbuffered: a buffer would be written after all when the file closes, behind our back.
+        with open(os.open(target, os.O_RDWR | os.O_CREAT, 0o666), "r+b", buffering=0) as file:
+            file.truncate(end)
+            file.seek(end)
+            rest = memoryview(text.encode())
+            try:
+                while rest:
+                    rest = rest[file.write(rest) :]
+                os.fsync(file.fileno())
+            except BaseException:
+                file.truncate(end)
+                raise
+
+
+def whole_lines(path: str | Path) -> bytes:
+    """What a file holds up to the end of its last whole line; nothing if there is no file.
+
+    Example:
+        >>> whole_lines("nothing.jsonl")
+        b''
+    """
+    content = Path(path).read_bytes() if os.path.exists(path) else b""
+    return content[: content.rfind(b"\n") + 1]
 
 
 @contextmanager
@@ -68,7 +108,7 @@ def atomic_folder(target: str | Path) -> Iterator[Path]:
     _refuse_precious(real)
     with _explained(real):
         real.parent.mkdir(parents=True, exist_ok=True)
-        _recover(real)
+        _clear(real)
         temporary = _sibling(real, "new")
         temporary.mkdir()
     try:
@@ -124,7 +164,7 @@ def _prefix(target: Path) -> str:
     return f".{target.name}.{socket.gethostname()}-"
 
 
-def _recover(target: Path) -> None:
+def _clear(target: Path) -> None:
     """Clear what killed processes left beside `target`; an old folder that one had moved aside comes back."""
     for path in sorted(target.parent.iterdir()):
         match = _LEFTOVER.search(path.name)
@@ -170,26 +210,20 @@ def _sync_tree(folder: Path) -> None:
 
 
 def _sync_folder(folder: Path) -> None:
-    if os.name != "posix":
-        return
-    handle = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
+    # What is in the folder is safe by now; that its names are too is more than some network disks can promise.
+    with suppress(OSError):
+        handle = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(handle)
+        finally:
+            os.close(handle)
 
 
-def is_disk_full(error: BaseException) -> bool:
-    """Whether an error says that the disk is full.
-
-    Example:
-        >>> is_disk_full(OSError(errno.ENOSPC, "No space left on device"))
-        True
-    """
+def _disk_full(error: Exception) -> bool:
     if isinstance(error, OSError) and error.errno in _FULL:
         return True
     # safetensors writes from Rust and raises an error of its own, in which only the text says what happened.
-    return isinstance(error, Exception) and os.strerror(errno.ENOSPC) in str(error)
+    return os.strerror(errno.ENOSPC) in str(error)
 
 
 @contextmanager
@@ -200,42 +234,19 @@ def _explained(target: Path, *, only_full: bool = False) -> Iterator[None]:
     except SottovoceError:
         raise
     except Exception as error:
-        if is_disk_full(error):
-            raise disk_full(target) from error
+        if _disk_full(error):
+            advice = "Nothing there was changed; free some space and start again."
+            raise SottovoceError(f"cannot write '{target}': the disk is full. {advice}") from error
         if isinstance(error, OSError) and not only_full:
             raise SottovoceError(f"cannot write '{target}': {error.strerror or error}; give another path.") from error
         raise
 
 
-def disk_full(target: str | Path) -> SottovoceError:
-    """The error for a disk that is full, for writers that have put everything back as it was.
-
-    Example:
-        >>> print(disk_full("runs/a"))
-        cannot write 'runs/a': the disk is full. Nothing there was changed; free some space and start again.
-    """
-    return SottovoceError(
-        f"cannot write '{target}': the disk is full. Nothing there was changed; free some space and start again."
-    )
-
-
 _FLOAT = re.compile(r"[-+]?(?:\d[\d_]*\.?[\d_]*|\.\d[\d_]*)[eE][-+]?\d+$")
 
 
-class _Resolver(yaml.resolver.Resolver):
-    """YAML's plain scalars, with `1e-4` a number and `2024-01-01` a text."""
-
-
-# YAML 1.1 reads 1e-4 as text (it wants 1.0e-4), which is how most people write a learning rate.
-_Resolver.add_implicit_resolver("tag:yaml.org,2002:float", _FLOAT, list("-+.0123456789"))
-_Resolver.yaml_implicit_resolvers = {
-    first: [(tag, pattern) for tag, pattern in pairs if tag != "tag:yaml.org,2002:timestamp"]
-    for first, pairs in _Resolver.yaml_implicit_resolvers.items()
-}
-
-
 class _Loader(yaml.SafeLoader):
-    yaml_implicit_resolvers = _Resolver.yaml_implicit_resolvers
+    """YAML in which `1e-4` is a number, `2024-01-01` is a text, and no key comes twice."""
 
     def compose_mapping_node(self, anchor: Any) -> yaml.MappingNode:
         # Checked here, where each mapping of the text passes once; later, merges (<<) add keys that may repeat.
@@ -252,10 +263,31 @@ class _Loader(yaml.SafeLoader):
 
 
 class _Dumper(yaml.SafeDumper):
-    yaml_implicit_resolvers = _Resolver.yaml_implicit_resolvers
+    """Quotes every text that `_Loader`, or YAML elsewhere, would read as something else."""
 
     def ignore_aliases(self, data: Any) -> bool:
         return True
+
+    def serialize(self, node: yaml.Node) -> None:
+        # One line a key at the top, even where the whole would fit on one.
+        if isinstance(node, yaml.CollectionNode):
+            node.flow_style = False
+        super().serialize(node)
+
+
+def _write_text(dumper: _Dumper, text: str) -> yaml.ScalarNode:
+    # In quotes of the other kind, PyYAML turns some of Unicode's line ends into spaces.
+    return dumper.represent_scalar("tag:yaml.org,2002:str", text, style=None if text.isprintable() else '"')
+
+
+_Dumper.add_representer(str, _write_text)
+# YAML 1.1 reads 1e-4 as text (it wants 1.0e-4), which is how most people write a learning rate.
+for _class in (_Loader, _Dumper):
+    _class.add_implicit_resolver("tag:yaml.org,2002:float", _FLOAT, list("-+.0123456789"))
+_Loader.yaml_implicit_resolvers = {
+    first: [(tag, pattern) for tag, pattern in pairs if tag != "tag:yaml.org,2002:timestamp"]
+    for first, pairs in _Loader.yaml_implicit_resolvers.items()
+}
 
 
 def load_yaml(text: str, *, name: str = "YAML") -> Any:
@@ -272,8 +304,10 @@ def load_yaml(text: str, *, name: str = "YAML") -> Any:
         return yaml.load(text, Loader=_Loader)
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
-        line = mark.line + 1 if mark else 1
-        raise SottovoceError(f"{name}, line {line}: {_one_line(error.problem or 'not YAML')}.") from None
+        problem = error.problem or "not YAML"
+        if problem.startswith("but ") and error.context:
+            problem = f"{error.context} {problem}"
+        raise SottovoceError(f"{name}, line {mark.line + 1 if mark else 1}: {_one_line(problem)}.") from None
     except yaml.reader.ReaderError as error:
         line = text.count("\n", 0, error.position) + 1
         raise SottovoceError(f"{name}, line {line}: a character that YAML does not allow.") from None

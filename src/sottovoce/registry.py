@@ -1,20 +1,43 @@
 """Methods and measures by name; a function's signature is its configuration, checked before any work."""
 
 import copy
+import difflib
 import functools
 import inspect
+import re
+import reprlib
 import types
-from collections.abc import Callable, Iterator, Mapping
+import typing
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal, ParamSpec, TypeVar, final
+from pathlib import Path
+from typing import Annotated, Any, Literal, ParamSpec, TypeVar, Union, final
+
+import pydantic
 
 from sottovoce.errors import SottovoceError, unknown
 from sottovoce.files import load_yaml
-from sottovoce.options import Option, options_of, show, suggest
 
 P = ParamSpec("P")
 R = TypeVar("R")
 Kind = Literal["method", "measure"]
+
+_SHORT = reprlib.Repr()
+_SHORT.maxstring = _SHORT.maxother = 80
+_SHORT.maxlist = _SHORT.maxtuple = 12
+_LAX = pydantic.Strict(False)
+# What pydantic checks, how a sentence calls it, and how it calls several.
+_PLAIN: dict[Any, tuple[Any, str, str]] = {
+    int: (int, "an int", "ints"),
+    float: (float, "a number", "numbers"),
+    str: (str, "a string", "strings"),
+    bool: (bool, "true or false", "true or false"),
+    Path: (Annotated[Path, _LAX], "a path", "paths"),
+    types.NoneType: (None, "None (null in YAML)", "None"),
+}
+# What stands between commas that are in no brackets (one pair may lie in another) and in no quotes.
+_PARTS = re.compile(r"""((?:\[(?:[^][]|\[[^][]*\])*\]|\{[^{}]*\}|(?<=[=[{,: ])(?:"[^"]*"|'[^']*')|[^,])*)(?:,|$)""")
+_CONTAINERS = {list: "a list", tuple: "a list", Sequence: "a list", dict: "a mapping", Mapping: "a mapping"}
 
 
 @dataclass(frozen=True)
@@ -50,9 +73,8 @@ class Registry(Mapping[str, Entry]):
 
     Example:
         >>> registry = Registry("method")
-        >>> registry["halve"]
-        Traceback (most recent call last):
-        sottovoce.errors.SottovoceError: unknown method 'halve'. Known: .
+        >>> "halve" in registry, len(registry)
+        (False, 0)
     """
 
     def __init__(self, kind: Kind) -> None:
@@ -77,10 +99,8 @@ class Registry(Mapping[str, Entry]):
     def add(self, entry: Entry) -> None:
         """Take an entry whose name is not there yet."""
         if entry.name in self._entries:
-            first = self._entries[entry.name].place
-            raise SottovoceError(
-                f"two {self.kind}s are named '{entry.name}': {first} and {entry.place}; rename one of them."
-            )
+            places = f"{self._entries[entry.name].place} and {entry.place}"
+            raise SottovoceError(f"two {self.kind}s are named '{entry.name}': {places}; rename one of them.")
         self._entries[entry.name] = entry
 
 
@@ -114,22 +134,18 @@ def measure(
     return _decorator("measure", name, paper, version=version)
 
 
-def _decorator(
-    kind: Kind, name: object, paper: str, *, version: int
-) -> Callable[[Callable[P, R]], Callable[P, R]]:
+def _decorator(kind: Kind, name: object, paper: str, *, version: int) -> Callable[[Callable[P, R]], Callable[P, R]]:
     if name is not None and not isinstance(name, str):
         raise TypeError(f"write @{kind}() with brackets, or @{kind}('name')")
 
     def decorate(function: Callable[P, R]) -> Callable[P, R]:
-        options_of(function)  # a signature that cannot be a configuration fails at import
+        _options(function)  # a signature that cannot be a configuration fails at import
 
         @functools.wraps(function)
         def call(*args: P.args, **kwargs: P.kwargs) -> R:
             options = {key: value for key, value in kwargs.items() if key not in ("model", "data")}
             kwargs.update(check_options(entry, options))
-            if kind == "measure":
-                return function(*args, **kwargs)
-            return _on_a_copy(function, args, kwargs)
+            return _on_a_copy(function, args, kwargs) if kind == "method" else function(*args, **kwargs)
 
         entry = Entry(name or function.__name__, kind, call, paper, version)
         (METHODS if kind == "method" else MEASURES).add(entry)
@@ -144,15 +160,107 @@ def _on_a_copy(function: Callable[..., R], args: tuple[Any, ...], kwargs: dict[s
     return function(**{key: copy.deepcopy(value) if key == "model" else value for key, value in kwargs.items()})
 
 
-def _named(target: Entry | Callable[..., Any]) -> tuple[str, dict[str, Option]]:
+@dataclass(frozen=True)
+class _Option:
+    name: str
+    annotation: Any
+    default: Any
+    wanted: str
+    adapter: pydantic.TypeAdapter[Any]
+
+    @property
+    def required(self) -> bool:
+        return self.default is inspect.Parameter.empty
+
+    def check(self, value: object) -> tuple[bool, Any]:
+        """Whether the value fits, and the value as the function gets it."""
+        try:
+            return True, self.adapter.validate_python(list(value) if isinstance(value, range) else value)
+        except pydantic.ValidationError:
+            return False, value
+
+
+@functools.cache
+def _options(function: Callable[..., Any]) -> dict[str, _Option]:
+    """The options of a function's signature, in order; a TypeError where it is no configuration."""
+    where = f"{function.__code__.co_filename}:{function.__code__.co_firstlineno}: {function.__name__}"
+    if not (inspect.getdoc(function) or "").strip():
+        raise TypeError(f"{where} needs a docstring: its first line is the summary that users see")
+    parameters = list(inspect.signature(function).parameters.values())
+    options = [parameter for parameter in parameters if parameter.kind is parameter.KEYWORD_ONLY]
+    if [p.name for p in parameters if p not in options] != ["model", "data"]:
+        raise TypeError(
+            f"{where} must be (model, data=None, *, options...): options are named, never *args or **kwargs"
+        )
+    bare = [option.name for option in options if option.annotation is option.empty]
+    if bare:
+        raise TypeError(f"{where} has options without a type: {', '.join(bare)}")
+    # Only the options' annotations: what the model is may be imported for the type checker alone.
+    wanted = types.SimpleNamespace(__annotations__={option.name: option.annotation for option in options})
+    try:
+        hints = typing.get_type_hints(wanted, globalns=function.__globals__)
+    except NameError as error:
+        raise TypeError(f"{where} has an option whose type is not there at run time ({error}); import it") from error
+    return {option.name: _option(option.name, hints[option.name], option.default) for option in options}
+
+
+def _option(name: str, annotation: Any, default: Any) -> _Option:
+    schema, wanted, _ = _understand(annotation)
+    adapter = pydantic.TypeAdapter[Any](schema, config=pydantic.ConfigDict(strict=True))
+    return _Option(name, annotation, default, wanted, adapter)
+
+
+def _understand(annotation: Any) -> tuple[Any, str, str]:
+    """A row like those of `_PLAIN` for any annotation; what YAML cannot say (a module, a callable) goes unchecked."""
+    if annotation in _PLAIN:
+        return _PLAIN[annotation]
+    origin: Any = typing.get_origin(annotation) or annotation
+    arguments = typing.get_args(annotation)
+    if origin is Literal:
+        choices = ", ".join(map(repr, arguments))
+        wanted = f"one of {choices}" if len(arguments) > 1 else choices
+        return Annotated[Any, pydantic.PlainValidator(functools.partial(_choose, arguments))], wanted, wanted
+    union = origin in (Union, types.UnionType)
+    if not union and origin not in _CONTAINERS:
+        return Any, "any value", "any values"
+    rows = [(..., "", "") if argument is ... else _understand(argument) for argument in arguments]
+    schemas = tuple(row[0] for row in rows)
+    if union:
+        wanted = " or ".join(row[1] for row in rows)
+        return Union[schemas], wanted, wanted  # noqa: UP007 (the types are only known here)
+    schema = origin[schemas] if schemas else origin
+    many = f" of {rows[0][2]}" if rows and origin not in (dict, Mapping) else ""
+    wanted, several = f"{_CONTAINERS[origin]}{many}", f"{_CONTAINERS[origin].removeprefix('a ')}s{many}"
+    # YAML has one kind of list. An abstract container takes both kinds as it is, and knows no lax mode.
+    return (Annotated[schema, _LAX] if origin in (list, tuple) else schema), wanted, several
+
+
+def _choose(choices: tuple[Any, ...], value: Any) -> Any:
+    # To Python, and so to pydantic, True is 1; as an option it is not.
+    if any(type(value) is type(choice) and value == choice for choice in choices):
+        return value
+    raise ValueError("not one of the choices")
+
+
+def hint(name: object, known: Iterable[str]) -> str:
+    """How a sentence about an unknown name ends: with the nearest that is known, if one is near.
+
+    Example:
+        >>> "no option 'ration'" + hint("ration", ["layers", "ratio"])
+        "no option 'ration'; did you mean 'ratio'?"
+    """
+    near = difflib.get_close_matches(str(name), list(known), n=1)
+    return f"; did you mean '{near[0]}'?" if near else "."
+
+
+def _named(target: Entry | Callable[..., Any]) -> tuple[str, dict[str, _Option]]:
     """The name by which users know an entry or a function, and its options."""
     if isinstance(target, Entry):
-        return target.name, options_of(inspect.unwrap(target.function))
+        return target.name, _options(inspect.unwrap(target.function))
     function = inspect.unwrap(target)
-    for entry in (*METHODS.values(), *MEASURES.values()):
-        if inspect.unwrap(entry.function) is function:
-            return entry.name, options_of(function)
-    return target.__name__, options_of(function)
+    entries = (*METHODS.values(), *MEASURES.values())
+    names = (entry.name for entry in entries if inspect.unwrap(entry.function) is function)
+    return next(names, function.__name__), _options(function)
 
 
 def check_options(target: Entry | Callable[..., Any], options: Mapping[str, Any]) -> dict[str, Any]:
@@ -161,8 +269,6 @@ def check_options(target: Entry | Callable[..., Any], options: Mapping[str, Any]
     Example:
         >>> def drop_layers(model, data, *, keep: int, by: str = "first"):
         ...     "Keep some layers."
-        >>> check_options(drop_layers, {"keep": 9})
-        {'keep': 9}
         >>> check_options(drop_layers, {"keep": "nine"})
         Traceback (most recent call last):
         sottovoce.errors.SottovoceError: drop_layers: keep='nine', but an int is wanted.
@@ -172,23 +278,23 @@ def check_options(target: Entry | Callable[..., Any], options: Mapping[str, Any]
         _refuse_unknown(name, given, known)
     for option in known.values():
         if option.required and option.name not in options:
-            listed = ", ".join(known)
-            raise SottovoceError(f"{name} needs the option '{option.name}' ({option.wanted}). Options: {listed}.")
+            raise SottovoceError(f"{name} needs the option '{option.name}' ({option.wanted}). {_list(known)}")
     checked = {}
     for given, value in options.items():
-        option = known[given]
-        ok, checked[given] = option.check(value)
-        if not ok:
-            raise SottovoceError(f"{name}: {given}={show(value)}, but {option.wanted} is wanted.")
+        fits, checked[given] = known[given].check(value)
+        if not fits:
+            shown = _SHORT.repr(value).replace("\n", " ")
+            raise SottovoceError(f"{name}: {given}={shown}, but {known[given].wanted} is wanted.")
     return checked
 
 
-def _refuse_unknown(name: str, given: object, known: Mapping[str, Option]) -> None:
-    if given in known:
-        return
-    if not known:
-        raise SottovoceError(f"{name} has no option '{given}'; it takes none.")
-    raise SottovoceError(f"{name} has no option '{given}'{suggest(given, known)} Options: {', '.join(known)}.")
+def _refuse_unknown(name: str, given: object, known: Mapping[str, _Option]) -> None:
+    if given not in known:
+        raise SottovoceError(f"{name} has no option '{given}'{hint(given, known)} {_list(known)}")
+
+
+def _list(known: Mapping[str, _Option]) -> str:
+    return f"Options: {', '.join(known) or 'none'}."
 
 
 def parse_options(target: Entry | Callable[..., Any], text: str) -> dict[str, Any]:
@@ -202,50 +308,27 @@ def parse_options(target: Entry | Callable[..., Any], text: str) -> dict[str, An
     """
     name, known = _named(target)
     options: dict[str, Any] = {}
-    for part in _split(text):
+    # What follows the last comma, or the last part, is always an empty match.
+    for part in _PARTS.findall(text)[:-1] if text.strip() else ():
         key, equals, raw = (piece.strip() for piece in part.partition("="))
-        if not equals or not key or not raw:
-            raise SottovoceError(f"{name}: '{part.strip()}' is not option=value; write {name}:{_example(known)}.")
+        if not (key and equals and raw):
+            raise SottovoceError(f"{name}: '{part.strip()}' is not option=value. {_list(known)}")
         _refuse_unknown(name, key, known)
         if key in options:
             raise SottovoceError(f"{name}: the option '{key}' is given twice; give it once.")
-        options[key] = _read_value(raw, known[key])
+        options[key] = _value(raw, known[key])
     return check_options(target, options)
 
 
-def _example(known: Mapping[str, Option]) -> str:
-    return ",".join(f"{key}=..." for key in known) or "no options"
-
-
-def _read_value(raw: str, option: Option) -> Any:
+def _value(raw: str, option: _Option) -> Any:
     """The YAML value of a text, or the text itself where only that fits: `by=no` is a name, not false."""
     try:
         value = load_yaml(raw)
     except SottovoceError:
         return raw
     if value is None and raw.lower() not in ("null", "~"):
-        return raw  # `#1` is a comment to YAML
+        return raw  # to YAML, `#1` is a comment
     return value if option.check(value)[0] or not option.check(raw)[0] else raw
-
-
-def _split(text: str) -> list[str]:
-    """The parts between commas that are in no bracket and in no quotes."""
-    parts, depth, quote, before = [""], 0, "", "="
-    for char in text:
-        if quote:
-            quote = "" if char == quote else quote
-        elif char in "'\"" and before in "=[{,: ":
-            quote = char
-        elif char in "[{(":
-            depth += 1
-        elif char in "]})":
-            depth = max(depth - 1, 0)
-        if char == "," and not depth and not quote:
-            parts.append("")
-        else:
-            parts[-1] += char
-        before = char
-    return parts if text.strip() else []
 
 
 def parse_step(text: str, registry: Registry = METHODS) -> tuple[str, dict[str, Any]]:
@@ -270,9 +353,20 @@ def describe(entry: Entry) -> dict[str, Any]:
         [{'name': 'ratio', 'type': 'float', 'default': 0.5, 'required': False}]
     """
     function = inspect.unwrap(entry.function)
-    return {
-        "name": entry.name,
-        "paper": entry.paper,
-        "summary": (inspect.getdoc(function) or "").partition("\n")[0],
-        "options": [option.describe() for option in options_of(function).values()],
-    }
+    options = [
+        {
+            "name": option.name,
+            "type": inspect.formatannotation(option.annotation).replace("collections.abc.", "").replace("pathlib.", ""),
+            "default": _json(None if option.required else option.default),
+            "required": option.required,
+        }
+        for option in _options(function).values()
+    ]
+    summary = (inspect.getdoc(function) or "").partition("\n")[0]
+    return {"name": entry.name, "paper": entry.paper, "summary": summary, "options": options}
+
+
+def _json(value: Any) -> Any:
+    if isinstance(value, list | tuple):
+        return [_json(item) for item in value]
+    return value if isinstance(value, str | int | float | None) else str(value)

@@ -6,7 +6,6 @@ from typing import Any
 from sottovoce.errors import SottovoceError
 from sottovoce.models.anatomy import Anatomy
 from sottovoce.models.edits import keep_layers
-from sottovoce.models.structure import settle
 from sottovoce.registry import method
 
 
@@ -44,5 +43,4 @@ def drop_layers(
     if not kept:
         raise SottovoceError(f"all {steps} layers would go; keep at least one.")
     keep_layers(model, kept)
-    settle(model)
     return model

@@ -245,3 +245,8 @@ def find_base(model: PreTrainedModel, name: str) -> nn.Module:
 
 def _grouped(module: nn.Module) -> bool:
     return getattr(module, "is_grouped_conv", False)
+
+
+def is_parametrised(module: nn.Module) -> bool:
+    """Whether a module's weight is computed on the fly (weight norm)."""
+    return hasattr(module, "parametrizations")

@@ -14,9 +14,9 @@ MODULES = (
     "models.mimic",
     "models.wavlm",
     "models.anatomy",
+    "models.structure",
     "models.edits",
     "models.narrow",
-    "models.structure",
     "models.build",
 )
 

@@ -4,8 +4,9 @@ Every edit is sliced tensors and nothing else: what stays computes as before. Th
 without data, rebuild an edited model's shape when it is loaded. Methods copy the model first.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, Literal
+import functools
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any, Concatenate, Literal, ParamSpec
 
 import torch
 from torch import nn
@@ -15,7 +16,22 @@ from sottovoce.models.anatomy import Anatomy
 from sottovoce.models.front_end import SHIFT, WINDOW, LogMel
 from sottovoce.models.mimic import MimicEncoder
 from sottovoce.models.parts import Factored, NoHeads, Repeated
+from sottovoce.models.structure import settle
 from sottovoce.models.wavlm import GatedAttention, adopt_attention
+
+
+P = ParamSpec("P")
+
+
+def edit(function: Callable[Concatenate[Any, P], None]) -> Callable[Concatenate[Any, P], None]:
+    """An edit of a model: what it changed stands in the model's configuration as soon as it returns."""
+
+    @functools.wraps(function)
+    def settled(model: Any, *args: P.args, **kwargs: P.kwargs) -> None:
+        function(model, *args, **kwargs)
+        settle(model)
+
+    return settled
 
 
 def indices(what: str, chosen: Iterable[int], size: int, *, least: int = 0) -> tuple[int, ...]:
@@ -74,6 +90,7 @@ def keep_norm(norm: Any, units: Sequence[int]) -> None:
         norm.normalized_shape = (len(units),)
 
 
+@edit
 def set_order(model: Any, order: Sequence[int]) -> None:
     """Apply the stored layers in this order; those that it never names are dropped.
 
@@ -151,6 +168,7 @@ def apply_times(model: Any, times: int) -> None:
     set_order(model, [order[step % len(order)] for step in range(times)])
 
 
+@edit
 def keep_heads(model: Any, layer: int, heads: Iterable[int]) -> None:
     """Keep these attention heads of one layer, down to none, numbered as the layer has them now.
 
@@ -183,6 +201,7 @@ def keep_heads(model: Any, layer: int, heads: Iterable[int]) -> None:
         body.layers[layer].set_submodule(path, NoHeads(attention, parts))
 
 
+@edit
 def keep_feed_forward(model: Any, layer: int, units: Iterable[int], *, which: int = 0) -> None:
     """Keep these inner units of a feed-forward part, down to none.
 
@@ -199,6 +218,7 @@ def keep_feed_forward(model: Any, layer: int, units: Iterable[int], *, which: in
     keep_columns(down, kept)
 
 
+@edit
 def keep_channels(model: Any, conv: int, channels: Iterable[int]) -> None:
     """Keep these output channels of one convolution of the front end; norms and the next part follow.
 
@@ -237,6 +257,7 @@ def keep_channels(model: Any, conv: int, channels: Iterable[int]) -> None:
     body.config.conv_dim = widths
 
 
+@edit
 def factor(model: Any, path: str, rank: int) -> None:
     """Replace a Linear by two of this rank, the nearest such pair (by SVD); its path is from the base model or the model.
 
@@ -285,6 +306,7 @@ def zero_weights(model: Any, masks: Mapping[str, torch.Tensor]) -> None:
             parameters[name].masked_fill_(~mask.bool().to(parameters[name].device), 0.0)
 
 
+@edit
 def use_log_mel(model: Any, *, bins: int = 40, stack: int = 2) -> None:
     """Replace the convolutional front end by log-mel filter banks: 80 numbers every 20 ms by default.
 
@@ -319,6 +341,7 @@ def use_log_mel(model: Any, *, bins: int = 40, stack: int = 2) -> None:
     body.config.num_feat_extract_layers = 2
 
 
+@edit
 def use_mimic(
     model: Any,
     *,
@@ -346,6 +369,7 @@ def use_mimic(
     if kind == "transformer" and hidden % 8:
         raise SottovoceError(f"a transformer mimic has 8 heads, which do not divide the hidden size {hidden}; use linear.")
     stack = MimicEncoder(hidden, layers=layers, kind=kind, width=width, over=over, device=old.device)
+    stack.requires_grad_(any(parameter.requires_grad for parameter in body.base.encoder.parameters()))
     body.base.encoder = stack.to(old.dtype).train(body.base.encoder.training)
     body.config.num_hidden_layers = layers
 

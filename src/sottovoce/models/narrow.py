@@ -7,8 +7,8 @@ import torch
 from torch import nn
 
 from sottovoce.errors import SottovoceError
-from sottovoce.models.anatomy import Anatomy
-from sottovoce.models.edits import indices, keep_columns, keep_norm, keep_rows, replace_parameter
+from sottovoce.models.anatomy import Anatomy, is_parametrised
+from sottovoce.models.edits import edit, indices, keep_columns, keep_norm, keep_rows, replace_parameter
 from sottovoce.models.parts import GroupedConv
 from sottovoce.models.wavlm import GatedAttention
 
@@ -21,6 +21,7 @@ HEAD_READERS = {
 }
 
 
+@edit
 def keep_hidden(model: Any, units: Iterable[int]) -> None:
     """Keep these units of the hidden state everywhere: projections, norms, positional convolution, layers, head.
 
@@ -36,8 +37,8 @@ def keep_hidden(model: Any, units: Iterable[int]) -> None:
     before = getattr(body.base, "kept_hidden", tuple(range(size)))
     regular = getattr(body.base, "regular_hidden", size)
     narrow_inputs(body, kept)
-    for layer in body.layers:
-        narrow_layer(layer, body, kept)
+    for index in range(len(body.layers)):  # stored layers; iteration would visit a shared one once a step
+        narrow_layer(body.layers[index], body, kept)
     head = type(model).__name__.partition("For")[2]
     for name in HEAD_READERS.get(f"For{head}", ()):
         keep_columns(getattr(model, name), kept)
@@ -142,11 +143,7 @@ def joined(grouped: GroupedConv) -> nn.Conv1d:
     return conv.train(grouped.training)
 
 
-def is_parametrised(module: nn.Module) -> bool:
-    """Whether a module's weight is computed on the fly (weight norm)."""
-    return hasattr(module, "parametrizations")
-
-
+@edit
 def fold_weight_norm(model: Any) -> None:
     """Replace weight-normed convolutions by plain ones of the same weight, in place.
 

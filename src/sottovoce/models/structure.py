@@ -6,9 +6,8 @@ from dataclasses import asdict, dataclass, field, fields
 from typing import Any
 
 from sottovoce.errors import SottovoceError, unknown
-from sottovoce.models.anatomy import FAMILIES, Anatomy, family_name
+from sottovoce.models.anatomy import FAMILIES, Anatomy, family_name, is_parametrised
 from sottovoce.models.front_end import LogMel
-from sottovoce.models.narrow import is_parametrised
 from sottovoce.models.parts import Factored
 
 KEY = "sottovoce"

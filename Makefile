@@ -1,0 +1,74 @@
+# `make` lists what there is. Another Python: make test PYTHON=python3.12
+PYTHON ?= python3
+
+VENV := .venv
+BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip install -q --disable-pip-version-check
+# mkdocs-material announces MkDocs 2 in a banner at every build.
+MKDOCS := NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
+
+.PHONY: help demo test test-all check docs format benchmarks clean
+.DELETE_ON_ERROR:
+
+help:
+	@echo "make demo        show what sottovoce does, on this machine, without a network"
+	@echo "make test        everything that must pass before a change lands"
+	@echo "make test-all    the same with the slow tests"
+	@echo "make docs        the documentation, into site/"
+	@echo "make format      put the code into its format, and mend what ruff can mend"
+	@echo "make benchmarks  every side-by-side timing in benchmarks/"
+	@echo "make clean       remove what the commands above made, except $(VENV)/"
+
+demo: $(VENV)/.ready-base
+	$(BIN)/sottovoce demo
+
+# One thread a process: two processes with as many threads as the machine has cores are slower than with one each.
+test: check
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2
+
+test-all: check
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 -m ""
+
+check: $(VENV)/.ready-dev-docs
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/pyright
+	$(MKDOCS)
+
+docs: $(VENV)/.ready-dev-docs
+	$(MKDOCS)
+	@echo "open site/index.html"
+
+format: $(VENV)/.ready-dev-docs
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+benchmarks: $(VENV)/.ready-base
+	@for file in benchmarks/*.py; do \
+		test -e "$$file" || { echo "benchmarks/ is empty"; exit 0; }; \
+		echo "== $$file"; \
+		$(BIN)/python "$$file" || exit 1; \
+	done
+
+clean:
+	rm -rf site build dist .pytest_cache .ruff_cache .hypothesis
+	find src tests benchmarks docs -type d -name __pycache__ -prune -exec rm -rf {} +
+
+$(VENV)/pyvenv.cfg:
+	@command -v "$(PYTHON)" >/dev/null || \
+		{ echo "There is no command '$(PYTHON)'. Name a Python of 3.11 or newer: make PYTHON=python3.12 ..."; exit 1; }
+	@"$(PYTHON)" -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+		{ echo "sottovoce needs Python 3.11 or newer, and '$(PYTHON)' is" \
+		"$$("$(PYTHON)" --version 2>&1). Name another: make PYTHON=python3.12 ..."; exit 1; }
+	"$(PYTHON)" -m venv $(VENV)
+
+# torch comes first and alone: then nothing that needs it can bring in another build of it.
+$(VENV)/.ready-base: $(VENV)/pyvenv.cfg pyproject.toml constraints.txt
+	@echo "setting up $(VENV): minutes the first time, seconds after"
+	$(PIP) -c constraints.txt torch
+	$(PIP) -c constraints.txt -e .
+	@touch $@
+
+$(VENV)/.ready-dev-docs: $(VENV)/.ready-base
+	$(PIP) -c constraints.txt -e ".[dev,docs]"
+	@touch $@

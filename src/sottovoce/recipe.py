@@ -1,0 +1,250 @@
+"""A recipe: which model, which steps, which measures, and which of these to vary."""
+
+import dataclasses
+import hashlib
+import itertools
+import json
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from sottovoce.errors import SottovoceError
+from sottovoce.files import dump_yaml, load_yaml
+from sottovoce.registry import Registry, check_options, hint
+
+Step = tuple[str, Mapping[str, Any]]
+_STEPS = "steps and measures are lists of a name, or of {name: {option: value}}"
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """What a run does, from YAML; equal recipes have equal hashes, and the hash names the run.
+
+    Example:
+        >>> recipe = Recipe.from_yaml("{model: hubert, steps: [{drop_layers: {keep: 9}}], vary: {seed: [0, 1]}}")
+        >>> [point.seed for point in recipe.points()]
+        [0, 1]
+    """
+
+    model: str
+    data: str | None = None
+    seed: int = 0
+    steps: tuple[Step, ...] = ()
+    measures: tuple[Step, ...] = ()
+    vary: Mapping[str, list[Any]] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        _want(isinstance(self.model, str) and self.model.strip(), "model", self.model, "a Hub id or a folder")
+        _want(self.data is None or isinstance(self.data, str), "data", self.data, "the name of a corpus or manifest")
+        # numpy takes no larger seed.
+        _want(type(self.seed) is int and 0 <= self.seed < 2**32, "seed", self.seed, "an int from 0 to 4294967295")
+        for key in ("steps", "measures"):
+            object.__setattr__(self, key, _read_steps(key, getattr(self, key)))
+        object.__setattr__(self, "vary", _read_grid(self.vary))
+        self._check_grid()
+
+    @classmethod
+    def from_yaml(cls, source: str | Path) -> "Recipe":
+        """Read a file, or YAML text: a string is a file's name if it ends in .yaml or .yml or if such a file exists.
+
+        Example:
+            >>> Recipe.from_yaml("model: facebook/hubert-base-ls960").model
+            'facebook/hubert-base-ls960'
+        """
+        named = isinstance(source, Path) or "\n" not in source and source.endswith((".yaml", ".yml"))
+        if not named and not os.path.isfile(source):
+            return cls.from_dict(load_yaml(str(source), name="recipe"))
+        try:
+            text = Path(source).read_text(encoding="utf-8-sig")
+        except (OSError, UnicodeDecodeError) as error:
+            raise SottovoceError(f"cannot read '{source}' ({error}); a recipe is a YAML file in UTF-8.") from None
+        record = load_yaml(text, name=str(source))
+        with _explained(source):
+            return cls.from_dict(record)
+
+    @classmethod
+    def from_dict(cls, record: Any) -> "Recipe":
+        """A recipe from what its YAML holds.
+
+        Example:
+            >>> Recipe.from_dict({"model": "hubert", "steps": ["fold"]}).steps
+            (('fold', {}),)
+        """
+        keys = [item.name for item in dataclasses.fields(cls)]
+        if record is None:
+            raise SottovoceError("recipe is empty; it needs at least the line 'model: ...'.")
+        if not isinstance(record, Mapping):
+            raise SottovoceError(f"recipe is {_kind(record)}, but a mapping is wanted. Keys: {', '.join(keys)}.")
+        for key in record:
+            if key not in keys:
+                raise SottovoceError(f"recipe has no key '{key}'{hint(key, keys)} Keys: {', '.join(keys)}.")
+        if "model" not in record:
+            raise SottovoceError("recipe needs the key 'model': a Hub id or a folder.")
+        return cls(**record)
+
+    def to_dict(self) -> dict[str, Any]:
+        """What the recipe's YAML holds; keys that say nothing are left out.
+
+        Example:
+            >>> Recipe("hubert", steps=(("drop_layers", {"keep": 9}), ("fold", {}))).to_dict()["steps"]
+            [{'drop_layers': {'keep': 9}}, 'fold']
+        """
+        record: dict[str, Any] = {"model": self.model, "data": self.data, "seed": self.seed}
+        for key in ("steps", "measures"):
+            record[key] = [{name: dict(options)} if options else name for name, options in getattr(self, key)]
+        record["vary"] = dict(self.vary)
+        return {key: value for key, value in record.items() if value not in (None, [], {})}
+
+    def to_yaml(self) -> str:
+        """The inverse of `from_yaml`.
+
+        Example:
+            >>> print(Recipe("hubert", steps=(("drop_layers", {"keep": 9}),)).to_yaml(), end="")
+            model: hubert
+            seed: 0
+            steps:
+            - drop_layers: {keep: 9}
+        """
+        return dump_yaml(self.to_dict())
+
+    def points(self) -> list["Recipe"]:
+        """Every combination of what `vary` lists, without `vary`: the last key varies fastest, as in nested loops.
+
+        Example:
+            >>> recipe = Recipe("hubert", steps=(("drop_layers", {}),), vary={"steps.0.keep": [9, 6], "seed": [0, 1]})
+            >>> [(point.steps[0][1]["keep"], point.seed) for point in recipe.points()]
+            [(9, 0), (9, 1), (6, 0), (6, 1)]
+        """
+        targets = [self._target(key) for key in self.vary]
+        return [self._at(targets, values) for values in itertools.product(*self.vary.values())]
+
+    def hash(self, extra: Mapping[str, str] | None = None) -> str:
+        """Twelve hex digits of the recipe and of what else decides the result, such as the data's own hash.
+
+        Example:
+            >>> Recipe("hubert").hash() == Recipe("hubert", seed=0).hash() != Recipe("hubert", seed=1).hash()
+            True
+        """
+        record = {"recipe": self.to_dict(), "extra": dict(extra or {})}
+        canonical = json.dumps(record, sort_keys=True, separators=(",", ":"))
+        return hashlib.sha256(canonical.encode()).hexdigest()[:12]
+
+    def check(self, methods: Registry, measures: Registry) -> None:
+        """Refuse a name or an option that the registries do not know, in any point of the grid, before any work.
+
+        Example:
+            >>> Recipe("hubert", steps=(("drop_lairs", {}),)).check(Registry("method"), Registry("measure"))
+            Traceback (most recent call last):
+            sottovoce.errors.SottovoceError: step 1 (drop_lairs): unknown method 'drop_lairs'. Known: .
+        """
+        for point in self.points():
+            for kind, steps, known in (("step", point.steps, methods), ("measure", point.measures, measures)):
+                for number, (name, options) in enumerate(steps, start=1):
+                    with _explained(f"{kind} {number} ({name})"):
+                        check_options(known[name], options)
+
+    def _check_grid(self) -> None:
+        keys: dict[tuple[Any, ...], str] = {}
+        for key, values in self.vary.items():
+            target = self._target(key)
+            if keys.setdefault(target, key) != key:
+                raise SottovoceError(f"vary: '{keys[target]}' and '{key}' are the same option; give it once.")
+            for value in values:
+                with _explained(f"vary: {key}"):
+                    self._at([target], [value])
+
+    def _target(self, key: str) -> tuple[Any, ...]:
+        """Where a key of `vary` points: `("seed",)`, or `("steps", 0, "keep")`."""
+        if key in ("model", "data", "seed"):
+            return (key,)
+        group, _, rest = key.partition(".")
+        where, _, option = rest.rpartition(".")
+        if group not in ("steps", "measures") or not where or not option:
+            keys = "Keys: model, data, seed, steps.<number or method>.<option>, measures.<number or measure>.<option>."
+            raise SottovoceError(f"vary has no key '{key}'{hint(key, ['model', 'data', 'seed'])} {keys}")
+        names = [name for name, _ in getattr(self, group)]
+        if where.isascii() and where.isdigit():
+            if int(where) >= len(names):
+                raise SottovoceError(f"vary: '{key}', but the recipe has {len(names)} {group}, counted from 0.")
+            return (group, int(where), option)
+        if names.count(where) != 1:
+            listed = ", ".join(f"{number}: {name}" for number, name in enumerate(names)) or "none"
+            count = f"{names.count(where)} times" if where in names else "not"
+            raise SottovoceError(f"vary: '{key}', but {where} is {count} in {group} ({listed}); give its number.")
+        return (group, names.index(where), option)
+
+    def _at(self, targets: Sequence[tuple[Any, ...]], values: Sequence[Any]) -> "Recipe":
+        changes: dict[str, Any] = {"vary": {}}
+        for (key, *place), value in zip(targets, values, strict=True):
+            if not place:
+                changes[key] = value
+                continue
+            steps, (index, option) = list(changes.get(key, getattr(self, key))), place
+            steps[index] = (steps[index][0], {**steps[index][1], option: value})
+            changes[key] = tuple(steps)
+        return dataclasses.replace(self, **changes)
+
+
+@contextmanager
+def _explained(where: object) -> Iterator[None]:
+    """Say first where an error was."""
+    try:
+        yield
+    except SottovoceError as error:
+        raise SottovoceError(f"{where}: {error}") from None
+
+
+def _want(fits: object, key: str, value: object, wanted: str) -> None:
+    if not fits:
+        raise SottovoceError(f"recipe: {key}={value!r}, but {wanted} is wanted.")
+
+
+def _kind(value: object) -> str:
+    return {str: "a text", list: "a list", dict: "a mapping"}.get(type(value), repr(value))
+
+
+def _read_steps(key: str, value: Any) -> tuple[Step, ...]:
+    """The (name, options) pairs of a list whose items are a name, a mapping of one name, or such a pair."""
+    if value is None:
+        return ()
+    if not isinstance(value, list | tuple):
+        raise SottovoceError(f"recipe: {key} is {_kind(value)}, but a list is wanted: {_STEPS}.")
+    steps = []
+    for number, item in enumerate(value, start=1):
+        where = f"recipe: item {number} of {key}"
+        if isinstance(item, str):
+            item = (item, {})
+        elif isinstance(item, Mapping) and len(item) == 1:
+            item = next(iter(item.items()))
+        if not isinstance(item, tuple) or len(item) != 2 or not isinstance(item[0], str):
+            raise SottovoceError(f"{where} is {item!r}: {_STEPS}.")
+        name, options = item[0], {} if item[1] is None else item[1]
+        if not isinstance(options, Mapping):
+            raise SottovoceError(f"{where} ({name}) has {options!r}, but {{option: value}} is wanted.")
+        for option in options:
+            _want(isinstance(option, str), f"{key}: the name of an option of {name}", option, "a text")
+        steps.append((name, _plain(f"{where} ({name})", dict(options))))
+    return tuple(steps)
+
+
+def _read_grid(value: Any) -> dict[str, list[Any]]:
+    if value is None:
+        return {}
+    if not isinstance(value, Mapping):
+        raise SottovoceError(f"recipe: vary is {_kind(value)}, but a mapping is wanted, such as {{seed: [0, 1, 2]}}.")
+    for key, values in value.items():
+        _want(isinstance(key, str), "a key of vary", key, "a text")
+        if not isinstance(values, list | tuple) or not values:
+            raise SottovoceError(f"vary: {key}={values!r}, but a list of at least one value is wanted.")
+    return {key: _plain(f"vary: {key}", list(values)) for key, values in value.items()}
+
+
+def _plain(where: str, value: Any) -> Any:
+    """A copy that YAML can hold: tuples become lists; what only Python can hold is refused."""
+    try:
+        return json.loads(json.dumps(value))
+    except (TypeError, ValueError, RecursionError) as error:
+        raise SottovoceError(f"{where}: only text, numbers, true, false, null and lists fit here ({error}).") from None
