@@ -1,7 +1,7 @@
 """sottovoce makes self-supervised speech models small and fast, and shows what each saving costs."""
 
-from sottovoce import measures as _measures
-from sottovoce import methods as _methods
+from importlib.metadata import version as _version
+
 from sottovoce.cost import Cost, cost, cost_of_two
 from sottovoce.doctor import Finding, doctor
 from sottovoce.errors import SottovoceError
@@ -52,4 +52,4 @@ __all__ = [
     "states",
 ]
 
-del _measures, _methods
+__version__ = _version("sottovoce")

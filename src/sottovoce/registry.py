@@ -220,7 +220,7 @@ def _understand(annotation: Any) -> tuple[Any, str, str]:
         choices = ", ".join(map(repr, arguments))
         wanted = f"one of {choices}" if len(arguments) > 1 else choices
         return Annotated[Any, pydantic.PlainValidator(functools.partial(_choose, arguments))], wanted, wanted
-    union = origin in (Union, types.UnionType)
+    union = origin is Union or isinstance(annotation, types.UnionType)
     if not union and origin not in _CONTAINERS:
         return Any, "any value", "any values"
     rows = [(..., "", "") if argument is ... else _understand(argument) for argument in arguments]

@@ -50,7 +50,7 @@ def cost_table(title: str, cost: Cost, *, detail: bool = False) -> Table:
         >>> cost_table("hubert", sv.cost(model)).row_count > 5
         True
     """
-    metrics = [name for name in ("parameters", "macs", "latency") if name in cost.metrics]
+    metrics = [name for name in ("parameters", "macs", "latency") if cost.parts(name)]
     units = {"latency": "s"}
     columns = {metric: grouped(cost.parts(metric), detail) for metric in metrics}
     table = Table(title=title, title_justify="left")
@@ -86,22 +86,19 @@ def summary_table(names: Sequence[str], costs: Sequence[Cost]) -> Table:
         table.add_column("saving", justify="right")
     units = {row.metric: row.unit for row in costs[0].measurements if not row.where}
     for metric in costs[0].metrics:
-        if metric.endswith("quartile"):
+        if metric == "latency_third_quartile":
             continue
         unit = units[metric]
         cells = [short(cost[metric], unit if unit in ("s", "bytes") else "") for cost in costs]
-        if metric == "latency":
-            spread = [(cost["latency_first_quartile"], cost["latency_third_quartile"]) for cost in costs]
-            cells = [
-                f"{cell} [{short(low, 's')} - {short(high, 's')}]"
-                for cell, (low, high) in zip(cells, spread, strict=True)
-            ]
+        if metric == "latency_first_quartile":
+            cells = [f"{cell} - {short(cost['latency_third_quartile'], 's')}" for cell, cost in zip(cells, costs, strict=True)]
         if metric == "real_time_factor":
             cells = [f"{cost[metric]:.4f}" for cost in costs]
-        label = f"{metric} ({unit})" if metric == "macs" else metric
+        labels = {"macs": f"macs ({unit})", "latency_first_quartile": "middle half of the passes"}
+        label = labels.get(metric, metric)
         row = [label.replace("_", " "), *cells]
         if len(costs) == 2:
-            keeps = metric in ("threads", "batch") or not costs[1][metric]
+            keeps = metric in ("threads", "batch", "latency_first_quartile") or not costs[1][metric]
             row.append("" if keeps else f"{costs[0][metric] / costs[1][metric]:.2f} x")
         table.add_row(*row)
     return table

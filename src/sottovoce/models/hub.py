@@ -1,7 +1,9 @@
 """Loading, making and saving models: a plain Hugging Face model in, a plain Hugging Face model out."""
 
 import copy
+import difflib
 import json
+import logging
 import re
 import shutil
 from collections.abc import Iterator
@@ -115,8 +117,13 @@ def find_source(id_or_folder: str | Path) -> str:
     name = str(id_or_folder)
     if path.exists():
         raise SottovoceError(f"{name} is a file, but a model is a folder with config.json and model.safetensors.")
-    if not re.fullmatch(r"[\w.-]+(/[\w.-]+)?", name) or name.startswith("."):
-        raise SottovoceError(f"there is no folder {name}; give a model's folder or a Hub id such as facebook/hubert-base-ls960.")
+    # Every speech model of the Hub belongs to somebody: a name without a slash is a folder that is not there.
+    if not re.fullmatch(r"[\w-][\w.-]*/[\w.-]+", name):
+        near = difflib.get_close_matches(name, [*FAMILIES, *SHAPES], n=1)
+        shape = f" For random weights of a shape: sv.new('{near[0]}')." if near else ""
+        raise SottovoceError(
+            f"there is no folder {name}; give a model's folder or a Hub id such as facebook/hubert-base-ls960.{shape}"
+        )
     return name
 
 
@@ -125,7 +132,8 @@ def fetch_config(name: str, revision: str | None) -> str:
     from huggingface_hub import hf_hub_download
 
     try:
-        return Path(hf_hub_download(name, "config.json", revision=revision)).read_text(encoding="utf-8")
+        with quiet():
+            return Path(hf_hub_download(name, "config.json", revision=revision)).read_text(encoding="utf-8")
     except (OSError, ValueError) as error:
         raise SottovoceError(
             f"there is no folder {name}, and no such model could be had from the Hub ({_first_line(error)}); "
@@ -219,7 +227,7 @@ def new(shape: Any = "hubert", *, head: str = "", seed: int = 0, **settings: Any
     config = find_shape(shape)
     for key, value in settings.items():
         if not hasattr(config, key):
-            raise unknown(f"setting of a {type(config).__name__}", key, config.to_dict())
+            raise unknown(f"setting of a {type(config).__name__}", key, [k for k in config.to_dict() if k[0] != "_"])
     if settings:
         # Settings depend on one another (the number of convolutions on their widths), so the configuration is made anew.
         config = type(config).from_dict(config.to_dict() | settings)
@@ -358,12 +366,16 @@ def equal(first: torch.Tensor, second: torch.Tensor) -> bool:
 def quiet() -> Iterator[None]:
     """No log lines and progress bars of transformers inside; what matters comes back as an error."""
     verbosity, bars = hf_logging.get_verbosity(), hf_logging.is_progress_bar_enabled()
+    client = logging.getLogger("huggingface_hub")
+    level = client.level
     hf_logging.set_verbosity_error()
     hf_logging.disable_progress_bar()
+    client.setLevel(logging.ERROR)
     try:
         yield
     finally:
         hf_logging.set_verbosity(verbosity)
+        client.setLevel(level)
         if bars:
             hf_logging.enable_progress_bar()
 

@@ -1,0 +1,164 @@
+"""The command line, run as a user runs it: in a process of its own for faults, in this one for the rest."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+from conftest import TINY, edited, tiny
+
+import sottovoce as sv
+from sottovoce.cli import main
+from sottovoce.measurement import Measurement
+
+
+@pytest.fixture
+def saved(folder: Path) -> Path:
+    return sv.save(tiny("hubert", head="ForCTC"), folder)
+
+
+def run(capsys: pytest.CaptureFixture[str], *arguments: str) -> tuple[int, str, str]:
+    with pytest.raises(SystemExit) as ended:
+        main(list(arguments))
+    printed = capsys.readouterr()
+    return int(ended.value.code or 0), printed.out, printed.err
+
+
+def test_cost_prints_every_number(capsys: pytest.CaptureFixture[str], saved: Path) -> None:
+    code, out, _ = run(capsys, "cost", str(saved), "--seconds", "1", "--repeats", "2")
+    assert code == 0
+    for word in ("parameters", "nonzero", "macs (MAC/1s)", "latency", "real time factor", "peak bytes", "feed forward"):
+        assert word in out, word
+
+
+def test_cost_as_json_is_measurements(capsys: pytest.CaptureFixture[str], saved: Path) -> None:
+    code, out, _ = run(capsys, "cost", str(saved), "--seconds", "1", "--no-time", "--json")
+    rows = [json.loads(line) for line in out.splitlines()]
+    assert code == 0 and {row.pop("model") for row in rows} == {str(saved)}
+    measured = {(m.metric, m.where): m.value for m in (Measurement.from_json(json.dumps(row)) for row in rows)}
+    expected = sv.cost(sv.load(saved), seconds=1.0, time=False)
+    assert measured == {(m.metric, m.where): m.value for m in expected.measurements}
+
+
+def test_cost_of_two_times_them_in_turns(capsys: pytest.CaptureFixture[str], saved: Path) -> None:
+    small = sv.save(sv.drop_layers(sv.load(saved), keep=1), saved.with_name("small"))
+    code, out, _ = run(capsys, "cost", str(saved), "--versus", str(small), "--seconds", "1", "--repeats", "2")
+    assert code == 0 and "saving" in out and " x" in out
+
+
+def test_cost_of_a_shape_needs_nothing_downloaded(capsys: pytest.CaptureFixture[str]) -> None:
+    code, out, _ = run(capsys, "cost", "wavlm-base", "--no-time", "--parts", "--convention", "per_second")
+    assert code == 0 and "layer 11 attention products" in out and "MAC/s" in out
+
+
+def test_compress_by_steps(capsys: pytest.CaptureFixture[str], saved: Path) -> None:
+    target = saved.with_name("small")
+    steps = ["--step", "drop_layers:keep=[0,1,3]", "--step", "drop_layers:drop=[1]"]
+    code, out, _ = run(capsys, "compress", str(saved), *steps, "-o", str(target))
+    assert code == 0 and str(target) in out.replace("\n", "")
+    assert len(sv.Anatomy(sv.load(target)).layers) == 2
+
+
+def test_compress_by_a_recipe_is_resumed(capsys: pytest.CaptureFixture[str], saved: Path, tmp_path: Path) -> None:
+    recipe = tmp_path / "recipe.yaml"
+    recipe.write_text(
+        "model: none\nsteps:\n- drop_layers: {keep: 4}\nmeasures:\n- size\n- macs: {seconds: 1.0}\n"
+        "vary:\n  steps.0.keep: [1, 2]\n"
+    )
+    runs = tmp_path / "runs"
+    code, out, err = run(capsys, "compress", str(saved), "--recipe", str(recipe), "-o", str(runs))
+    assert code == 0 and out.count("wrote") == 2 and "skipped" not in err
+    found = {folder.name: sv.Run.open(folder) for folder in runs.iterdir()}
+    sizes = sorted(
+        row.value for one in found.values() for row in one.measurements() if row.metric == "parameters" and not row.where
+    )
+    assert len(sizes) == 2 and sizes[0] < sizes[1]
+    assert len(sv.Anatomy(sv.load(next(iter(runs.iterdir())))).layers) in (1, 2)
+    _, _, err = run(capsys, "compress", str(saved), "--recipe", str(recipe), "-o", str(runs))
+    assert err.count("skipped") == 2
+
+
+def test_measure(capsys: pytest.CaptureFixture[str], saved: Path, tmp_path: Path) -> None:
+    file = tmp_path / "rows.jsonl"
+    asked = ["--measure", "size", "--measure", "macs:seconds=1.0"]
+    code, out, _ = run(capsys, "measure", str(saved), *asked, "--json", "-o", str(file))
+    assert code == 0
+    rows = [Measurement.from_json(line) for line in file.read_text().splitlines()]
+    assert [json.loads(row.to_json()) for row in rows] == [json.loads(line) for line in out.splitlines()]
+    assert {row.measure for row in rows} == {"size", "macs"}
+
+
+@pytest.mark.parametrize("command", ["methods", "measures", "families"])
+def test_lists(capsys: pytest.CaptureFixture[str], command: str) -> None:
+    code, out, _ = run(capsys, command)
+    assert code == 0
+    for name in {"methods": sv.METHODS, "measures": sv.MEASURES, "families": {row[0] for row in TINY.values()}}[command]:
+        assert name in out
+    code, out, _ = run(capsys, command, "--json")
+    assert code == 0 and all(json.loads(line) for line in out.splitlines())
+
+
+def test_doctor_exit_code_says_how_it_went(capsys: pytest.CaptureFixture[str], saved: Path) -> None:
+    code, out, _ = run(capsys, "doctor", str(saved))
+    assert code == 0 and "a padded batch differs" in " ".join(out.split())
+    (saved / "model.safetensors").unlink()
+    code, out, _ = run(capsys, "doctor", str(saved), "--json")
+    assert code == 1 and json.loads(out)["level"] == "error"
+
+
+FAULTS: list[tuple[list[str], str]] = [
+    (["cost", "nowhere"], "there is no folder nowhere"),
+    (["cost", "hubrt"], "sv.new('hubert')"),
+    (["cost", "hubert", "--seconds", "0", "--no-time"], "give one"),
+    (["cost", "hubert", "--seconds", "0.01", "--no-time"], "give longer audio"),
+    (["cost", "hubert", "--convention", "total_sum"], "total_sum"),
+    (["cost", "{saved}", "--seconds", "1", "--repeats", "0"], "repeats of 1 or more"),
+    (["cost", "{saved}", "--seconds", "1", "--threads", "0"], "give 1 or more"),
+    (["compress", "{saved}", "-o", "{new}"], "needs either --step"),
+    (["compress", "{saved}", "--step", "drop_layer:keep=1", "-o", "{new}"], "did you mean 'drop_layers'"),
+    (["compress", "{saved}", "--step", "drop_layers:kep=1", "-o", "{new}"], "did you mean 'keep'"),
+    (["compress", "{saved}", "--step", "drop_layers:keep=nine", "-o", "{new}"], "keep='nine'"),
+    (["compress", "{saved}", "--step", "drop_layers:keep=14", "-o", "{new}"], "keep=14, but this encoder has 4 layers; give 1-4"),
+    (["compress", "{saved}", "--step", "drop_layers:drop=[7]", "-o", "{new}"], "names layer 7, but this encoder has 4"),
+    (["compress", "{saved}", "--step", "drop_layers:drop=[0,1,2,3]", "-o", "{new}"], "keep at least one"),
+    (["compress", "{saved}", "--step", "drop_layers", "-o", "{new}"], "either keep or drop"),
+    (["compress", "{saved}", "--recipe", "{new}", "-o", "{new}"], "{new}"),
+    (["measure", "{saved}", "--measure", "sizes"], "did you mean 'size'"),
+    (["doctor", "{new}"], "there is no folder"),
+    (["cots"], "No such command"),
+    (["cost", "hubert", "--secnds", "3"], "No such option"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("arguments", "words"), FAULTS, ids=[" ".join(arguments) for arguments, _ in FAULTS])
+def test_faults_are_one_sentence_and_exit_code_two(
+    capsys: pytest.CaptureFixture[str], saved: Path, arguments: list[str], words: str
+) -> None:
+    names: dict[str, Any] = {"saved": saved, "new": saved.with_name("new")}
+    code, out, err = run(capsys, *(argument.format(**names) for argument in arguments))
+    assert code == 2 and out == ""
+    assert words.format(**names) in " ".join(err.replace("│", " ").split()), err
+    if not err.startswith("Usage"):
+        assert err.count("\n") == 1 and err.startswith("sottovoce: ")
+    assert not saved.with_name("new").exists()
+
+
+def test_as_a_module_and_without_a_traceback(saved: Path) -> None:
+    (saved / "config.json").write_text("{")
+    command = [sys.executable, "-m", "sottovoce", "cost", str(saved)]
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert done.returncode == 2 and "Traceback" not in done.stderr and done.stderr.count("\n") == 1
+
+
+def test_demo(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    code, out, _ = run(capsys, "demo", "-o", str(tmp_path / "demo"))
+    assert code == 0 and "12 layers" in out and "of the parameters" in " ".join(out.split())
+    assert len(sv.Anatomy(sv.load(tmp_path / "demo" / "hubert-6-layers")).layers) == 6
+
+
+def test_irregular_folders_have_costs_too(capsys: pytest.CaptureFixture[str], folder: Path) -> None:
+    sv.save(edited("wavlm", "everything", head="ForSequenceClassification"), folder)
+    code, out, _ = run(capsys, "cost", str(folder), "--seconds", "1", "--repeats", "1")
+    assert code == 0 and "head" in out

@@ -1,0 +1,95 @@
+"""The padding switch: on, off, on copies, and without a mask."""
+
+import copy
+from typing import Any
+
+import pytest
+import torch
+from conftest import TINY, tiny
+
+import sottovoce as sv
+
+
+def padded(model: Any, length: int = 9_123, room: int = 16_000) -> tuple[torch.Tensor, torch.Tensor]:
+    """A short utterance's states in a padded batch, and alone."""
+    speech = torch.randn(2, room, generator=torch.Generator().manual_seed(0))
+    mask = torch.ones(2, room, dtype=torch.long)
+    mask[1, length:] = 0
+    with torch.no_grad():
+        together = model(speech * mask, attention_mask=mask)[0][1]
+        alone = model(speech[1:, :length])[0][0]
+    return together[: len(alone)], alone
+
+
+def error(model: Any) -> float:
+    together, alone = padded(model)
+    return float((together - alone).norm() / alone.norm())
+
+
+@pytest.mark.parametrize("family", ["wav2vec2", "wavlm", "data2vec-audio", "sew", "wav2vec2-conformer"])
+def test_hugging_face_is_wrong_and_the_switch_is_right(family: str) -> None:
+    model = tiny(family)
+    assert error(model) > 0.05
+    with sv.exact_padding(model):
+        assert error(model) < 1e-5
+    assert error(model) > 0.05
+
+
+@pytest.mark.parametrize("family", sorted(set(TINY) - {"whisper", "wav2vec2-bert"}))
+def test_nothing_changes_without_padding(family: str) -> None:
+    model = tiny(family)
+    inputs = sv.Anatomy(model).dummy_inputs(0.7, batch=2)
+    with torch.no_grad():
+        before = model(**inputs)[0]
+        with sv.exact_padding(model):
+            assert torch.equal(model(**inputs)[0], before)
+            all_real = torch.ones_like(inputs["input_values"], dtype=torch.long)
+            torch.testing.assert_close(model(**inputs, attention_mask=all_real)[0], before, rtol=1e-4, atol=1e-5)
+        assert torch.equal(model(**inputs)[0], before)
+
+
+def test_a_copy_switches_off_without_the_original() -> None:
+    model = tiny("sew")
+    sv.set_exact_padding(model)
+    copied = copy.deepcopy(model)
+    sv.set_exact_padding(copied, False)
+    assert error(copied) > 0.05 and not sv.is_exact(copied)
+    assert error(model) < 1e-5 and sv.is_exact(model)
+    hooks = sum(len(module._forward_pre_hooks) for module in copied.modules())
+    assert hooks == 0
+
+
+def test_methods_and_saving_keep_working_with_the_switch_on(tmp_path: Any) -> None:
+    model = tiny("hubert")
+    sv.set_exact_padding(model)
+    sv.set_exact_padding(model)
+    small = sv.drop_layers(model, keep=2)
+    assert error(small) < 1e-5
+    sv.save(small, tmp_path / "small")
+    assert not sv.is_exact(sv.load(tmp_path / "small"))
+
+
+def test_ends_do_not_outlive_their_batch() -> None:
+    model = tiny("hubert")
+    inputs = sv.Anatomy(model).dummy_inputs(0.7, batch=2)
+    with sv.exact_padding(model), torch.no_grad():
+        padded(model)
+        first = model(**inputs)[0]
+    with torch.no_grad():
+        assert torch.equal(first, model(**inputs)[0])
+
+
+def test_gradients_flow_through_the_masked_norm() -> None:
+    model = tiny("hubert").train()
+    speech, mask = torch.randn(2, 8_000), torch.ones(2, 8_000, dtype=torch.long)
+    mask[1, 5_000:] = 0
+    with sv.exact_padding(model):
+        model(speech, attention_mask=mask)[0].square().mean().backward()
+    norm = model.feature_extractor.conv_layers[0].layer_norm
+    assert norm.weight.grad is not None and norm.weight.grad.abs().sum() > 0
+
+
+def test_adapters_are_refused() -> None:
+    model = tiny("wav2vec2", add_adapter=True, output_hidden_size=32, num_adapter_layers=1)
+    with pytest.raises(sv.SottovoceError, match="adapter"):
+        sv.set_exact_padding(model)
