@@ -51,7 +51,7 @@ benchmarks: $(VENV)/.ready-base
 	done
 
 clean:
-	rm -rf site build dist .pytest_cache .ruff_cache .hypothesis
+	rm -rf site build dist sottovoce-demo .pytest_cache .ruff_cache .hypothesis
 	find src tests benchmarks docs -type d -name __pycache__ -prune -exec rm -rf {} +
 
 $(VENV)/pyvenv.cfg:

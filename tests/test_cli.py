@@ -72,7 +72,10 @@ def test_compress_by_a_recipe_is_resumed(capsys: pytest.CaptureFixture[str], sav
     assert code == 0 and out.count("wrote") == 2 and "skipped" not in err
     found = {folder.name: sv.Run.open(folder) for folder in runs.iterdir()}
     sizes = sorted(
-        row.value for one in found.values() for row in one.measurements() if row.metric == "parameters" and not row.where
+        row.value
+        for one in found.values()
+        for row in one.measurements()
+        if row.metric == "parameters" and not row.where
     )
     assert len(sizes) == 2 and sizes[0] < sizes[1]
     assert len(sv.Anatomy(sv.load(next(iter(runs.iterdir())))).layers) in (1, 2)
@@ -94,7 +97,9 @@ def test_measure(capsys: pytest.CaptureFixture[str], saved: Path, tmp_path: Path
 def test_lists(capsys: pytest.CaptureFixture[str], command: str) -> None:
     code, out, _ = run(capsys, command)
     assert code == 0
-    for name in {"methods": sv.METHODS, "measures": sv.MEASURES, "families": {row[0] for row in TINY.values()}}[command]:
+    for name in {"methods": sv.METHODS, "measures": sv.MEASURES, "families": {row[0] for row in TINY.values()}}[
+        command
+    ]:
         assert name in out
     code, out, _ = run(capsys, command, "--json")
     assert code == 0 and all(json.loads(line) for line in out.splitlines())
@@ -120,7 +125,7 @@ FAULTS: list[tuple[list[str], str]] = [
     (["compress", "{saved}", "--step", "drop_layer:keep=1", "-o", "{new}"], "did you mean 'drop_layers'"),
     (["compress", "{saved}", "--step", "drop_layers:kep=1", "-o", "{new}"], "did you mean 'keep'"),
     (["compress", "{saved}", "--step", "drop_layers:keep=nine", "-o", "{new}"], "keep='nine'"),
-    (["compress", "{saved}", "--step", "drop_layers:keep=14", "-o", "{new}"], "keep=14, but this encoder has 4 layers; give 1-4"),
+    (["compress", "{saved}", "--step", "drop_layers:keep=9", "-o", "{new}"], "keep=9, but this encoder has 4 layers"),
     (["compress", "{saved}", "--step", "drop_layers:drop=[7]", "-o", "{new}"], "names layer 7, but this encoder has 4"),
     (["compress", "{saved}", "--step", "drop_layers:drop=[0,1,2,3]", "-o", "{new}"], "keep at least one"),
     (["compress", "{saved}", "--step", "drop_layers", "-o", "{new}"], "either keep or drop"),

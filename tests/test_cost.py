@@ -49,7 +49,9 @@ def test_shared_layers_count_once_in_size_and_each_time_in_macs() -> None:
 
 
 def test_hugging_faces_own_wavlm_is_left_as_it_is() -> None:
-    model: Any = WavLMModel(WavLMConfig(num_hidden_layers=1, hidden_size=48, intermediate_size=8, conv_dim=[8] * 7)).eval()
+    model: Any = WavLMModel(
+        WavLMConfig(num_hidden_layers=1, hidden_size=48, intermediate_size=8, conv_dim=[8] * 7)
+    ).eval()
     kinds = [type(module) for module in model.modules()]
     assert sv.macs(model, seconds=1.0)[0].value > 0
     assert kinds == [type(module) for module in model.modules()]

@@ -22,7 +22,7 @@ def config(folder: Path, **changes: Any) -> None:
     path.write_text(json.dumps({**json.loads(path.read_text()), **changes}))
 
 
-def tensors(folder: Path, change: Callable[[dict[str, torch.Tensor]], None]) -> None:
+def tensors(folder: Path, change: Callable[[dict[str, torch.Tensor]], object]) -> None:
     stored = load_file(folder / "model.safetensors")
     change(stored)
     save_file(stored, folder / "model.safetensors", metadata={"format": "pt"})
@@ -71,7 +71,7 @@ def test_layers_that_a_reload_filled_with_random_numbers(folder: Path) -> None:
 
 
 def test_a_model_of_random_numbers_is_told_so(folder: Path) -> None:
-    sv.save(sv.new("hubert", **{"hidden_size": 48, "num_hidden_layers": 2, "intermediate_size": 8}), folder)
+    sv.save(sv.new("hubert", hidden_size=48, num_hidden_layers=2, intermediate_size=8), folder)
     assert "every layer looks freshly initialised" in found(folder, "warning")["random"]
 
 

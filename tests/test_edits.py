@@ -64,7 +64,8 @@ def test_narrowing_keeps_exactly_the_chosen_units_of_every_tensor(family: str) -
     model = tiny(family, head="ForCTC")
     kept = [0, 1, 2, 7, 8, 13, 20, 31]
     before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
-    positional = {path: conv.weight.detach().clone() for path, conv in sv.Anatomy(model).positional_convs()}
+    convs: dict[str, Any] = dict(sv.Anatomy(model).positional_convs())
+    positional = {path: conv.weight.detach().clone() for path, conv in convs.items()}
     sv.keep_hidden(model, kept)
     after = model.state_dict()
     for name in ("lm_head.weight", *(n for n in after if "q_proj.weight" in n or "intermediate_dense.weight" in n)):
@@ -82,7 +83,7 @@ def test_narrowing_keeps_exactly_the_chosen_units_of_every_tensor(family: str) -
 
 def test_narrowed_wavlm_gates_read_what_is_left_of_each_slice() -> None:
     model = tiny("wavlm")
-    attention = sv.Anatomy(model).attention(1)
+    attention: Any = sv.Anatomy(model).attention(1)
     kept = [unit for unit in range(32) if unit % 3]
     whole = torch.randn(1, 9, 32)
     without = whole.clone()

@@ -276,7 +276,7 @@ def repository_files() -> list[Path]:
     try:
         listed = subprocess.run(command, cwd=ROOT, capture_output=True, check=True).stdout.decode().split("\0")
     except (OSError, subprocess.CalledProcessError):
-        made = re.compile(r"\.git|\.venv.*|\..*_cache|\.hypothesis|site|build|dist|runs")
+        made = re.compile(r"\.git|\.venv.*|\..*_cache|\.hypothesis|site|build|dist|runs|sottovoce-demo")
         tops = [path for path in ROOT.iterdir() if not made.fullmatch(path.name)]
         return [path for top in tops for path in ([top] if top.is_file() else top.rglob("*")) if path.is_file()]
     return [path for path in (ROOT / name for name in listed if name) if path.is_file()]

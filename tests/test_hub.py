@@ -138,12 +138,14 @@ def test_pipelines_run_on_a_compressed_folder(folder: Path) -> None:
 def test_speech_recognition_pipeline_runs_on_a_compressed_folder(folder: Path, tmp_path: Path) -> None:
     letters = tmp_path / "letters"
     letters.mkdir()
-    (letters / "vocab.json").write_text(json.dumps({"<pad>": 0, "<s>": 1, "</s>": 2, "<unk>": 3, "|": 4, "a": 5, "b": 6}))
+    (letters / "vocab.json").write_text(
+        json.dumps({"<pad>": 0, "<s>": 1, "</s>": 2, "<unk>": 3, "|": 4, "a": 5, "b": 6})
+    )
     tokenizer = transformers.Wav2Vec2CTCTokenizer(str(letters / "vocab.json"))
     model = edited("wav2vec2", "no_heads", head="ForCTC", vocab_size=7)
     sv.save(model, folder)
     tokenizer.save_pretrained(folder)
-    recognise = transformers.pipeline("automatic-speech-recognition", model=str(folder), trust_remote_code=True)
+    recognise: Any = transformers.pipeline("automatic-speech-recognition", model=str(folder), trust_remote_code=True)
     assert isinstance(recognise(torch.randn(16_000).numpy())["text"], str)
 
 
@@ -389,5 +391,3 @@ def test_half_precision_saves_and_reloads(folder: Path) -> None:
     sv.save(model, folder)
     assert sv.load(folder).dtype == torch.bfloat16
     assert sv.load(folder, dtype=torch.float32).dtype == torch.float32
-
-

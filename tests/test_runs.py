@@ -9,7 +9,6 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -465,8 +464,3 @@ def test_the_examples_in_the_docstrings_are_true(tmp_path: Path, monkeypatch: py
     monkeypatch.chdir(tmp_path)
     assert doctest.testmod(runs).failed == 0
     assert doctest.testmod(runs).attempted > 5
-
-
-def test_a_callable_of_any_kind_may_load(tmp_path: Path, bench: Bench) -> None:
-    load: Callable[[str], Any] = {"tiny": [1, 2]}.__getitem__
-    assert bench.run(Recipe("tiny", measures=(("count", {}),)), tmp_path, load=load).measurements()[0].value == 2

@@ -16,7 +16,7 @@ from sottovoce.models.wavlm import GatedAttention, adopt_attention
 def pair(request: pytest.FixtureRequest) -> tuple[Any, Any]:
     torch.manual_seed(0)
     large = {"do_stable_layer_norm": True, "feat_extract_norm": "layer"} if request.param == "large" else {}
-    theirs = WavLMModel(WavLMConfig(num_hidden_layers=3, mask_time_prob=0.0, **large)).eval()
+    theirs: Any = WavLMModel(WavLMConfig(num_hidden_layers=3, mask_time_prob=0.0, **large)).eval()
     with torch.no_grad():
         for layer in theirs.encoder.layers:
             layer.attention.gru_rel_pos_const.normal_(1.0, 0.5)

@@ -119,7 +119,9 @@ def cost(
         with progress("measuring", None, quiet=as_json):
             costs = [sv.cost(m, time=time, **common, **timing) for m in models]
     if as_json:
-        print_json({"model": name, **asdict(row)} for name, c in zip(names, costs, strict=True) for row in c.measurements)
+        print_json(
+            {"model": name, **asdict(row)} for name, c in zip(names, costs, strict=True) for row in c.measurements
+        )
         return
     for name, one in zip(names, costs, strict=True):
         if not versus or parts:
@@ -130,13 +132,17 @@ def cost(
 @app.command()
 def compress(
     model: Model,
-    output: Annotated[Path, typer.Option("-o", "--output", help="The new model's folder; for a recipe, where runs go.")],
+    output: Annotated[
+        Path, typer.Option("-o", "--output", help="The new model's folder; for a recipe, where runs go.")
+    ],
     step: Step = None,
     recipe: Annotated[Path | None, typer.Option(help="A recipe in YAML; its own model is replaced by MODEL.")] = None,
 ) -> None:
     """Make a smaller model by steps on the line, or by a recipe."""
     if (recipe is None) == (not step):
-        raise SottovoceError("compress needs either --step drop_layers:keep=9 or --recipe FILE; `sottovoce methods` lists.")
+        raise SottovoceError(
+            "compress needs either --step drop_layers:keep=9 or --recipe FILE; `sottovoce methods` lists."
+        )
     if recipe is not None:
         for run in run_points(Recipe.from_yaml(recipe), output, model=model):
             out.print(f"wrote {run.folder}", markup=False, highlight=False)
@@ -168,7 +174,9 @@ def measure(
     model: Model,
     measures: Annotated[list[str], typer.Option("--measure", help="A measure with options: macs:seconds=5.")],
     as_json: AsJson = False,
-    output: Annotated[Path | None, typer.Option("-o", "--output", help="Also write the measurements here (JSON lines).")] = None,
+    output: Annotated[
+        Path | None, typer.Option("-o", "--output", help="Also write the measurements here (JSON lines).")
+    ] = None,
 ) -> None:
     """Measure a model: size, macs, speed."""
     names = [parse_step(text, sv.MEASURES) for text in measures]

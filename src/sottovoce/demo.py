@@ -8,7 +8,8 @@ from rich.console import Console
 from sottovoce.cost import cost_of_two
 from sottovoce.errors import SottovoceError
 from sottovoce.methods import drop_layers
-from sottovoce.models.hub import load, new, quiet, save
+from sottovoce.models.checkpoint import quiet
+from sottovoce.models.hub import load, new, save
 from sottovoce.tables import cost_table, summary_table
 
 
@@ -32,8 +33,8 @@ def run_demo(folder: Path, console: Console, *, seconds: float = 5.0) -> None:
     saved = {metric: 1 - after[metric] / before[metric] for metric in ("parameters", "macs", "latency")}
     front = sum(value for where, value in before.parts("macs").items() if where[0] == "front_end") / before["macs"]
     console.print(
-        f"\nHalf of the layers are gone, and with them {saved['parameters']:.0%} of the parameters, {saved['macs']:.0%} of "
-        f"the multiply-accumulates and {saved['latency']:.0%} of the time; the front end, which no dropped layer touches, "
-        f"has {front:.0%} of the multiply-accumulates."
+        f"\nHalf of the layers are gone, and with them {saved['parameters']:.0%} of the parameters, "
+        f"{saved['macs']:.0%} of the multiply-accumulates and {saved['latency']:.0%} of the time; "
+        f"the front end, which stays, has {front:.0%} of the multiply-accumulates."
     )
     console.print(f"{target} loads with plain transformers.AutoModel.from_pretrained.", soft_wrap=True)

@@ -8,12 +8,13 @@ from typing import Any, Literal
 
 import safetensors
 import torch
+from huggingface_hub import snapshot_download
 
 from sottovoce.errors import SottovoceError
 from sottovoce.models import hub
 from sottovoce.models.anatomy import PREFIX, Anatomy, is_parametrised
 from sottovoce.models.bundle import FILE
-from sottovoce.models.hub import find_class, find_source, make_config
+from sottovoce.models.checkpoint import PICKLES, check_weights, find_class, find_source, first_line, make_config
 from sottovoce.models.padding import exact_padding
 from sottovoce.models.structure import recorded
 
@@ -55,7 +56,10 @@ def doctor(folder: str | Path) -> list[Finding]:
     try:
         model = hub.load(source)
     except SottovoceError as error:
-        return [*findings, Finding("error", "load", str(error), "save the model anew with sottovoce, or download it again")]
+        return [
+            *findings,
+            Finding("error", "load", str(error), "save the model anew with sottovoce, or download it again"),
+        ]
     return findings + list(check_model(model))
 
 
@@ -71,9 +75,9 @@ def check_files(folder: Path) -> Iterator[Finding]:
     except (ValueError, AttributeError) as error:
         yield Finding("error", "config", str(error), "take config.json from where the model came from")
         return
-    pickles = [path.name for pattern in ("*.bin", "*.pt", "*.pth", "*.ckpt") for path in sorted(folder.glob(pattern))]
+    pickles = [path.name for pattern in PICKLES for path in sorted(folder.glob(pattern))]
     try:
-        hub.check_weights(str(folder))
+        check_weights(str(folder))
     except SottovoceError as error:
         yield Finding("error", "weights", str(error), "see above")
         return
@@ -84,7 +88,9 @@ def check_files(folder: Path) -> Iterator[Finding]:
     needs_code = str(record.get("model_type", "")).startswith(PREFIX) or not recorded(config).regular
     if needs_code and not (folder / FILE).is_file():
         what = f"the shape is not a plain one and {FILE} is missing, so AutoModel cannot load this folder"
-        yield Finding("error", "modelling file", what, "load it with sottovoce and save it again: sv.save(sv.load(a), b)")
+        yield Finding(
+            "error", "modelling file", what, "load it with sottovoce and save it again: sv.save(sv.load(a), b)"
+        )
     foreign = [path.name for path in sorted(folder.glob("*.py")) if path.name != FILE]
     if foreign:
         what = f"{', '.join(foreign)} would run with trust_remote_code=True; sottovoce does not run it"
@@ -106,7 +112,9 @@ def check_processor(folder: Path, config: Any) -> Iterator[Finding]:
         return
     rate = record.get("sampling_rate", 16_000)
     if rate != 16_000:
-        yield Finding("warning", "processor", f"sampling_rate is {rate}; these models hear 16 000 Hz", "set it to 16000")
+        yield Finding(
+            "warning", "processor", f"sampling_rate is {rate}; these models hear 16 000 Hz", "set it to 16000"
+        )
     if getattr(config, "feat_extract_norm", "group") == "layer" and record.get("return_attention_mask") is False:
         what = "return_attention_mask is false, but this model was trained with masks"
         yield Finding("warning", "processor", what, 'set "return_attention_mask": true')
@@ -120,7 +128,7 @@ def check_tensors(folder: Path) -> Iterator[Finding]:
     stored = layer_numbers(shapes)
     if steps is not None and stored != set(range(steps)):
         what = f"config.json speaks of {steps} layers, the tensors are of layers {_listed(stored)}"
-        do = f"set the number of layers to {len(stored)} and renumber, or delete layers with sv.drop_layers, which does both"
+        do = f"delete layers with sv.drop_layers, which also renumbers them and sets their number (here {len(stored)})"
         yield Finding("error", "layers", what, do)
     if broken:
         what = f"{len(broken)} tensors hold NaN or infinity, {broken[0]} first"
@@ -160,7 +168,7 @@ def check_model(model: Any) -> Iterator[Finding]:
         plain, exact = padding_error(model)
         if plain > PADDING_TOLERANCE:
             what = f"a padded batch differs from single utterances by {plain:.0%} (with exact padding: {exact:.0e})"
-            do = "wrap batched inference in `with sv.exact_padding(model):` and pass an attention mask, or use batches of one"
+            do = "run batches inside `with sv.exact_padding(model):` with an attention mask, or one utterance at a time"
             yield Finding("warning", "padding", what, do)
         else:
             yield Finding("fine", "padding", f"a padded batch with a mask equals single utterances ({plain:.0e})")
@@ -222,9 +230,9 @@ def _listed(numbers: set[int]) -> str:
 
 
 def _download(name: str) -> str:
-    from huggingface_hub import snapshot_download
-
     try:
         return snapshot_download(name, allow_patterns=["*.json", "*.safetensors"])
     except (OSError, ValueError) as error:
-        raise SottovoceError(f"there is no folder {name}, and no such model could be had from the Hub ({error}).") from error
+        raise SottovoceError(
+            f"there is no folder {name}, and no such model could be had from the Hub ({first_line(error)})."
+        ) from error

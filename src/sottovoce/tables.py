@@ -91,7 +91,10 @@ def summary_table(names: Sequence[str], costs: Sequence[Cost]) -> Table:
         unit = units[metric]
         cells = [short(cost[metric], unit if unit in ("s", "bytes") else "") for cost in costs]
         if metric == "latency_first_quartile":
-            cells = [f"{cell} - {short(cost['latency_third_quartile'], 's')}" for cell, cost in zip(cells, costs, strict=True)]
+            cells = [
+                f"{cell} - {short(cost['latency_third_quartile'], 's')}"
+                for cell, cost in zip(cells, costs, strict=True)
+            ]
         if metric == "real_time_factor":
             cells = [f"{cost[metric]:.4f}" for cost in costs]
         labels = {"macs": f"macs ({unit})", "latency_first_quartile": "middle half of the passes"}

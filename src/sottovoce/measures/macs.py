@@ -81,7 +81,9 @@ def macs_by_part(model: Any, samples: int) -> dict[Part, int]:
     """
     body = Anatomy(model)
     if getattr(body.base, "adapter", None) is not None:
-        raise SottovoceError("this model has an adapter behind its layers, whose cost has no formula here; remove it first.")
+        raise SottovoceError(
+            "this model has an adapter behind its layers, whose cost has no formula here; remove it first."
+        )
     frames = body.frames(samples)
     if frames < 1:
         raise SottovoceError(f"{samples} samples make no frame for this {body.name} model; give longer audio.")
@@ -122,14 +124,19 @@ def linear(module: Any) -> int:
     return module.in_features * module.out_features
 
 
+def any_group(conv: Any) -> Any:
+    """A convolution, or one of the groups of a grouped one: in length they are alike."""
+    return conv.groups[0] if isinstance(conv, GroupedConv) else conv
+
+
 def kernel_of(conv: Any) -> int:
     """The kernel length of a convolution, or of the groups of one."""
-    return (conv.groups[0] if isinstance(conv, GroupedConv) else conv).kernel_size[0]
+    return any_group(conv).kernel_size[0]
 
 
 def conv_length(conv: Any, length: int) -> int:
     """How many frames a convolution makes of so many."""
-    first = conv.groups[0] if isinstance(conv, GroupedConv) else conv
+    first = any_group(conv)
     return (length + 2 * first.padding[0] - first.kernel_size[0]) // first.stride[0] + 1
 
 
@@ -172,7 +179,7 @@ def transformer_layer(body: Anatomy, layer: int, time: int) -> Iterator[tuple[st
     yield "attention_products", products
     for which in range(len(body.family.feed_forwards)):
         yield "feed_forward", time * sum(linear(module) for module in body.feed_forward(layer, which))
-    block = body.layers[layer]
+    block: Any = body.layers[layer]
     if hasattr(block, "conv_module"):
         convs = (block.conv_module.pointwise_conv1, block.conv_module.depthwise_conv, block.conv_module.pointwise_conv2)
         yield "convolution", sum(conv_macs(conv, time) for conv in convs)

@@ -58,7 +58,7 @@ def tensors_by_part(model: Any) -> Iterator[tuple[Part, list[torch.Tensor]]]:
     """Every parameter once, under the part that it belongs to; what belongs to none is `other`."""
     seen: set[int] = set()
     for where, module in modules_by_part(model):
-        found = [tensor for tensor in module.parameters() if id(tensor) not in seen]
+        found: list[torch.Tensor] = [tensor for tensor in module.parameters() if id(tensor) not in seen]
         seen.update(id(tensor) for tensor in found)
         yield where, found
     yield ("other",), [tensor for tensor in unique([model], model) if id(tensor) not in seen]

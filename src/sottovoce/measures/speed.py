@@ -61,8 +61,8 @@ def compare(
     """
     if not seconds > 0 or batch < 1 or repeats < 1 or warm_up < 0:
         raise SottovoceError(
-            f"seconds={seconds}, batch={batch}, repeats={repeats}, warm_up={warm_up}: give a length above 0, a batch and "
-            "repeats of 1 or more, a warm-up of 0 or more."
+            f"seconds={seconds}, batch={batch}, repeats={repeats}, warm_up={warm_up}: give a length above 0, a batch "
+            "and repeats of 1 or more, a warm-up of 0 or more."
         )
     inputs = [Anatomy(model).dummy_inputs(seconds, batch=batch) for model in models]
     times: list[list[float]] = [[] for _ in models]

@@ -14,6 +14,7 @@ MODULES = (
     "models.mimic",
     "models.wavlm",
     "models.anatomy",
+    "models.slices",
     "models.structure",
     "models.edits",
     "models.narrow",
@@ -23,7 +24,8 @@ MODULES = (
 HEADER = '''"""The modelling code of this folder's compressed speech model; it needs torch and transformers alone.
 
 Written by sottovoce (Apache-2.0). Load the model with
-`transformers.AutoModel.from_pretrained(folder, trust_remote_code=True)`, or with sottovoce, which does not run this file.
+`transformers.AutoModel.from_pretrained(folder, trust_remote_code=True)`, or with sottovoce,
+which never runs this file.
 """
 '''
 

@@ -16,9 +16,9 @@ from sottovoce.models.anatomy import Anatomy
 from sottovoce.models.front_end import SHIFT, WINDOW, LogMel
 from sottovoce.models.mimic import MimicEncoder
 from sottovoce.models.parts import Factored, NoHeads, Repeated
+from sottovoce.models.slices import indices, keep_columns, keep_norm, keep_rows, replace_parameter
 from sottovoce.models.structure import settle
 from sottovoce.models.wavlm import GatedAttention, adopt_attention
-
 
 P = ParamSpec("P")
 
@@ -32,62 +32,6 @@ def edit(function: Callable[Concatenate[Any, P], None]) -> Callable[Concatenate[
         settle(model)
 
     return settled
-
-
-def indices(what: str, chosen: Iterable[int], size: int, *, least: int = 0) -> tuple[int, ...]:
-    """Chosen indices, sorted and checked.
-
-    Example:
-        >>> indices("head", [3, 0], 12)
-        (0, 3)
-    """
-    given = list(chosen)
-    picked = tuple(sorted(set(given)))
-    if len(picked) != len(given):
-        raise SottovoceError(f"{what} indices {given} name one twice; name each once.")
-    wrong = [index for index in picked if not 0 <= index < size]
-    if wrong:
-        raise SottovoceError(f"there is no {what} {wrong[0]}: this model has {size}; give 0-{size - 1}.")
-    if len(picked) < least:
-        raise SottovoceError(f"{len(picked)} of {size} {what}s would be left; keep at least {least}.")
-    return picked
-
-
-def replace_parameter(module: nn.Module, name: str, value: torch.Tensor) -> None:
-    """Put a new tensor where a parameter was; it learns if the old one did."""
-    old = getattr(module, name)
-    setattr(module, name, nn.Parameter(value.detach().clone().contiguous(), requires_grad=old.requires_grad))
-
-
-def keep_rows(linear: Any, rows: Sequence[int]) -> None:
-    """Keep some outputs of a Linear or a convolution, in place."""
-    linear = linear.second if isinstance(linear, Factored) else linear
-    index = torch.tensor(rows, dtype=torch.long, device=linear.weight.device)
-    replace_parameter(linear, "weight", linear.weight[index])
-    if linear.bias is not None:
-        replace_parameter(linear, "bias", linear.bias[index])
-    setattr(linear, "out_features" if isinstance(linear, nn.Linear) else "out_channels", len(rows))
-
-
-def keep_columns(linear: Any, columns: Sequence[int]) -> None:
-    """Keep some inputs of a Linear or an ungrouped convolution, in place."""
-    linear = linear.first if isinstance(linear, Factored) else linear
-    index = torch.tensor(columns, dtype=torch.long, device=linear.weight.device)
-    replace_parameter(linear, "weight", linear.weight[:, index])
-    setattr(linear, "in_features" if isinstance(linear, nn.Linear) else "in_channels", len(columns))
-
-
-def keep_norm(norm: Any, units: Sequence[int]) -> None:
-    """Keep some units of a LayerNorm or of a GroupNorm with one channel a group, in place."""
-    if norm.weight is not None:
-        index = torch.tensor(units, dtype=torch.long, device=norm.weight.device)
-        replace_parameter(norm, "weight", norm.weight[index])
-        if norm.bias is not None:
-            replace_parameter(norm, "bias", norm.bias[index])
-    if isinstance(norm, nn.GroupNorm):
-        norm.num_groups = norm.num_channels = len(units)
-    else:
-        norm.normalized_shape = (len(units),)
 
 
 @edit
@@ -259,7 +203,7 @@ def keep_channels(model: Any, conv: int, channels: Iterable[int]) -> None:
 
 @edit
 def factor(model: Any, path: str, rank: int) -> None:
-    """Replace a Linear by two of this rank, the nearest such pair (by SVD); its path is from the base model or the model.
+    """Replace a Linear by two of this rank, the nearest such pair (by SVD); `path` is from the base model or the model.
 
     Example:
         >>> factor(model, "encoder.layers.0.feed_forward.intermediate_dense", 64)
@@ -267,7 +211,9 @@ def factor(model: Any, path: str, rank: int) -> None:
     found = Anatomy(model).full_path(path)
     linear: Any = None if found is None else model.get_submodule(found)
     if found is None or not isinstance(linear, nn.Linear):
-        raise SottovoceError(f"'{path}' is not a Linear of this model; give the path of one, such as {_example(model)}.")
+        raise SottovoceError(
+            f"'{path}' is not a Linear of this model; give the path of one, such as {_example(model)}."
+        )
     full = min(linear.in_features, linear.out_features)
     if not 1 <= rank <= full:
         raise SottovoceError(f"rank={rank}, but '{path}' has full rank {full}; give 1-{full}.")
@@ -317,11 +263,15 @@ def use_log_mel(model: Any, *, bins: int = 40, stack: int = 2) -> None:
     """
     body = Anatomy(model)
     if body.family.convs is None or body.projection is None:
-        raise SottovoceError(f"this {body.name} model has no waveform front end with a projection that could be replaced.")
+        raise SottovoceError(
+            f"this {body.name} model has no waveform front end with a projection that could be replaced."
+        )
     if bins < 1 or stack < 1:
         raise SottovoceError(f"bins={bins}, stack={stack}, but both count something; give 1 or more.")
     if hasattr(model, "quantizer"):
-        raise SottovoceError("a quantiser reads the convolutional features; take the model without its pretraining head.")
+        raise SottovoceError(
+            "a quantiser reads the convolutional features; take the model without its pretraining head."
+        )
     old: Any = body.projection
     features = bins * stack
     body.base.feature_extractor = LogMel(bins=bins, stack=stack, device=old.weight.device).train(old.training)
@@ -357,9 +307,13 @@ def use_mimic(
     """
     body = Anatomy(model)
     if body.family.whole_stack is None or body.name == "sew" or getattr(body.base, "adapter", None) is not None:
-        raise SottovoceError(f"the stack of this {body.name} model cannot be mimicked: its encoder also changes lengths.")
+        raise SottovoceError(
+            f"the stack of this {body.name} model cannot be mimicked: its encoder also changes lengths."
+        )
     if getattr(model, "layer_weights", None) is not None:
-        raise SottovoceError("this model's head weighs all layers, and a mimic has none of them; use a head on the last.")
+        raise SottovoceError(
+            "this model's head weighs all layers, and a mimic has none of them; use a head on the last."
+        )
     if layers not in (1, 2) or kind not in ("linear", "transformer") or over not in ("time", "batch") or width < 1:
         raise SottovoceError(
             f"layers={layers}, kind={kind!r}, width={width}, over={over!r}: give 1 or 2 layers, kind linear or "
@@ -367,7 +321,9 @@ def use_mimic(
         )
     hidden, old = body.config.hidden_size, next(body.base.encoder.parameters())
     if kind == "transformer" and hidden % 8:
-        raise SottovoceError(f"a transformer mimic has 8 heads, which do not divide the hidden size {hidden}; use linear.")
+        raise SottovoceError(
+            f"a transformer mimic has 8 heads, which do not divide the hidden size {hidden}; use linear."
+        )
     stack = MimicEncoder(hidden, layers=layers, kind=kind, width=width, over=over, device=old.device)
     stack.requires_grad_(any(parameter.requires_grad for parameter in body.base.encoder.parameters()))
     body.base.encoder = stack.to(old.dtype).train(body.base.encoder.training)

@@ -1,4 +1,4 @@
-"""A log-mel front end in place of the convolutional one: MelHuBERT's input (arXiv 2211.09949) for any waveform family."""
+"""A log-mel front end in place of the convolutional one: MelHuBERT's input (arXiv 2211.09949) for any family."""
 
 import math
 

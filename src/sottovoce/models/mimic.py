@@ -50,7 +50,8 @@ class TransformerMimic(nn.Module):
         if mask is not None and self.over == "time":
             blocked = torch.zeros(mask.shape, dtype=x.dtype, device=x.device)
             blocked = blocked.masked_fill(~mask.bool(), float("-inf"))[:, None, None, :]
-        context = self.attend(*split.unbind(0), blocked).transpose(1, 2).reshape(batch, time, hidden)
+        query, key, value = split.unbind(0)
+        context = self.attend(query, key, value, blocked).transpose(1, 2).reshape(batch, time, hidden)
         x = self.attention_norm(x + self.drop(self.output(context)))
         x = self.final_norm(x + self.drop(self.down(self.drop(F.relu(self.up(x))))))
         return x if self.over == "time" else x.transpose(0, 1)

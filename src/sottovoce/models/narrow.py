@@ -8,8 +8,9 @@ from torch import nn
 
 from sottovoce.errors import SottovoceError
 from sottovoce.models.anatomy import Anatomy, is_parametrised
-from sottovoce.models.edits import edit, indices, keep_columns, keep_norm, keep_rows, replace_parameter
+from sottovoce.models.edits import edit
 from sottovoce.models.parts import GroupedConv
+from sottovoce.models.slices import indices, keep_columns, keep_norm, keep_rows, replace_parameter
 from sottovoce.models.wavlm import GatedAttention
 
 # Which Linears outside the base model read the hidden state, and which write it.
@@ -78,7 +79,9 @@ def narrow_inputs(body: Anatomy, kept: Sequence[int]) -> None:
         if isinstance(module, nn.LayerNorm):
             keep_norm(module, kept)
         elif isinstance(module, nn.BatchNorm1d):
-            raise SottovoceError("a positional convolution with batch norm cannot be narrowed; fold it into a new model.")
+            raise SottovoceError(
+                "a positional convolution with batch norm cannot be narrowed; fold it into a new model."
+            )
     keep_norm(encoder.layer_norm, kept)
     if hasattr(encoder, "upsample"):
         factor, size = encoder.upsample.squeeze_factor, body.config.hidden_size
@@ -107,14 +110,14 @@ def narrow_conv(conv: Any, kept: Sequence[int]) -> nn.Module:
 
     Groups of equal width stay one convolution; others become one convolution a group.
     """
-    old = list(conv.groups) if isinstance(conv, GroupedConv) else [conv] * conv.groups
+    old: list[Any] = list(conv.groups) if isinstance(conv, GroupedConv) else [conv] * conv.groups
     sizes = list(conv.widths) if isinstance(conv, GroupedConv) else [conv.in_channels // conv.groups] * conv.groups
     starts = [sum(sizes[:index]) for index in range(len(sizes))]
     chosen = [
         [unit - start for unit in kept if start <= unit < start + size]
         for start, size in zip(starts, sizes, strict=True)
     ]
-    first = old[0]
+    first: Any = old[0]
     options: dict[str, Any] = {"kernel": first.kernel_size[0], "stride": first.stride[0], "padding": first.padding[0]}
     new = GroupedConv([len(group) for group in chosen], device="meta", **options)
     target = iter(new.groups)

@@ -25,6 +25,10 @@ class States:
             (behind the positional convolution), the i-th is what layer i adds up to, before any final norm.
         attention: one map a step, (batch, heads, time, time), rows summing to one; empty unless asked for.
         output: what the model returned.
+
+    Example:
+        >>> sv.states(model, input_values=batch).hidden[0].shape
+        torch.Size([1, 49, 768])
     """
 
     hidden: tuple[torch.Tensor, ...]

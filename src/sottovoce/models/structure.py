@@ -70,11 +70,15 @@ class Structure:
     def from_dict(cls, record: Any) -> "Structure":
         """The inverse of `to_dict`, checked."""
         if not isinstance(record, Mapping):
-            raise SottovoceError(f"config.json's '{KEY}' part is {record!r}, but a mapping is wanted; save the model anew.")
+            raise SottovoceError(
+                f"config.json's '{KEY}' part is {record!r}, but a mapping is wanted; save the model anew."
+            )
         known = {entry.name for entry in fields(cls)}
         version = record.get("version", VERSION)
         if version != VERSION:
-            raise SottovoceError(f"config.json's '{KEY}' part has version {version}; this sottovoce reads {VERSION}: update it.")
+            raise SottovoceError(
+                f"config.json's '{KEY}' part has version {version}; this sottovoce reads {VERSION}: update it."
+            )
         for key in record:
             if key != "version" and key not in known:
                 raise unknown(f"key of config.json's '{KEY}' part", key, known)

@@ -31,7 +31,7 @@ class GatedAttention(WavLMAttention):
         self.eager = False
         self.train(attention.training)
 
-    def forward(
+    def forward(  # pyright: ignore[reportIncompatibleMethodOverride] - their annotation of the bias is not what they return
         self,
         hidden_states: torch.Tensor,
         attention_mask: torch.Tensor | None = None,

@@ -1,0 +1,1 @@
+"""Models: loading, editing, saving, and what they look like inside."""
