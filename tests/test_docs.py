@@ -1,5 +1,6 @@
 """The reference has every public module: users find what is there, and strict builds check what it says."""
 
+import importlib.util
 import re
 from pathlib import Path
 
@@ -28,3 +29,14 @@ def test_reference_has_nothing_that_is_gone() -> None:
     for name in LISTED:
         path = SRC.joinpath(*name.split("."))
         assert path.with_suffix(".py").is_file() or path.is_dir(), f"docs/reference.md lists {name}, which is gone."
+
+
+def test_results_are_written_from_the_records() -> None:
+    """No number on the page is typed: the page is what its script makes of the stored records."""
+    place = ROOT / "benchmarks" / "write_results.py"
+    spec = importlib.util.spec_from_file_location("write_results", place)
+    assert spec is not None and spec.loader is not None
+    script = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(script)
+    page = (ROOT / "docs" / "results.md").read_text(encoding="utf-8")
+    assert page == script.render(), "run python benchmarks/write_results.py"

@@ -18,7 +18,7 @@ from safetensors.torch import load_file, save_file
 
 import sottovoce as sv
 from sottovoce.models import hub
-from sottovoce.models.bundle import FILE
+from sottovoce.models.bundle import FILE, bundle
 
 HEADS = ["", "ForCTC", "ForSequenceClassification", "ForAudioFrameClassification", "ForXVector", "ForPreTraining"]
 HEAD_SETTINGS: dict[str, dict[str, Any]] = {
@@ -121,6 +121,16 @@ def test_irregular_folders_load_without_sottovoce(lonely_python: Path, tmp_path:
     done = subprocess.run(command, capture_output=True, text=True, env=place, cwd=tmp_path)
     assert done.returncode == 0, done.stderr[-3000:]
     assert done.stdout.count("same") == len(folders)
+
+
+def test_modelling_file_is_sound(tmp_path: Path) -> None:
+    """No name in it is undefined, unused or defined twice."""
+    path = tmp_path / FILE
+    path.write_text(bundle(config_class="WavLMConfig", model_type="sottovoce_wavlm", classes={"WavLMModel"}))
+    command = [sys.executable, "-m", "ruff", "check", "--isolated", "--select", "F,E9", str(path)]
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout
+    assert "sottovoce." not in path.read_text().replace("sottovoce.errors.SottovoceError:", "")
 
 
 def test_pipelines_run_on_a_compressed_folder(folder: Path) -> None:

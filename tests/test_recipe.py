@@ -2,10 +2,10 @@
 
 import dataclasses
 import doctest
-import os
 import subprocess
 import sys
 from pathlib import Path
+from types import ModuleType
 from typing import Any, Literal
 
 import pytest
@@ -13,6 +13,7 @@ import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from sottovoce import files, registry, runs
 from sottovoce import recipe as recipe_module
 from sottovoce.errors import SottovoceError
 from sottovoce.recipe import Recipe
@@ -56,18 +57,18 @@ def speed(model: Any, data: Any = None, *, batch: int = 1) -> Any:
 
 @pytest.fixture
 def methods() -> Registry:
-    registry = Registry("method")
+    names = Registry("method")
     for function in (drop_layers, prune_heads, fold):
-        registry.add(Entry(function.__name__, "method", function))
-    return registry
+        names.add(Entry(function.__name__, "method", function))
+    return names
 
 
 @pytest.fixture
 def measures() -> Registry:
-    registry = Registry("measure")
-    registry.add(Entry("speed", "measure", speed))
-    registry.add(Entry("cost", "measure", fold))
-    return registry
+    names = Registry("measure")
+    names.add(Entry("speed", "measure", speed))
+    names.add(Entry("cost", "measure", fold))
+    return names
 
 
 def refusal(record: Any) -> str:
@@ -78,14 +79,9 @@ def refusal(record: Any) -> str:
     return str(error.value)
 
 
-# --- reading and writing
-
-
 def test_yaml_becomes_a_recipe() -> None:
     recipe = Recipe.from_yaml(WHOLE)
-    assert recipe.model == "facebook/hubert-base-ls960"
-    assert recipe.data == "runs/train.jsonl"
-    assert recipe.seed == 3
+    assert (recipe.model, recipe.data, recipe.seed) == ("facebook/hubert-base-ls960", "runs/train.jsonl", 3)
     assert recipe.steps == (
         ("drop_layers", {"keep": 9, "by": "knn"}),
         ("fold", {}),
@@ -101,9 +97,6 @@ def test_a_recipe_is_written_as_it_was_read() -> None:
     assert Recipe.from_yaml(recipe.to_yaml()) == recipe
     assert yaml.safe_load(recipe.to_yaml())["steps"][1] == "fold"
     assert Recipe("hubert").to_yaml() == "model: hubert\nseed: 0\n"
-
-
-def test_other_yaml_readers_read_the_same() -> None:
     recipe = Recipe("hubert", steps=(("m", {"a": "1e-4", "b": "2024-01-01", "c": 1e-5, "d": "no", "e": "1:30"}),))
     assert yaml.safe_load(recipe.to_yaml())["steps"] == [{"m": dict(recipe.steps[0][1])}]
 
@@ -123,9 +116,6 @@ def test_a_file_that_cannot_be_read(tmp_path: Path) -> None:
     assert "a recipe is a YAML file" in refusal(tmp_path)
     (tmp_path / "latin.yaml").write_bytes("model: é".encode("latin-1"))
     assert "can't decode" in refusal(tmp_path / "latin.yaml")
-
-
-def test_an_error_in_a_file_names_the_file(tmp_path: Path) -> None:
     path = tmp_path / "r.yaml"
     path.write_text("model: a\nsed: 1")
     assert refusal(path).startswith(f"{path}: recipe has no key 'sed'; did you mean 'seed'?")
@@ -141,27 +131,16 @@ def test_the_callers_objects_stay_the_callers() -> None:
     grid["seed"].append(1)
     assert recipe.steps[0][1]["layers"] == [1]
     assert recipe.vary == {"seed": [0]}
+    assert Recipe("a", steps=(("m", {"keep": (1,)}),)).steps[0][1] == {"keep": [1]}, "as YAML would say it"
     with pytest.raises(dataclasses.FrozenInstanceError):
         recipe.seed = 1  # pyright: ignore[reportAttributeAccessIssue]
-
-
-def test_python_may_give_tuples() -> None:
-    assert Recipe("a", steps=(("m", {"keep": (1, 2)}),)) == Recipe.from_dict(
-        {"model": "a", "steps": [{"m": {"keep": [1, 2]}}]}
-    )
-
-
-# --- what is refused
-
-
-@pytest.mark.parametrize("text", ["", "  \n", "# nothing\n", "---\n"])
-def test_an_empty_recipe(text: str) -> None:
-    assert refusal(text) == "recipe is empty; it needs at least the line 'model: ...'."
 
 
 @pytest.mark.parametrize(
     ("text", "message"),
     [
+        ("", "recipe is empty; it needs at least the line 'model: ...'."),
+        ("# nothing\n", "recipe is empty; it needs at least the line 'model: ...'."),
         ("model: a\nsteps: [", "recipe, line 2: "),
         ("model: a\nseed: 1\nseed: 2", "recipe, line 3: the key 'seed' is given twice."),
         ("model: a\nsteps:\n- m: {keep: 9,\n    keep: 8}", "recipe, line 4: the key 'keep' is given twice."),
@@ -178,9 +157,12 @@ def test_bad_yaml_is_one_sentence_with_its_line(text: str, message: str) -> None
     assert refusal(text).startswith(message)
 
 
-def test_a_merge_may_repeat_a_key() -> None:
-    text = "{model: a, steps: [{m: &x {a: 1, b: 2}}, {m: {<<: *x, b: 3}}]}"
-    assert Recipe.from_yaml(text).steps[1][1] == {"a": 1, "b": 3}
+def test_yaml_may_be_short() -> None:
+    merged = "{model: a, steps: [{m: &x {a: 1, b: 2}}, {m: {<<: *x, b: 3}}]}"
+    assert Recipe.from_yaml(merged).steps[1][1] == {"a": 1, "b": 3}
+    assert Recipe.from_yaml("model: a\ndata:\nsteps:\n- fold:\nmeasures:\nvary:\n") == Recipe(
+        "a", steps=(("fold", {}),)
+    )
 
 
 @pytest.mark.parametrize(
@@ -191,7 +173,7 @@ def test_a_merge_may_repeat_a_key() -> None:
         (3, "recipe is 3, but a mapping is wanted. Keys: "),
         (
             {"model": "a", "sed": 1},
-            "recipe has no key 'sed'; did you mean 'seed'? Keys: model, data, seed, steps, measures, vary.",
+            "recipe has no key 'sed'; did you mean 'seed'? Keys: model, data, seed, steps, meas",
         ),
         ({"model": "a", 1: 1}, "recipe has no key '1'. Keys: "),
         ({"seed": 1}, "recipe needs the key 'model': a Hub id or a folder."),
@@ -252,15 +234,6 @@ def test_what_is_no_recipe_is_refused_in_a_sentence(record: Any, message: str) -
     assert refusal(record).startswith(message)
 
 
-def test_a_key_without_a_value_is_an_empty_one() -> None:
-    assert Recipe.from_yaml("model: a\ndata:\nsteps:\n- fold:\nmeasures:\nvary:\n") == Recipe(
-        "a", steps=(("fold", {}),)
-    )
-
-
-# --- the grid
-
-
 def test_points_are_the_product_in_the_order_of_nested_loops() -> None:
     points = Recipe.from_yaml(WHOLE).points()
     found = [(point.seed, point.steps[0][1]["keep"], point.steps[2][1]["ratio"]) for point in points]
@@ -273,16 +246,11 @@ def test_points_are_the_product_in_the_order_of_nested_loops() -> None:
     assert len({point.hash() for point in points}) == 12
 
 
-def test_a_recipe_without_a_grid_is_its_only_point() -> None:
-    recipe = Recipe("a", seed=3, steps=(("fold", {}),))
-    assert recipe.points() == [recipe]
-
-
 def test_two_options_of_one_step_vary_together() -> None:
     recipe = Recipe("a", steps=(("m", {"c": 5}),), vary={"steps.m.a": [1, 2], "steps.0.b": [3, 4]})
-    assert [point.steps[0][1] for point in recipe.points()] == [
-        {"c": 5, "a": a, "b": b} for a, b in [(1, 3), (1, 4), (2, 3), (2, 4)]
-    ]
+    expected = [{"c": 5, "a": a, "b": b} for a, b in [(1, 3), (1, 4), (2, 3), (2, 4)]]
+    assert [point.steps[0][1] for point in recipe.points()] == expected
+    assert recipe.points()[0].points() == recipe.points()[:1], "without a grid, a recipe is its only point"
 
 
 def test_everything_named_may_vary() -> None:
@@ -291,9 +259,6 @@ def test_everything_named_may_vary() -> None:
     assert {(point.model, point.data) for point in points} == {("b", None), ("b", "d"), ("c", None), ("c", "d")}
     assert [point.measures[1][1]["batch"] for point in points[:2]] == [[1], [2, 3]]
     assert points[0].measures[0] == ("cost", {})
-
-
-# --- the hash
 
 
 def test_the_hash_is_the_same_in_every_process_and_release() -> None:
@@ -308,14 +273,8 @@ def test_the_hash_is_the_same_in_every_process_and_release() -> None:
     )
     folder = str(Path(recipe_module.__file__).parent)
     for seed in ("1", "2"):
-        found = subprocess.run(
-            [sys.executable, "-c", code, folder, WHOLE],
-            env={**os.environ, "PYTHONHASHSEED": seed},
-            capture_output=True,
-            text=True,
-            check=True,
-        )
-        assert found.stdout.strip() == recipe.hash()
+        command = [sys.executable, "-c", code, folder, WHOLE]
+        assert subprocess.check_output(command, env={"PYTHONHASHSEED": seed}, text=True).strip() == recipe.hash()
 
 
 def test_the_hash_knows_what_matters_and_nothing_else() -> None:
@@ -337,11 +296,10 @@ def test_the_hash_knows_what_matters_and_nothing_else() -> None:
     assert all(len(one) == 12 and int(one, 16) >= 0 for one in hashes)
 
 
-# --- the check
-
-
 def test_a_good_recipe_passes(methods: Registry, measures: Registry) -> None:
     Recipe.from_yaml(WHOLE).check(methods, measures)
+    # A required option may come from the grid.
+    Recipe("a", steps=(("drop_layers", {}),), vary={"steps.0.keep": [9, 8]}).check(methods, measures)
 
 
 @pytest.mark.parametrize(
@@ -373,10 +331,6 @@ def test_a_wrong_name_or_option_is_refused_with_its_step(
     with pytest.raises(SottovoceError) as error:
         recipe.check(methods, measures)
     assert str(error.value).startswith(message)
-
-
-def test_a_required_option_may_come_from_the_grid(methods: Registry, measures: Registry) -> None:
-    Recipe("a", steps=(("drop_layers", {}),), vary={"steps.0.keep": [9, 8]}).check(methods, measures)
 
 
 # --- any recipe, any text
@@ -431,6 +385,7 @@ def test_any_yaml_value_is_a_recipe_or_refused(record: Any) -> None:
     assert recipe.points()
 
 
-def test_the_examples_in_the_docstrings_are_true() -> None:
-    assert doctest.testmod(recipe_module).failed == 0
-    assert doctest.testmod(recipe_module).attempted > 5
+@pytest.mark.parametrize("module", [files, recipe_module, registry, runs], ids=lambda module: module.__name__)
+def test_the_examples_in_the_docstrings_are_true(module: ModuleType) -> None:
+    result = doctest.testmod(module)
+    assert (result.failed, result.attempted > 5) == (0, True)

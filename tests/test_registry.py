@@ -1,15 +1,15 @@
 """A signature as a configuration: what the decorators refuse, what options pass, how the command line is read."""
 
 import copy
-import doctest
 import inspect
 import json
 import types
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
 import pytest
+import torch
 import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -18,18 +18,6 @@ from sottovoce import registry
 from sottovoce.errors import SottovoceError
 from sottovoce.measurement import Measurement
 from sottovoce.registry import Entry, Registry, check_options, describe, measure, method, parse_options, parse_step
-
-if TYPE_CHECKING:
-    from decimal import Decimal
-
-
-class Module:
-    """Stands for a torch module: a type that YAML cannot say."""
-
-
-class Model:
-    def __init__(self) -> None:
-        self.layers = list(range(12))
 
 
 @pytest.fixture(autouse=True)
@@ -44,8 +32,16 @@ def drop_layers(model: Any, data: Any = None, *, keep: int, by: Literal["first",
 
     More about it.
     """
-    model.layers = model.layers[:keep]
+    del model[keep:]
     return model
+
+
+def prune(model: Any, data: Any = None, *, layers: int = 1, ratio: float = 0.5) -> Any:
+    """Prune heads."""
+
+
+def fold(model: Any, data: Any = None) -> Any:
+    """Fold."""
 
 
 def everything(
@@ -60,6 +56,7 @@ def everything(
     choice: Literal["cka", "knn"] = "cka",
     number: Literal[1, 2] = 1,
     maybe: int | None = None,
+    name: str | None = None,
     many: Sequence[int] = (),
     listed: list[int] | None = None,
     tupled: tuple[int, ...] = (),
@@ -69,131 +66,92 @@ def everything(
     keep: int | Sequence[int] = 1,
     either: float | str = 1.0,
     heads: Mapping[str, list[int]] | None = None,
-    anything: list = [],  # noqa: B006 (the signature is under test)
-    teacher: Module | None = None,
+    teacher: torch.nn.Module | None = None,
     call: Callable[[int], int] | None = None,
 ) -> dict[str, Any]:
     """Take an option of every type and give them back."""
     return {key: value for key, value in locals().items() if key not in ("model", "data")}
 
 
-FITTING = [
-    ("whole", 9, 9),
-    ("whole", -1, -1),
-    ("real", 9, 9.0),
-    ("real", 0.25, 0.25),
-    ("text", "9", "9"),
-    ("flag", True, True),
-    ("path", "a/b", Path("a/b")),
-    ("path", Path("a/b"), Path("a/b")),
-    ("choice", "knn", "knn"),
-    ("number", 2, 2),
-    ("maybe", None, None),
-    ("maybe", 3, 3),
-    ("many", [1, 2], [1, 2]),
-    ("many", (1, 2), (1, 2)),
-    ("many", range(3), [0, 1, 2]),
-    ("listed", (1, 2), [1, 2]),
-    ("listed", None, None),
-    ("tupled", [1, 2], (1, 2)),
-    ("pair", [1, 2], (1, 2)),
-    ("paths", ["a"], [Path("a")]),
-    ("nested", [[1], [2, 3]], [[1], [2, 3]]),
-    ("keep", 3, 3),
-    ("keep", [3], [3]),
-    ("either", "a", "a"),
-    ("either", 2, 2.0),
-    ("heads", {"0": [1]}, {"0": [1]}),
-    ("anything", [1, "a"], [1, "a"]),
-]
-# The option, a value that does not fit, and how the error calls what does.
-UNFITTING = [
-    ("whole", "9", "an int"),
-    ("whole", True, "an int"),
-    ("whole", 9.0, "an int"),
-    ("whole", None, "an int"),
-    ("real", "0.5", "a number"),
-    ("real", True, "a number"),
-    ("text", 9, "a string"),
-    ("flag", 1, "true or false"),
-    ("flag", "true", "true or false"),
-    ("path", 9, "a path"),
-    ("choice", "kn", "one of 'cka', 'knn'"),
-    ("number", True, "one of 1, 2"),
-    ("number", 1.0, "one of 1, 2"),
-    ("maybe", "None", "an int or None (null in YAML)"),
-    ("many", "12", "a list of ints"),
-    ("many", [1, "2"], "a list of ints"),
-    ("many", [True], "a list of ints"),
-    ("many", 3, "a list of ints"),
-    ("listed", {1: 2}, "a list of ints or None (null in YAML)"),
-    ("tupled", [1.5], "a list of ints"),
-    ("pair", [1, 2, 3], "a list of ints"),
-    ("nested", [1], "a list of lists of ints or None (null in YAML)"),
-    ("keep", "nine", "an int or a list of ints"),
-    ("heads", {"0": "a"}, "a mapping or None (null in YAML)"),
-]
+# Of each option, values that fit, with what the function gets.
+FITTING: dict[str, list[tuple[Any, Any]]] = {
+    "whole": [(9, 9), (-1, -1)],
+    "real": [(9, 9.0), (0.25, 0.25)],
+    "text": [("9", "9")],
+    "path": [("a/b", Path("a/b")), (Path("a/b"), Path("a/b"))],
+    "choice": [("knn", "knn")],
+    "number": [(2, 2)],
+    "maybe": [(None, None), (3, 3)],
+    "many": [([1, 2], [1, 2]), ((1, 2), (1, 2)), (range(3), [0, 1, 2])],
+    "listed": [((1, 2), [1, 2]), (None, None)],
+    "tupled": [([1, 2], (1, 2))],
+    "pair": [([1, 2], (1, 2))],
+    "paths": [(["a"], [Path("a")])],
+    "nested": [([[1], [2, 3]], [[1], [2, 3]])],
+    "keep": [(3, 3), ([3], [3])],
+    "either": [("a", "a"), (2, 2.0)],
+    "heads": [({"0": [1]}, {"0": [1]})],
+}
+# Of each option, how an error calls what fits, and values that do not.
+UNFITTING: dict[str, tuple[str, list[Any]]] = {
+    "whole": ("an int", ["9", True, 9.0, None]),
+    "real": ("a number", ["0.5", True]),
+    "text": ("a string", [9]),
+    "flag": ("true or false", [1, "true"]),
+    "path": ("a path", [9]),
+    "choice": ("one of 'cka', 'knn'", ["kn"]),
+    "number": ("one of 1, 2", [True, 1.0]),
+    "maybe": ("an int or None (null in YAML)", ["None"]),
+    "many": ("a list of ints", ["12", [1, "2"], [True], 3]),
+    "listed": ("a list of ints or None (null in YAML)", [{1: 2}]),
+    "pair": ("a list of ints", [[1, 2, 3]]),
+    "nested": ("a list of lists of ints or None (null in YAML)", [[1]]),
+    "keep": ("an int or a list of ints", ["nine"]),
+    "heads": ("a mapping or None (null in YAML)", [{"0": "a"}]),
+}
 
 
-@pytest.mark.parametrize(("option", "value", "checked"), FITTING)
+@pytest.mark.parametrize(("option", "value", "checked"), [(key, *pair) for key in FITTING for pair in FITTING[key]])
 def test_a_fitting_value_passes(option: str, value: object, checked: object) -> None:
     result = check_options(everything, {option: value})
     assert result == {option: checked}
     assert type(result[option]) is type(checked)
 
 
-@pytest.mark.parametrize(("option", "value", "wanted"), UNFITTING)
-def test_a_value_that_does_not_fit_is_named_with_what_does(option: str, value: object, wanted: str) -> None:
+@pytest.mark.parametrize(("option", "value"), [(key, value) for key in UNFITTING for value in UNFITTING[key][1]])
+def test_a_value_that_does_not_fit_is_named_with_what_does(option: str, value: object) -> None:
     with pytest.raises(SottovoceError) as error:
         check_options(everything, {option: value})
-    assert str(error.value) == f"everything: {option}={value!r}, but {wanted} is wanted."
+    assert str(error.value) == f"everything: {option}={value!r}, but {UNFITTING[option][0]} is wanted."
 
 
-def test_what_yaml_cannot_say_passes_unchecked_and_as_the_same_object() -> None:
-    teacher = object()
-    assert check_options(everything, {"teacher": teacher})["teacher"] is teacher
-    assert check_options(everything, {"call": len})["call"] is len
-
-
-def test_a_long_value_is_shown_short_and_on_one_line() -> None:
-    class Long:
-        def __repr__(self) -> str:
-            return "Long(\n" * 500
-
+def test_what_yaml_cannot_say_passes_as_it_is_and_is_shown_short() -> None:
+    long = torch.nn.Sequential(*[torch.nn.Identity()] * 100)
+    assert check_options(everything, {"teacher": long})["teacher"] is check_options(everything, {"call": long})["call"]
     with pytest.raises(SottovoceError) as error:
-        check_options(everything, {"whole": Long()})
-    assert "\n" not in str(error.value)
-    assert len(str(error.value)) < 160
+        check_options(everything, {"whole": long})
+    assert "\n" not in str(error.value) and len(str(error.value)) < 160
 
 
-def test_an_unknown_option_is_refused_with_the_nearest() -> None:
-    def prune_heads(model: Any, data: Any = None, *, layers: int = 1, ratio: float = 0.5) -> Any:
-        """Prune."""
-
+@pytest.mark.parametrize(
+    ("function", "options", "message"),
+    [
+        (
+            prune,
+            {"ration": 1},
+            "prune has no option 'ration'; did you mean 'ratio'? Options: layers, ratio.",
+        ),
+        (prune, {3: 1}, "prune has no option '3'. Options: layers, ratio."),
+        (fold, {"x": 1}, "fold has no option 'x'. Options: none."),
+        (drop_layers, {}, "drop_layers needs the option 'keep' (an int). Options: keep, by."),
+        (drop_layers, {"kep": "a"}, "drop_layers has no option 'kep'; did you mean 'keep'? Options: keep, by."),
+    ],
+)
+def test_wrong_names_are_refused(function: Callable[..., Any], options: dict[str, Any], message: str) -> None:
     with pytest.raises(SottovoceError) as error:
-        check_options(prune_heads, {"ration": 0.5})
-    assert str(error.value) == "prune_heads has no option 'ration'; did you mean 'ratio'? Options: layers, ratio."
-
-
-def test_an_unknown_option_that_resembles_none() -> None:
-    with pytest.raises(SottovoceError) as error:
-        check_options(drop_layers, {3: 1})  # pyright: ignore[reportArgumentType]  (YAML keys may be numbers)
-    assert str(error.value) == "drop_layers has no option '3'. Options: keep, by."
-
-
-def test_an_option_of_a_function_without_options() -> None:
-    def fold(model: Any, data: Any = None) -> Any:
-        """Fold."""
-
+        check_options(function, options)
+    assert str(error.value) == message
     assert check_options(fold, {}) == {}
-    with pytest.raises(SottovoceError, match="fold has no option 'x'. Options: none."):
-        check_options(fold, {"x": 1})
-
-
-def test_a_missing_option_is_named() -> None:
-    with pytest.raises(SottovoceError) as error:
-        check_options(drop_layers, {})
-    assert str(error.value) == "drop_layers needs the option 'keep' (an int). Options: keep, by."
 
 
 def test_errors_use_the_registered_name_for_the_entry_and_for_the_function() -> None:
@@ -203,35 +161,23 @@ def test_errors_use_the_registered_name_for_the_entry_and_for_the_function() -> 
             check_options(target, {})
 
 
-# --- decorators
-
-
-def test_a_method_gets_a_copy() -> None:
-    decorated = method()(drop_layers)
-    model = Model()
-    small = decorated(model, keep=3)
-    assert small.layers == [0, 1, 2]
-    assert model.layers == list(range(12))
-    assert small is not model
-    smaller = decorated(model=small, data=None, keep=1)
-    assert (len(small.layers), len(smaller.layers)) == (3, 1)
-
-
-def test_only_the_model_is_copied() -> None:
-    seen = []
+def test_a_method_gets_a_copy_of_the_model_alone() -> None:
+    seen: list[Any] = []
 
     @method()
-    def watch(model: Any, data: Any = None, *, teacher: Module | None = None) -> Any:
-        """Keep what came."""
-        seen.extend([model, data, teacher])
+    def drop(model: Any, data: Any = None, *, teacher: torch.nn.Module | None = None) -> Any:
+        """Drop the last layer."""
+        seen.extend([data, teacher])
+        model.pop()
         return model
 
-    model, data, teacher = Model(), object(), Module()
-    watch(model, data, teacher=teacher)
-    watch(model, data=data, teacher=teacher)
-    assert all(one is two for one, two in zip(seen[1:3], seen[4:6], strict=True))
-    assert seen[1] is data and seen[2] is teacher
-    assert seen[0] is not model and seen[3] is not model
+    model, data, teacher = [[1], [2], [3]], object(), torch.nn.Identity()
+    small = drop(model, data, teacher=teacher)
+    smaller = drop(model=small, data=data, teacher=teacher)
+    smallest = registry.METHODS["drop"](smaller, data, teacher=teacher)
+    assert (model, small, smaller, smallest) == ([[1], [2], [3]], [[1], [2]], [[1]], [])
+    assert small[0] is not model[0], "the copy is deep"
+    assert all(one is other for one, other in zip(seen, [data, teacher] * 3, strict=True))
 
 
 def test_a_measure_gets_the_model_itself() -> None:
@@ -240,28 +186,19 @@ def test_a_measure_gets_the_model_itself() -> None:
         """Say which object it is."""
         return [Measurement("identity", "id", id(model))]
 
-    model = Model()
+    model = [1]
     assert identity(model)[0].value == id(model)
     assert registry.MEASURES["identity"].version == 3
     assert "identity" not in registry.METHODS
 
 
 def test_options_are_checked_before_any_work(monkeypatch: pytest.MonkeyPatch) -> None:
-    def forbidden(value: object) -> object:
-        raise AssertionError("the model was copied before its options were checked")
-
-    monkeypatch.setattr(copy, "deepcopy", forbidden)
+    monkeypatch.setattr(copy, "deepcopy", None)  # the first work that a method does
     decorated = method()(drop_layers)
     with pytest.raises(SottovoceError, match="drop_layers: keep='nine', but an int is wanted."):
-        decorated(Model(), keep="nine")  # pyright: ignore[reportArgumentType]
+        decorated([1], keep="nine")  # pyright: ignore[reportArgumentType]
     with pytest.raises(SottovoceError, match="has no option 'kep'; did you mean 'keep'?"):
-        decorated(Model(), kep=9)  # pyright: ignore[reportCallIssue]
-
-
-def test_the_function_sees_the_checked_values() -> None:
-    result = method()(everything)(Model(), path="a/b", tupled=[1], real=2)  # pyright: ignore[reportArgumentType]
-    assert (result["path"], result["tupled"], result["real"]) == (Path("a/b"), (1,), 2.0)
-    assert result["text"] == "a"
+        decorated([1], kep=9)  # pyright: ignore[reportCallIssue]
 
 
 def test_the_wrapper_looks_like_the_function() -> None:
@@ -270,81 +207,45 @@ def test_the_wrapper_looks_like_the_function() -> None:
     assert decorated.__wrapped__ is drop_layers  # pyright: ignore[reportFunctionMemberAccess]
     assert decorated.__doc__ == drop_layers.__doc__
     assert inspect.signature(decorated) == inspect.signature(drop_layers)
-    model = Model()
+    result = method()(everything)([1], path="a/b", tupled=[1], real=2)  # pyright: ignore[reportArgumentType]
+    assert (result["path"], result["tupled"], result["real"]) == (Path("a/b"), (1,), 2.0), "it gets what was checked"
+    model = [1]
     assert drop_layers(model, keep=1) is model, "the undecorated function still edits in place"
 
 
-def test_python_refuses_a_call_without_a_model() -> None:
+def test_python_refuses_what_is_no_call() -> None:
+    with pytest.raises(TypeError, match=r"write @method\(\) with brackets"):
+        method(drop_layers)  # pyright: ignore[reportArgumentType]
     decorated = method()(drop_layers)
     with pytest.raises(TypeError, match="model"):
         decorated(keep=3)  # pyright: ignore[reportCallIssue]
     with pytest.raises(TypeError, match="positional"):
-        decorated(Model(), None, 3, keep=3)  # pyright: ignore[reportCallIssue]
+        decorated([1], None, 3, keep=3)  # pyright: ignore[reportCallIssue]
 
 
-def no_docstring(model: Any, data: Any = None, *, keep: int = 1) -> Any: ...
+# The parameters, the docstring, and what the refusal says.
+NO_CONFIGURATION = [
+    ("model, data=None, *, keep: int = 1", "", "needs a docstring"),
+    ("model, data=None", " ", "needs a docstring"),
+    ("model, data=None, keep: int = 1", "A.", "must be .model, data=None, .*, options"),
+    ("model, *, keep: int = 1", "A.", "must be .model"),
+    ("model, data=None, *rest", "A.", "must be .model"),
+    ("model, data=None, **rest", "A.", "must be .model"),
+    ("model, data=None, *, keep=1", "A.", "options without a type: keep"),
+    ("model, data=None, *, keep: 'Decimal | None' = None", "A.", "type is not there at run time"),
+]
 
 
-def blank_docstring(model: Any, data: Any = None) -> Any:
-    """ """
-
-
-def positional_option(model: Any, data: Any = None, keep: int = 1) -> Any:
-    """A."""
-
-
-def no_data(model: Any, *, keep: int = 1) -> Any:
-    """A."""
-
-
-def other_names(net: Any, data: Any = None) -> Any:
-    """A."""
-
-
-def star(model: Any, data: Any = None, *rest: Any) -> Any:
-    """A."""
-
-
-def stars(model: Any, data: Any = None, **rest: Any) -> Any:
-    """A."""
-
-
-def bare_option(model: Any, data: Any = None, *, keep=1) -> Any:
-    """A."""
-
-
-def absent_type(model: Any, data: Any = None, *, keep: "Decimal | None" = None) -> Any:
-    """A."""
-
-
-@pytest.mark.parametrize(
-    ("function", "message"),
-    [
-        (no_docstring, "needs a docstring"),
-        (blank_docstring, "needs a docstring"),
-        (positional_option, "must be .model, data=None, .*, options"),
-        (no_data, "must be .model"),
-        (other_names, "must be .model"),
-        (star, "must be .model"),
-        (stars, "must be .model"),
-        (bare_option, "options without a type: keep"),
-        (absent_type, "type is not there at run time"),
-    ],
-)
-@pytest.mark.parametrize("kind", ["METHODS", "MEASURES"])
+@pytest.mark.parametrize(("parameters", "docstring", "message"), NO_CONFIGURATION)
+@pytest.mark.parametrize("decorator", [method, measure])
 def test_a_signature_that_is_no_configuration_fails_at_import(
-    function: Callable[..., Any], message: str, kind: str
+    decorator: Callable[[], Any], parameters: str, docstring: str, message: str
 ) -> None:
-    decorator = method() if kind == "METHODS" else measure()
-    with pytest.raises(TypeError, match=message) as error:
-        decorator(function)
-    assert f"test_registry.py:{function.__code__.co_firstlineno}: {function.__name__}" in str(error.value)
-    assert len(getattr(registry, kind)) == 0
-
-
-def test_brackets_are_needed() -> None:
-    with pytest.raises(TypeError, match=r"write @method\(\) with brackets"):
-        method(drop_layers)  # pyright: ignore[reportArgumentType]
+    names: dict[str, Any] = {}
+    exec(compile(f"\ndef wrong({parameters}):\n    {docstring!r}", "wrong.py", "exec"), names)
+    with pytest.raises(TypeError, match=f"^wrong.py:2: wrong .*{message}"):
+        decorator()(names["wrong"])
+    assert not registry.METHODS and not registry.MEASURES
 
 
 def test_string_annotations_are_resolved() -> None:
@@ -357,9 +258,6 @@ def test_string_annotations_are_resolved() -> None:
         check_options(drop, {"keep": "3"})
 
 
-# --- the registry
-
-
 def test_the_registry_is_a_mapping_in_order_of_definition() -> None:
     names = Registry("measure")
     for name in ("speed", "cost", "size"):
@@ -369,14 +267,8 @@ def test_the_registry_is_a_mapping_in_order_of_definition() -> None:
     assert "cost" in names and "costs" not in names and 3 not in names
     assert names["cost"].name == "cost"
     assert dict(names.items())["size"] is names["size"]
-
-
-def test_an_unknown_name_is_refused_with_the_nearest() -> None:
-    names = Registry("method")
-    names.add(Entry("drop_layers", "method", drop_layers))
-    with pytest.raises(SottovoceError) as error:
-        names["drop_lairs"]
-    assert str(error.value) == "unknown method 'drop_lairs'; did you mean 'drop_layers'? Known: drop_layers."
+    with pytest.raises(SottovoceError, match="unknown measure 'sped'; did you mean 'speed'. Known: cost, size, speed."):
+        names["sped"]
 
 
 def test_a_name_taken_twice_is_refused_with_both_places() -> None:
@@ -390,91 +282,62 @@ def test_a_name_taken_twice_is_refused_with_both_places() -> None:
     measure("halve")(everything)  # the other kind has names of its own
 
 
-def test_an_entry_is_called_like_its_function() -> None:
-    method()(drop_layers)
-    model = Model()
-    assert registry.METHODS["drop_layers"](model, keep=2).layers == [0, 1]
-    assert len(model.layers) == 12
-
-
 def test_describe_is_json_and_complete() -> None:
     method("drop", paper="arXiv 2409.16302")(drop_layers)
-    assert json.loads(json.dumps(describe(registry.METHODS["drop"]))) == {
-        "name": "drop",
-        "paper": "arXiv 2409.16302",
-        "summary": "Drop whole layers.",
-        "options": [
-            {"name": "keep", "type": "int", "default": None, "required": True},
-            {"name": "by", "type": "Literal['first', 'knn']", "default": "first", "required": False},
-        ],
-    }
-
-
-def test_describe_says_every_type() -> None:
+    entry = json.loads(json.dumps(describe(registry.METHODS["drop"])))
+    assert (entry["name"], entry["paper"], entry["summary"]) == ("drop", "arXiv 2409.16302", "Drop whole layers.")
+    assert entry["options"] == [
+        {"name": "keep", "type": "int", "default": None, "required": True},
+        {"name": "by", "type": "Literal['first', 'knn']", "default": "first", "required": False},
+    ]
     described = {option["name"]: option for option in describe(Entry("e", "method", everything))["options"]}
-    types_ = {name: option["type"] for name, option in described.items()}
-    assert types_["maybe"] == "int | None"
-    assert types_["many"] == "Sequence[int]"
-    assert types_["path"] == "Path"
-    assert types_["tupled"] == "tuple[int, ...]"
-    assert described["path"]["default"] == "a"
-    assert described["pair"]["default"] == [0, 1]
+    found = [described[name]["type"] for name in ("maybe", "many", "path", "tupled")]
+    assert found == ["int | None", "Sequence[int]", "Path", "tuple[int, ...]"]
+    assert (described["path"]["default"], described["pair"]["default"]) == ("a", [0, 1])
     json.dumps(described)
-
-
-# --- the command line
 
 
 @pytest.mark.parametrize(
     ("text", "options"),
     [
-        ("", {}),
         ("  ", {}),
         ("whole=9", {"whole": 9}),
         (" whole = 9 , text = knn ", {"whole": 9, "text": "knn"}),
         ("many=[0,1,2],whole=3", {"many": [0, 1, 2], "whole": 3}),
         ("nested=[[0,1],[2]],whole=3", {"nested": [[0, 1], [2]], "whole": 3}),
-        ("heads={0: [1,2], 3: [4]}", None),
         ("heads={'0': [1,2], '3': [4]},flag=true", {"heads": {"0": [1, 2], "3": [4]}, "flag": True}),
         ("maybe=null", {"maybe": None}),
-        ("maybe=~", {"maybe": None}),
         ("real=1e-4", {"real": 1e-4}),
-        ("real=3", {"real": 3.0}),
         ("text='a,b',whole=1", {"text": "a,b", "whole": 1}),
         ('text="a=b",whole=1', {"text": "a=b", "whole": 1}),
-        ("text=it's,whole=1", {"text": "it's", "whole": 1}),
+        ("text=it's,either=it's", {"text": "it's", "either": "it's"}),
         ("text=a=b", {"text": "a=b"}),
         ("text=no", {"text": "no"}),
-        ("text=9", {"text": "9"}),
         ("text=*.wav", {"text": "*.wav"}),
         ("text=#1", {"text": "#1"}),
+        ("name=#1", {"name": "#1"}),
+        ("name=null", {"name": None}),
         ("text=null", {"text": "null"}),
         ("path=2024-01-01", {"path": Path("2024-01-01")}),
-        ("either=9", {"either": 9.0}),
-        ("either=nine", {"either": "nine"}),
         ("whole=1,", {"whole": 1}),
     ],
 )
-def test_the_command_lines_options(text: str, options: dict[str, Any] | None) -> None:
-    if options is None:
-        with pytest.raises(SottovoceError, match="a mapping"):
-            parse_options(everything, text)
-    else:
-        assert parse_options(everything, text) == options
+def test_the_command_lines_options(text: str, options: dict[str, Any]) -> None:
+    assert parse_options(everything, text) == options
 
 
 @pytest.mark.parametrize(
     ("text", "message"),
     [
         ("keep", "'keep' is not option=value. Options: keep, by."),
-        ("keep=", "'keep=' is not option=value. Options: keep, by."),
-        ("=9", "'=9' is not option=value. Options: keep, by."),
-        ("keep=9,,by=knn", "'' is not option=value. Options: keep, by."),
+        ("keep=", "'keep=' is not option=value."),
+        ("=9", "'=9' is not option=value."),
+        ("keep=9,,by=knn", "'' is not option=value."),
         ("kep=9", "drop_layers has no option 'kep'; did you mean 'keep'? Options: keep, by."),
         ("keep=9,keep=8", "drop_layers: the option 'keep' is given twice; give it once."),
-        ("keep=nine", "drop_layers: keep='nine', but an int is wanted."),
         ("keep='9'", "drop_layers: keep='9', but an int is wanted."),
-        ("keep=[1,2", "drop_layers: '2' is not option=value. Options: keep, by."),
+        ("keep={0: [1,2], 3: [4]}", "drop_layers: keep={0: [1, 2], 3: [4]}, but an int is wanted."),
+        ("keep=[1,2", "drop_layers: '2' is not option=value."),
         ("by=knn", "drop_layers needs the option 'keep' (an int). Options: keep, by."),
         ("keep=9,by=no", "drop_layers: by=False, but one of 'first', 'knn' is wanted."),
     ],
@@ -483,7 +346,6 @@ def test_bad_text_is_refused_in_one_sentence(text: str, message: str) -> None:
     with pytest.raises(SottovoceError) as error:
         parse_options(drop_layers, text)
     assert message in str(error.value)
-    assert "\n" not in str(error.value)
 
 
 def test_parse_step() -> None:
@@ -497,6 +359,7 @@ def test_parse_step() -> None:
         parse_step("drop_lairs:keep=9", names)
 
 
+# No deadline in what follows: the first example builds what the others find built.
 SCALARS: dict[str, st.SearchStrategy[Any]] = {
     "whole": st.integers(),
     "real": st.floats(allow_nan=False),
@@ -505,24 +368,22 @@ SCALARS: dict[str, st.SearchStrategy[Any]] = {
     "maybe": st.none() | st.integers(),
     "many": st.lists(st.integers(), max_size=5),
     "nested": st.lists(st.lists(st.integers(), max_size=3), max_size=3),
-    "choice": st.sampled_from(["cka", "knn"]),
 }
 
 
-@settings(deadline=None)  # the first example builds what the others find built
+@settings(deadline=None)
 @given(st.fixed_dictionaries({}, optional=SCALARS))
 def test_what_yaml_writes_on_one_line_comes_back(options: dict[str, Any]) -> None:
     def written(value: object) -> str:
-        return yaml.safe_dump([value], default_flow_style=True, width=10**6, default_style=None).strip()[1:-1]
+        if isinstance(value, str):
+            return f'"{value}"'  # as one does on a command line for a text that holds commas
+        return yaml.safe_dump([value], default_flow_style=True, width=10**6).strip()[1:-1]
 
-    # A text is quoted, as one does on a command line for a text that holds commas.
-    parts = [
-        f"{key}={json.dumps(value) if isinstance(value, str) else written(value)}" for key, value in options.items()
-    ]
+    parts = [f"{key}={written(value)}" for key, value in options.items()]
     assert parse_options(everything, ",".join(parts)) == options
 
 
-@settings(deadline=None)  # the first example builds what the others find built
+@settings(deadline=None)
 @given(st.text(max_size=60))
 def test_any_text_gives_options_or_a_sentence(text: str) -> None:
     try:
@@ -533,16 +394,7 @@ def test_any_text_gives_options_or_a_sentence(text: str) -> None:
         assert check_options(everything, options) == options
 
 
-@settings(deadline=None)  # the first example builds what the others find built
-@given(st.dictionaries(st.sampled_from([*SCALARS, "kep"]), st.one_of(*SCALARS.values())))
-def test_checking_twice_changes_nothing(options: dict[str, Any]) -> None:
-    try:
-        checked = check_options(everything, options)
-    except SottovoceError:
-        return
-    assert check_options(everything, checked) == checked
-
-
-def test_the_examples_in_the_docstrings_are_true() -> None:
-    assert doctest.testmod(registry).failed == 0
-    assert doctest.testmod(registry).attempted > 5
+@settings(deadline=None)
+@given(st.fixed_dictionaries({}, optional=SCALARS))
+def test_checking_changes_nothing_that_fits(options: dict[str, Any]) -> None:
+    assert check_options(everything, options) == options

@@ -1,6 +1,5 @@
 """Run folders: what they hold, how they survive kills and full disks, and how a recipe becomes one."""
 
-import doctest
 import errno
 import json
 import os
@@ -42,9 +41,6 @@ def full(*_: Any) -> None:
     raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
 
-# --- the folder
-
-
 def test_a_new_run_is_a_folder_named_by_its_recipe(tmp_path: Path) -> None:
     run = Run.create(tmp_path / "runs", RECIPE, {"data": "abc"})
     assert run.folder == tmp_path / "runs" / f"drop-{RECIPE.hash({'data': 'abc'})}"
@@ -53,12 +49,8 @@ def test_a_new_run_is_a_folder_named_by_its_recipe(tmp_path: Path) -> None:
     assert run.measurements() == []
     assert not run.finished
     assert Run.create(tmp_path, Recipe("tiny")).folder.name == f"measure-{Recipe('tiny').hash()}"
-
-
-def test_a_step_cannot_lead_out_of_the_folder(tmp_path: Path) -> None:
-    run = Run.create(tmp_path / "runs", Recipe("tiny", steps=(("../../é x", {}),)))
-    assert run.folder.parent == tmp_path / "runs"
-    assert run.folder.name.startswith("________x-")
+    strange = Run.create(tmp_path, Recipe("tiny", steps=(("../../é x", {}),))).folder
+    assert strange.parent == tmp_path and strange.name.startswith("________x-"), "no step leads out of the folder"
 
 
 def test_run_json_says_what_made_it(tmp_path: Path) -> None:
@@ -76,19 +68,11 @@ def test_run_json_says_what_made_it(tmp_path: Path) -> None:
     assert started.utcoffset() == timedelta(0)
     assert abs(datetime.now(UTC) - started) < timedelta(minutes=1)
     assert record["finished"] is None and record["error"] is None
-
-
-def test_a_package_that_is_not_installed_has_no_version() -> None:
-    assert runs._version("no-such-package-at-all") is None
-
-
-def test_a_finished_run_is_marked(tmp_path: Path) -> None:
-    run = Run.create(tmp_path, RECIPE)
     run.finish()
     assert Run.open(run.folder).finished
-    assert run.record["status"] == "finished"
-    assert run.record["finished"] >= run.record["started"]
-    assert run.record["seed"] == 5, "what was there stays"
+    assert run.record == {**record, "status": "finished", "finished": run.record["finished"]}
+    assert run.record["finished"] >= record["started"]
+    assert runs._version("no-such-package-at-all") is None
 
 
 @pytest.mark.parametrize(
@@ -130,9 +114,7 @@ def test_an_unfinished_run_starts_again_from_nothing(tmp_path: Path) -> None:
     first.add(ROWS)
     first.fail("no")
     again = Run.create(tmp_path, RECIPE)
-    assert again == first
-    assert again.measurements() == []
-    assert (again.record["status"], again.record["error"]) == ("running", None)
+    assert (again, again.measurements(), again.record["status"], again.record["error"]) == (first, [], "running", None)
 
 
 def test_a_finished_run_is_not_started_again(tmp_path: Path) -> None:
@@ -145,11 +127,6 @@ def test_a_finished_run_is_not_started_again(tmp_path: Path) -> None:
     assert Run.create(tmp_path, RECIPE, {"data": "other"}).folder != run.folder
 
 
-def test_a_folder_without_run_json_is_no_run(tmp_path: Path) -> None:
-    with pytest.raises(SottovoceError, match="is not a run: it has no run.json; give a run's folder."):
-        Run.open(tmp_path)
-
-
 @pytest.mark.parametrize("content", ["", "{", "[]", "{}", "\xff"])
 def test_a_run_json_that_is_none_is_named(tmp_path: Path, content: str) -> None:
     run = Run.create(tmp_path, RECIPE)
@@ -158,18 +135,7 @@ def test_a_run_json_that_is_none_is_named(tmp_path: Path, content: str) -> None:
         Run.open(run.folder).finished  # noqa: B018 (reading it is the test)
 
 
-# --- measurements
-
-
-def test_measurements_come_back_in_order(tmp_path: Path) -> None:
-    run = Run.create(tmp_path, RECIPE)
-    run.add(ROWS[:1])
-    run.add([])
-    run.add(iter(ROWS[1:]))
-    assert Run.open(run.folder).measurements() == ROWS
-
-
-@settings(deadline=None, max_examples=40)
+@settings(deadline=None, max_examples=25)
 @given(st.lists(st.text(st.characters(exclude_categories=["Cs"]), max_size=6), max_size=4), st.data())
 def test_a_measurement_cut_short_anywhere_is_left_out(
     tmp_path_factory: pytest.TempPathFactory, metrics: list[str], data: st.DataObject
@@ -199,7 +165,9 @@ def test_a_whole_line_that_is_no_measurement_is_named(tmp_path: Path, line: str)
 
 def test_a_measurement_that_cannot_be_written_leaves_the_others(tmp_path: Path) -> None:
     run = Run.create(tmp_path, RECIPE)
-    run.add(ROWS)
+    run.add(ROWS[:1])
+    run.add([])
+    run.add(iter(ROWS[1:]))
     with pytest.raises(TypeError):
         run.add([ROWS[0], Measurement("m", "a", torch.ones(2))])  # pyright: ignore[reportArgumentType]
     assert run.measurements() == ROWS
@@ -229,8 +197,8 @@ for turn in range(10**6):
     for delay in (0.0, 0.004, 0.013):
         before = len(run.measurements())
         process = subprocess.Popen([sys.executable, "-c", PRELUDE + code, str(run.folder)])
-        size, deadline = path.stat().st_size, time.monotonic() + 20
-        while path.stat().st_size <= size and time.monotonic() < deadline:
+        size = path.stat().st_size
+        while path.stat().st_size <= size and process.poll() is None:
             time.sleep(0.001)
         time.sleep(delay)
         process.kill()
@@ -240,9 +208,6 @@ for turn in range(10**6):
         assert {len(row.metric) for row in found} <= {3000, 1}
         run.add(ROWS)
         assert run.measurements() == found + ROWS
-
-
-# --- finding runs
 
 
 def test_runs_are_found_by_hash(tmp_path: Path) -> None:
@@ -267,13 +232,12 @@ def test_runs_are_read_from_their_folder_or_from_the_one_above(tmp_path: Path) -
 
 
 def test_a_folder_without_runs_says_what_was_wanted(tmp_path: Path) -> None:
+    with pytest.raises(SottovoceError, match="is not a run: it has no run.json; give a run's folder."):
+        Run.open(tmp_path)
     with pytest.raises(SottovoceError, match="holds no runs: neither it nor a folder in it has a run.json; give a"):
         read_runs(tmp_path)
     with pytest.raises(SottovoceError, match="there is no folder '.*absent'; give a run's folder"):
         read_runs(tmp_path / "absent")
-
-
-# --- executing
 
 
 class Bench:
@@ -322,18 +286,8 @@ class Bench:
         (folder / "weights.json").write_text(json.dumps(model))
 
     def run(self, recipe: Recipe, root: Path, **options: Any) -> Run:
-        return execute(
-            recipe,
-            root,
-            **{
-                "load": self.load,
-                "save": self.save,
-                "methods": self.methods,
-                "measures": self.measures,
-                "log": self.lines.append,
-                **options,
-            },
-        )
+        usual = {"load": self.load, "save": self.save, "log": self.lines.append}
+        return execute(recipe, root, methods=self.methods, measures=self.measures, **{**usual, **options})
 
 
 @pytest.fixture
@@ -366,12 +320,6 @@ def test_data_is_read_and_handed_to_steps_and_measures(tmp_path: Path, bench: Be
     recipe = Recipe("tiny", "train.jsonl", steps=(("drop", {"keep": 2}),), measures=(("count", {}),))
     bench.run(recipe, tmp_path, read=lambda name: [name])
     assert bench.diary[1:] == [("drop", 2, ["train.jsonl"]), ("save", 2), ("count", 2, ["train.jsonl"])]
-
-
-def test_data_that_nothing_reads_is_refused(tmp_path: Path, bench: Bench) -> None:
-    with pytest.raises(SottovoceError, match="the recipe has data='d', but nothing to read it with"):
-        bench.run(Recipe("tiny", "d"), tmp_path)
-    assert bench.diary == [] and not list(tmp_path.iterdir())
 
 
 def test_a_finished_run_is_not_done_twice(tmp_path: Path, bench: Bench) -> None:
@@ -414,10 +362,8 @@ def test_a_full_disk_does_not_hide_the_error(tmp_path: Path, bench: Bench, monke
     [
         (Recipe("tiny", vary={"seed": [0, 1]}), "this recipe is a grid of 2 points; execute each of its points"),
         (Recipe("tiny", steps=(("drop", {}),)), "step 1 .drop.: drop needs the option 'keep'"),
-        (
-            Recipe("tiny", measures=(("cuont", {}),)),
-            "measure 1 .cuont.: unknown measure 'cuont'; did you mean 'count'?",
-        ),
+        (Recipe("tiny", measures=(("cuont", {}),)), "measure 1 .cuont.: unknown measure 'cuont'; did you mean"),
+        (Recipe("tiny", "d"), "the recipe has data='d', but nothing to read it with; give execute a read."),
     ],
 )
 def test_a_wrong_recipe_is_refused_before_any_work(tmp_path: Path, bench: Bench, recipe: Recipe, message: str) -> None:
@@ -447,20 +393,6 @@ def test_the_seed_decides_what_chance_does(tmp_path: Path, bench: Bench) -> None
     assert draws(1, "c", burn=7) == first, "a step's chance does not hang on the step before"
 
 
-def test_a_run_killed_at_any_step_is_done_again(tmp_path: Path, bench: Bench) -> None:
-    run = Run.create(tmp_path, RECIPE)
-    run.add(ROWS)  # as a killed process leaves it: running, and half measured
-    again = bench.run(RECIPE, tmp_path)
-    assert again == run and again.finished
-    assert again.measurements() == [Measurement("count", "layers", 1)]
-
-
 def test_the_modules_that_only_read_runs_do_not_import_torch() -> None:
     code = "import sottovoce.runs, sottovoce.registry; assert 'torch' not in sys.modules and 'numpy' not in sys.modules"
     subprocess.run([sys.executable, "-c", PRELUDE + code], check=True)
-
-
-def test_the_examples_in_the_docstrings_are_true(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(tmp_path)
-    assert doctest.testmod(runs).failed == 0
-    assert doctest.testmod(runs).attempted > 5

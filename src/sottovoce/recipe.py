@@ -58,7 +58,7 @@ class Recipe:
         if not named and not os.path.isfile(source):
             return cls.from_dict(load_yaml(str(source), name="recipe"))
         try:
-            text = Path(source).read_text(encoding="utf-8-sig")
+            text = Path(source).read_text(encoding="utf-8")
         except (OSError, UnicodeDecodeError) as error:
             raise SottovoceError(f"cannot read '{source}' ({error}); a recipe is a YAML file in UTF-8.") from None
         record = load_yaml(text, name=str(source))

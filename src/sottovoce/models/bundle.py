@@ -3,7 +3,7 @@
 import ast
 import importlib
 import inspect
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 
 FILE = "modeling_sottovoce.py"
 # In the order in which they build on one another.
@@ -46,31 +46,50 @@ def bundle(*, config_class: str, model_type: str, classes: Iterable[str]) -> str
     Example:
         >>> text = bundle(config_class="HubertConfig", model_type="sottovoce_hubert", classes={"HubertForCTC"})
     """
-    imports, bodies = {"import transformers"}, []
-    for name in MODULES:
-        found, body = split(inspect.getsource(importlib.import_module(f"sottovoce.{name}")))
-        imports |= found
-        bodies.append(body)
+    whole, names, bodies = {"transformers"}, dict[str, set[str]](), []
+    for module in MODULES:
+        source = inspect.getsource(importlib.import_module(f"sottovoce.{module}"))
+        for place, found in imports(source):
+            if found:
+                names.setdefault(place, set()).update(found)
+            else:
+                whole.add(place)
+        bodies.append(body(source))
     tail = TAIL.format(config_class=config_class, model_type=model_type)
     tail += "".join(
         f"{name} = compressed(transformers.{name})\n{name}.config_class = SottovoceConfig\n" for name in sorted(classes)
     )
-    return "\n".join([HEADER, *sorted(imports), "", "\n\n".join(bodies), tail])
+    lines = [f"import {place}" for place in sorted(whole)]
+    lines += [f"from {place} import {', '.join(sorted(found))}" for place, found in sorted(names.items())]
+    return "\n".join([HEADER, *lines, "\n", "\n\n".join(bodies).rstrip(), tail])
 
 
-def split(source: str) -> tuple[set[str], str]:
-    """A module's imports from outside the package, and its text without docstring and imports."""
-    tree = ast.parse(source)
-    imports, dropped = set(), set()
-    for position, node in enumerate(tree.body):
+def imports(source: str) -> Iterator[tuple[str, list[str]]]:
+    """What a module imports from outside the package: the place, and the names out of it (none: the place itself).
+
+    Example:
+        >>> list(imports("import torch\\nfrom torch import nn\\nfrom sottovoce.errors import unknown"))
+        [('torch', []), ('torch', ['nn'])]
+    """
+    for node in ast.parse(source).body:
+        if isinstance(node, ast.Import):
+            yield from ((alias.name, []) for alias in node.names)
+        elif isinstance(node, ast.ImportFrom) and (node.module or "").split(".")[0] != "sottovoce":
+            renamed = [f"{alias.name} as {alias.asname}" if alias.asname else alias.name for alias in node.names]
+            yield str(node.module), renamed
+
+
+def body(source: str) -> str:
+    """A module's text without its docstring and imports.
+
+    Example:
+        >>> body("import torch\\nx = 1")
+        'x = 1\\n'
+    """
+    dropped: set[int] = set()
+    for position, node in enumerate(ast.parse(source).body):
         is_docstring = position == 0 and isinstance(node, ast.Expr)
         if is_docstring or isinstance(node, ast.Import | ast.ImportFrom):
             dropped.update(range(node.lineno, (node.end_lineno or node.lineno) + 1))
-        if isinstance(node, ast.Import) or (isinstance(node, ast.ImportFrom) and not _ours(node)):
-            imports.add(ast.unparse(node))
     lines = source.splitlines()
-    return imports, "\n".join(line for number, line in enumerate(lines, 1) if number not in dropped).strip() + "\n"
-
-
-def _ours(node: ast.ImportFrom) -> bool:
-    return (node.module or "").split(".")[0] == "sottovoce"
+    return "\n".join(line for number, line in enumerate(lines, 1) if number not in dropped).strip() + "\n"

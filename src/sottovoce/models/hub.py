@@ -36,6 +36,7 @@ HEADS = {
     "ForXVector": "AutoModelForAudioXVector",
     "ForPreTraining": "AutoModelForPreTraining",
 }
+LABEL_NAMES = ("id2label", "label2id")
 PROCESSOR_FILES = (
     "preprocessor_config.json",
     "processor_config.json",
@@ -103,7 +104,11 @@ def new(shape: Any = "hubert", *, head: str = "", seed: int = 0, **settings: Any
             raise unknown(f"setting of a {type(config).__name__}", key, [k for k in config.to_dict() if k[0] != "_"])
     if settings:
         # Settings depend on one another (the number of convolutions on their widths): the configuration is made anew.
-        config = type(config).from_dict(config.to_dict() | settings)
+        record = config.to_dict() | settings
+        if "num_labels" in settings:
+            # The names of another number of labels do not fit.
+            record = {key: value for key, value in record.items() if key in settings or key not in LABEL_NAMES}
+        config = type(config).from_dict(record)
     if head not in HEADS:
         raise unknown("head", head, [name for name in HEADS if name])
     try:

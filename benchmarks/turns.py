@@ -1,0 +1,59 @@
+"""Time functions in turns and compare them pairwise: what else the machine does falls on all of them alike."""
+
+import json
+import platform
+import random
+import statistics
+import time
+from collections.abc import Callable
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import torch
+import transformers
+
+RECORDS = Path(__file__).parent / "records"
+
+
+def in_turns(functions: dict[str, Callable[[], Any]], *, rounds: int, warm_up: int = 3) -> dict[str, list[float]]:
+    """Seconds of each function in each round; every second round runs them in the opposite order."""
+    times: dict[str, list[float]] = {name: [] for name in functions}
+    for number in range(warm_up + rounds):
+        names = list(functions) if number % 2 else list(functions)[::-1]
+        for name in names:
+            begin = time.perf_counter()
+            functions[name]()
+            if number >= warm_up:
+                times[name].append(time.perf_counter() - begin)
+    return times
+
+
+def ratio(times: dict[str, list[float]], new: str, old: str, *, draws: int = 2000) -> dict[str, float]:
+    """The median over rounds of `new / old`, with the 95 % interval of a bootstrap over rounds."""
+    pairs = [a / b for a, b in zip(times[new], times[old], strict=True)]
+    source = random.Random(0)
+    medians = sorted(statistics.median(source.choices(pairs, k=len(pairs))) for _ in range(draws))
+    return {
+        "ratio": statistics.median(pairs),
+        "low": medians[int(0.025 * draws)],
+        "high": medians[int(0.975 * draws)],
+        "rounds": len(pairs),
+        f"{new}_median_s": statistics.median(times[new]),
+        f"{old}_median_s": statistics.median(times[old]),
+    }
+
+
+def record(name: str, rows: dict[str, Any]) -> None:
+    """Print rows and keep them, with what they were measured on, in `benchmarks/records`."""
+    about = {
+        "command": f"python benchmarks/{name}.py",
+        "date": datetime.now(UTC).date().isoformat(),
+        "machine": f"{platform.machine()}, {torch.get_num_threads()} threads",
+        "torch": torch.__version__,
+        "transformers": transformers.__version__,
+    }
+    text = json.dumps({**about, "rows": rows}, indent=2)
+    print(text)
+    RECORDS.mkdir(exist_ok=True)
+    (RECORDS / f"{name}.json").write_text(text + "\n", encoding="utf-8")
