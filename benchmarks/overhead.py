@@ -4,6 +4,7 @@ Each model is saved once, then loaded by `AutoModel.from_pretrained` and by `sv.
 Hugging Face is timed too: that ratio is the noise of the machine.
 """
 
+import functools
 import tempfile
 
 import torch
@@ -34,7 +35,7 @@ def main() -> None:
             inputs = sv.Anatomy(ours).dummy_inputs(SECONDS)
             models = {"hugging_face": theirs, "hugging_face_again": again, "sottovoce": ours, "exact_padding": padded}
             with torch.inference_mode():
-                calls = {name: (lambda model=model: model(**inputs)) for name, model in models.items()}
+                calls = {name: functools.partial(model, **inputs) for name, model in models.items()}
                 times = in_turns(calls, rounds=ROUNDS)
         rows[shape] = {name: ratio(times, name, "hugging_face") for name in models if name != "hugging_face"}
     record("overhead", rows)

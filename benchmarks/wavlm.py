@@ -1,12 +1,14 @@
 """WavLM's gated attention: sottovoce's on fused kernels against Hugging Face's, one layer and the whole model."""
 
 import copy
+import functools
 from typing import Any
 
 import torch
 import transformers
 from turns import in_turns, ratio, record
 
+from sottovoce.measures.macs import macs_by_part
 from sottovoce.models.wavlm import adopt_attention
 
 ROUNDS = 30
@@ -31,14 +33,16 @@ def main() -> None:
             models = {"hugging_face": theirs, "sottovoce": ours}
             # The second layer takes the bias that the first has made.
             layers = {
-                name: (lambda m=model, b=biases[name]: m.encoder.layers[1].attention(states, position_bias=b))
+                name: functools.partial(model.encoder.layers[1].attention, states, position_bias=biases[name])
                 for name, model in models.items()
             }
-            wholes = {name: (lambda m=model: m(speech)) for name, model in models.items()}
+            wholes = {name: functools.partial(model, speech) for name, model in models.items()}
             place = f"batch {batch}, {seconds} s"
-            rows[f"attention of one layer, {place}"] = ratio(
-                in_turns(layers, rounds=3 * ROUNDS), "sottovoce", "hugging_face"
-            )
+            macs = {w[2]: v for w, v in macs_by_part(ours, 16_000 * seconds).items() if w[:2] == ("layer", 1)}
+            rows[f"attention of one layer, {place}"] = {
+                **ratio(in_turns(layers, rounds=3 * ROUNDS), "sottovoce", "hugging_face"),
+                "macs": batch * (macs["attention_projections"] + macs["attention_products"]),
+            }
             rows[f"whole model, {place}"] = ratio(in_turns(wholes, rounds=ROUNDS), "sottovoce", "hugging_face")
     record("wavlm", rows)
 

@@ -9,8 +9,8 @@ PAGE = Path(__file__).parents[1] / "docs" / "results.md"
 
 TEXT = """# Results
 
-Every number on this page comes from a stored record in `benchmarks/records`, and each table names the command that makes
-it. `python benchmarks/write_results.py` writes the page; nothing is typed by hand. The weights are random: what
+Every number on this page comes from a stored record in `benchmarks/records`, and each table names the command that
+makes it. `python benchmarks/write_results.py` writes the page; nothing is typed by hand. The weights are random: what
 is here is about shapes, exactness and speed.
 
 ## Counts
@@ -54,8 +54,9 @@ Time of sottovoce's attention over Hugging Face's, in turns; outputs agree withi
 
 {wavlm}
 
-One layer at 10 s must spend 1.56 G multiply-accumulates on products of matrices, whichever way it is written. What the
-fused path saves is the traffic of the maps, which grows with the square of the length: nothing at 2 s, a sixth at 10 s.
+One layer at 10 s must spend {products} multiply-accumulates on products of matrices, whichever way it is written. What
+the fused path saves is the traffic of the maps, which grows with the square of the length, and the bias of each layer,
+which is looked up by distance once and not by pair.
 """
 
 
@@ -67,8 +68,8 @@ def read(name: str) -> dict[str, Any]:
 def about(record: dict[str, Any]) -> str:
     """How and on what a record was made."""
     return (
-        f"Made by `{record['command']}` on {record['date']} ({record['machine']}, torch {record['torch']}, transformers "
-        f"{record['transformers']})."
+        f"Made by `{record['command']}` on {record['date']} ({record['machine']}, torch {record['torch']}, "
+        f"transformers {record['transformers']})."
     )
 
 
@@ -105,6 +106,7 @@ def render() -> str:
         rounds=first["sottovoce"]["rounds"],
         overhead=table(["shape, 2 s", "Hugging Face twice", "sottovoce", "exact padding"], ratios),
         wavlm_about=about(wavlm),
+        products=f"{wavlm['rows']['attention of one layer, batch 1, 10 s']['macs'] / 1e9:.2f} G",
         wavlm=table(["", "ratio"], [[name, interval(row)] for name, row in wavlm["rows"].items()]),
     )
 

@@ -375,8 +375,8 @@ def test_a_disk_that_takes_only_a_part_leaves_the_lines(tmp_path: Path) -> None:
     # A limit on the size of files cuts a write short as a full disk does.
     code = """
 import resource
-resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, 100_000))
-try: append_lines(target, "x" * 150_001 + "\\n")
+resource.setrlimit(resource.RLIMIT_FSIZE, (1000, 1000))
+try: append_lines(target, "x" * 1500 + "\\n")
 except files.SottovoceError as error: assert "File too large" in str(error); die()
 """
     run_and_die(code, path)

@@ -134,9 +134,11 @@ def _swap(new: Path, target: Path) -> None:
         # The new folder may be in place already (an interrupt after the rename): then the old one is done with.
         if aside is not None and not target.exists():
             os.rename(aside, target)
+            aside = None
         raise
     finally:
-        if aside is not None and target.exists():
+        # Even if another process has just moved the new folder aside in its turn: this old one is nobody else's.
+        if aside is not None:
             _remove(aside)
 
 
