@@ -150,6 +150,34 @@ def test_faults_are_one_sentence_and_exit_code_two(
     assert not saved.with_name("new").exists()
 
 
+BROKEN: dict[str, Any] = {
+    "truncated": (lambda f: (f / "model.safetensors").write_bytes(b"x" * 100), "cut off or damaged"),
+    "structure": (
+        lambda f: (f / "config.json").write_text(
+            (f / "config.json").read_text().replace("{", '{"sottovoce": {"version": 1, "heads": {"1": "0"}},', 1)
+        ),
+        "config.json",
+    ),
+    "layers": (
+        lambda f: (f / "config.json").write_text(
+            (f / "config.json").read_text().replace('"num_hidden_layers": 4', '"num_hidden_layers": 5')
+        ),
+        "would be random",
+    ),
+    "pickle": (lambda f: (f / "model.safetensors").rename(f / "pytorch_model.bin"), "pickle"),
+}
+
+
+@pytest.mark.parametrize("fault", sorted(BROKEN))
+def test_faults_of_a_folder(capsys: pytest.CaptureFixture[str], saved: Path, fault: str) -> None:
+    break_it, words = BROKEN[fault]
+    break_it(saved)
+    target = saved.with_name("new")
+    code, out, err = run(capsys, "compress", str(saved), "--step", "drop_layers:keep=1", "-o", str(target))
+    assert code == 2 and out == "" and err.count("\n") == 1 and words in err, err
+    assert not target.exists() and sorted(path.name for path in saved.parent.iterdir()) == [saved.name]
+
+
 def test_as_a_module_and_without_a_traceback(saved: Path) -> None:
     (saved / "config.json").write_text("{")
     command = [sys.executable, "-m", "sottovoce", "cost", str(saved)]

@@ -169,11 +169,8 @@ def test_a_failure_leaves_the_old_folder_and_its_own_error(tmp_path: Path, error
     assert not old or content(target) == {"a": "old", "b": "old"}
 
 
-class SafetensorError(Exception):
-    """What safetensors raises: no OSError, and no number."""
-
-
-RUST = SafetensorError("Error while serializing: I/O error: No space left on device (os error 28)")
+# What safetensors raises is no OSError and has no number.
+RUST = Exception("Error while serializing: I/O error: No space left on device (os error 28)")
 
 
 @pytest.mark.parametrize("error", [OSError(errno.ENOSPC, "x"), OSError(errno.EDQUOT, "x"), RUST, None])
@@ -263,8 +260,7 @@ with atomic_folder(target) as folder: (folder / 'a').write_text('new')
 
 @pytest.mark.parametrize("moment", KILLS)
 def test_after_a_kill_the_next_save_finds_the_old_or_the_new_folder(tmp_path: Path, moment: str) -> None:
-    target = tmp_path / "model"
-    fill(target, "old")
+    fill(target := tmp_path / "model", "old")
     run_and_die(KILLS[moment], target)
     assert names(tmp_path) != ["model"], "the kill left something to clear"
     # A save that fails clears it, and brings back what had been moved aside.
@@ -274,8 +270,12 @@ def test_after_a_kill_the_next_save_finds_the_old_or_the_new_folder(tmp_path: Pa
     assert names(tmp_path) == ["model"]
     run_and_die(KILLS[moment], target)
     fill(target, "next")
-    assert content(target) == {"a": "next", "b": "next"}
-    assert names(tmp_path) == ["model"]
+    assert (content(target), names(tmp_path)) == ({"a": "next", "b": "next"}, ["model"])
+    run_and_die(KILLS["after the exchange"], target)
+    files._remove(target)
+    with pytest.raises(RuntimeError), atomic_folder(target):
+        raise RuntimeError
+    assert names(tmp_path) == [], "an old folder that was being removed does not come back"
 
 
 def test_after_kills_at_any_moment_a_folder_is_of_one_piece(tmp_path: Path) -> None:

@@ -99,7 +99,10 @@ def test_irregular_folders_load_without_sottovoce(lonely_python: Path, tmp_path:
     """Every family with every edit that a plain configuration cannot express, bit for bit, in one other process."""
     folders = []
     wide = ("everything", "use_log_mel", "mimic_transformer")
-    for family, edits_of in {"hubert": sorted(EDITS), **dict.fromkeys(["wavlm", "sew", "wav2vec2-bert"], wide)}.items():
+    for family, edits_of in {
+        "hubert": sorted(EDITS),
+        **dict.fromkeys(["wavlm", "sew", "wav2vec2-bert", "whisper"], wide),
+    }.items():
         for edit in edits_of:
             if not possible(family, edit):
                 continue
@@ -194,6 +197,22 @@ def test_new_is_deterministic_and_leaves_the_random_state_alone() -> None:
     name = "encoder.layers.2.attention.q_proj.weight"
     assert torch.equal(first.state_dict()[name], second.state_dict()[name])
     assert not torch.equal(first.state_dict()[name], other.state_dict()[name])
+
+
+def test_whisper_with_its_decoder(folder: Path) -> None:
+    """Its encoder can be cut; what it costs as a whole has no one answer."""
+    names = dict.fromkeys(["pad_token_id", "bos_token_id", "eos_token_id", "decoder_start_token_id"], 0)
+    sizes = {"d_model": 32, "encoder_layers": 3, "decoder_layers": 1, "encoder_ffn_dim": 48, "decoder_ffn_dim": 48}
+    heads = {"encoder_attention_heads": 4, "decoder_attention_heads": 4, "num_mel_bins": 16, "max_source_positions": 50}
+    settings: dict[str, Any] = {**sizes, **heads, **names, "vocab_size": 60}
+    whisper: Any = transformers.WhisperForConditionalGeneration(transformers.WhisperConfig(**settings)).eval()
+    sv.edits.keep_heads(whisper, 1, [0, 3])
+    sv.save(sv.drop_layers(whisper, keep=2), folder)
+    assert type(sv.load(folder)).__name__ == "WhisperForConditionalGeneration"
+    assert sv.Anatomy(sv.load(folder)).heads(1) == 2
+    assert "AutoModelForSpeechSeq2Seq" in json.loads((folder / "config.json").read_text())["auto_map"]
+    with pytest.raises(sv.SottovoceError, match="decoder"):
+        sv.macs(whisper)
 
 
 def test_a_run_folder_is_a_model(folder: Path) -> None:
@@ -394,6 +413,22 @@ def test_saving_to_a_full_or_wrong_place(tmp_path: Path) -> None:
     with pytest.raises(sv.SottovoceError, match="is a file; give the name of a folder"):
         sv.save(tiny("hubert"), tmp_path / "file")
     assert (tmp_path / "file").read_text() == "mine"
+
+
+@pytest.mark.parametrize("beside", ["notes.txt", "checkpoint-100/model.safetensors", "optimizer.pt", ".git/HEAD"])
+def test_saving_never_deletes_what_is_no_model(saved: Path, beside: str) -> None:
+    path = saved / beside
+    path.parent.mkdir(exist_ok=True)
+    path.write_text("mine")
+    with pytest.raises(sv.SottovoceError, match="which is no part of a model"):
+        sv.save(tiny("hubert"), saved)
+    assert path.read_text() == "mine" and type(sv.load(saved)).__name__ == "HubertForCTC"
+
+
+def test_saving_into_an_empty_folder(tmp_path: Path) -> None:
+    sv.save(tiny("hubert"), tmp_path / "x")
+    (tmp_path / "empty").mkdir()
+    assert type(sv.load(sv.save(tiny("wavlm"), tmp_path / "empty"))).__name__ == "WavLMModel"
 
 
 def test_half_precision_saves_and_reloads(folder: Path) -> None:

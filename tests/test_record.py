@@ -1,5 +1,8 @@
 """Hidden states and attention maps mean the same in every family."""
 
+import subprocess
+import sys
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -38,6 +41,22 @@ def test_states_leave_the_model_as_it_was() -> None:
     sv.states(model, attention=True, **sv.Anatomy(model).dummy_inputs(0.5))
     assert hooks == [len(module._forward_hooks) + len(module._forward_pre_hooks) for module in model.modules()]
     assert model.config._attn_implementation == "sdpa"
+
+
+NEW_PROCESS = """
+import sottovoce as sv, sys
+model = sv.load(sys.argv[1])
+seen = model(**sv.Anatomy(model).dummy_inputs(0.5), output_hidden_states=True).hidden_states
+assert type(model).__module__.startswith("transformers."), type(model)
+assert seen is not None and len(seen) == 5, seen
+"""
+
+
+@pytest.mark.parametrize("edit", ["nothing", "share_layers"])
+def test_hugging_faces_own_hidden_states_still_work(edit: str, folder: Path) -> None:
+    """In a process where Hugging Face has made no model of the class before."""
+    sv.save(edited("hubert", edit), folder)
+    subprocess.run([sys.executable, "-c", NEW_PROCESS, str(folder)], check=True)
 
 
 @pytest.mark.parametrize("edit", ["share_layers", "set_order", "no_heads", "mimic_transformer", "everything"])

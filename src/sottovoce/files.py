@@ -139,7 +139,11 @@ def _swap(new: Path, target: Path) -> None:
     finally:
         # Even if another process has just moved the new folder aside in its turn: this old one is nobody else's.
         if aside is not None:
-            _remove(aside)
+            # Under the other kind of name first: half removed, it must never come back as the old folder.
+            junk = _sibling(target, "new")
+            with suppress(OSError):
+                os.rename(aside, junk)
+                _remove(junk)
 
 
 def _real(path: str | Path) -> Path:

@@ -84,6 +84,8 @@ def macs_by_part(model: Any, samples: int) -> dict[Part, int]:
         raise SottovoceError(
             "this model has an adapter behind its layers, whose cost has no formula here; remove it first."
         )
+    if body.decodes:
+        raise SottovoceError("the cost of a decoder depends on what it says; count the encoder with its classifier.")
     frames = body.frames(samples)
     if frames < 1:
         raise SottovoceError(f"{samples} samples make no frame for this {body.name} model; give longer audio.")

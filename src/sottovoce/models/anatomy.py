@@ -230,7 +230,15 @@ class Anatomy:
             shape = (batch, samples)
         noise = torch.randn(shape, generator=torch.Generator().manual_seed(seed), device="cpu")
         device = next(self.model.parameters()).device
-        return {self.model.main_input_name: noise.to(device, self.model.dtype)}
+        inputs = {self.model.main_input_name: noise.to(device, self.model.dtype)}
+        if self.decodes:
+            inputs["decoder_input_ids"] = torch.zeros(batch, 1, dtype=torch.long, device=device)
+        return inputs
+
+    @property
+    def decodes(self) -> bool:
+        """Whether a text decoder hangs on the encoder (Whisper's)."""
+        return any(type(module).__name__ == "WhisperDecoder" for module in self.model.modules())
 
 
 def find_base(model: PreTrainedModel, name: str) -> nn.Module:

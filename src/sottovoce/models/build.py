@@ -7,27 +7,33 @@ from sottovoce.models.edits import factor, keep_feed_forward, keep_heads, prepar
 from sottovoce.models.narrow import fold_weight_norm, keep_hidden
 from sottovoce.models.structure import Structure, recorded, regular_shape
 
-BUILT: dict[type, type] = {}
+BUILT: dict[tuple[type, bool], type] = {}
 
 
-def compressed(model_class: Any) -> Any:
+def compressed(model_class: Any, *, plain: bool = False) -> Any:
     """The subclass of a Hugging Face model class that also builds what the configuration's Structure says.
 
+    With `plain`, what it builds is of the given class itself: the subclass is a way to construct and nothing more.
+
     Example:
-        >>> compressed(transformers.HubertModel)(config)
+        >>> type(compressed(transformers.HubertModel, plain=True)(config))
+        <class 'transformers.models.hubert.modeling_hubert.HubertModel'>
     """
-    if model_class in BUILT:
-        return BUILT[model_class]
+    if (model_class, plain) in BUILT:
+        return BUILT[model_class, plain]
 
     def __init__(self: Any, config: Any, *args: Any, **kwargs: Any) -> None:
+        if plain:
+            # First of all, because Hugging Face notes by class what a model can record.
+            self.__class__ = model_class
         structure = recorded(config)
         with regular_shape(config, structure):
             model_class.__init__(self, config, *args, **kwargs)
             restructure(self, structure)
 
     members = {"__init__": __init__, "__module__": __name__, "__doc__": model_class.__doc__}
-    BUILT[model_class] = type(model_class.__name__, (model_class,), members)
-    return BUILT[model_class]
+    BUILT[model_class, plain] = type(model_class.__name__, (model_class,), members)
+    return BUILT[model_class, plain]
 
 
 def restructure(model: Any, structure: Structure) -> None:

@@ -37,6 +37,7 @@ HEADS = {
     "ForPreTraining": "AutoModelForPreTraining",
 }
 LABEL_NAMES = ("id2label", "label2id")
+MODEL_FILES = ("config.json", "generation_config.json", "model.safetensors.index.json", FILE)
 PROCESSOR_FILES = (
     "preprocessor_config.json",
     "processor_config.json",
@@ -70,7 +71,7 @@ def load(
         options["dtype"] = dtype
     with quiet():
         try:
-            model, found = compressed(model_class).from_pretrained(
+            model, found = compressed(model_class, plain=True).from_pretrained(
                 source,
                 config=config,
                 use_safetensors=True,
@@ -85,7 +86,6 @@ def load(
         except OSError as error:
             raise SottovoceError(f"no weights of {source} could be read: {first_line(error)}") from error
     check_loaded(model, found, source)
-    model.__class__ = model_class  # what the subclass adds is done: the user gets a plain Hugging Face class
     align(model.eval())
     return model if device is None else model.to(device)
 
@@ -121,8 +121,7 @@ def new(shape: Any = "hubert", *, head: str = "", seed: int = 0, **settings: Any
         model_class = transformers.WhisperForAudioClassification
     with torch.random.fork_rng():
         torch.manual_seed(seed)
-        model = compressed(model_class)(config)
-    model.__class__ = model_class
+        model = compressed(model_class, plain=True)(config)
     settle(model)
     return model.eval()
 
@@ -152,8 +151,7 @@ def save(model: Any, folder: str | Path, *, check: bool = True) -> Path:
         >>> save(small, "small-hubert")
     """
     target = Path(folder)
-    if target.exists() and not target.is_dir():
-        raise SottovoceError(f"{target} is a file; give the name of a folder.")
+    check_target(target)
     structure = settle(model)
     source = getattr(model, "name_or_path", "")
     with atomic_folder(target) as temporary:
@@ -167,22 +165,47 @@ def save(model: Any, folder: str | Path, *, check: bool = True) -> Path:
     return target
 
 
+def check_target(target: Path) -> None:
+    """Refuse to replace anything but a model: a folder is replaced as a whole, with all that is in it."""
+    if target.exists() and not target.is_dir():
+        raise SottovoceError(f"{target} is a file; give the name of a folder.")
+    others = [path.name for path in target.iterdir() if not is_ours(path)] if target.is_dir() else []
+    if others:
+        raise SottovoceError(
+            f"{target} holds {sorted(others)[0]}, which is no part of a model, and saving replaces the whole folder; "
+            "give a new folder."
+        )
+
+
+def is_ours(path: Path) -> bool:
+    """Whether a file is one that saving a model writes."""
+    return path.is_file() and (path.name in (*PROCESSOR_FILES, *MODEL_FILES) or path.suffix == ".safetensors")
+
+
 def write_modelling_file(model: Any, folder: Path) -> None:
     """The modelling file, and the lines of config.json that lead to it."""
     name = type(model).__name__
     base = type(model).__name__.partition("For")[0]
     base = base if base.endswith("Model") or not hasattr(transformers, f"{base}Model") else f"{base}Model"
-    head = next((head for head in HEADS if head and name.endswith(head)), "")
     path = folder / "config.json"
     record = json.loads(path.read_text(encoding="utf-8"))
     record["model_type"] = PREFIX + record["model_type"].removeprefix(PREFIX)
     module = FILE.removesuffix(".py")
     record["auto_map"] = {"AutoConfig": f"{module}.SottovoceConfig", "AutoModel": f"{module}.{base}"}
-    if head:
-        record["auto_map"][HEADS[head]] = f"{module}.{name}"
+    record["auto_map"] |= {auto: f"{module}.{name}" for auto in auto_classes(model)}
     path.write_text(json.dumps(record, indent=2, sort_keys=True) + "\n", encoding="utf-8")
     source = bundle(config_class=type(model.config).__name__, model_type=record["model_type"], classes={base, name})
     (folder / FILE).write_text(source, encoding="utf-8")
+
+
+def auto_classes(model: Any) -> list[str]:
+    """The Auto classes of Hugging Face that make models of this one's class."""
+    found = []
+    for auto in (*HEADS.values(), "AutoModelForSpeechSeq2Seq"):
+        mapping = getattr(transformers, auto)._model_mapping
+        if auto != "AutoModel" and type(model.config) in mapping and mapping[type(model.config)] is type(model):
+            found.append(auto)
+    return found
 
 
 def add_processor(source: str, folder: Path, model: Any) -> None:
