@@ -185,8 +185,7 @@ def is_ours(path: Path) -> bool:
 def write_modelling_file(model: Any, folder: Path) -> None:
     """The modelling file, and the lines of config.json that lead to it."""
     name = type(model).__name__
-    base = type(model).__name__.partition("For")[0]
-    base = base if base.endswith("Model") or not hasattr(transformers, f"{base}Model") else f"{base}Model"
+    base = type(getattr(model, model.base_model_prefix, model)).__name__
     path = folder / "config.json"
     record = json.loads(path.read_text(encoding="utf-8"))
     record["model_type"] = PREFIX + record["model_type"].removeprefix(PREFIX)

@@ -73,6 +73,8 @@ def narrow_inputs(body: Anatomy, kept: Sequence[int]) -> None:
         replace_parameter(body.base, "masked_spec_embed", body.base.masked_spec_embed[list(kept)])
     for path, conv in list(body.positional_convs()):
         body.base.set_submodule(path, narrow_conv(conv, kept))
+        # Hugging Face's loader would set the weight of the one convolution that it knows here.
+        body.base.get_submodule(path.rpartition(".")[0])._is_hf_initialized = True
     encoder = body.base.encoder
     for module in encoder.pos_conv_embed.modules():
         # HuBERT may have a batch norm there, data2vec has a norm without parameters.
