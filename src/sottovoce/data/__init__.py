@@ -1,0 +1,1 @@
+"""Speech: utterances and their manifests, and the audio that they name."""

@@ -1,0 +1,166 @@
+"""Manifests and audio: what comes back is what was written, and every fault has its sentence."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+from hypothesis import given
+from hypothesis import strategies as st
+
+from sottovoce.data.audio import as_speech, read_audio
+from sottovoce.data.utterance import Phone, Utterance, manifest_hash, read_manifest, write_manifest
+from sottovoce.errors import SottovoceError
+
+TONE = (0.5 * np.sin(np.arange(16_000) * 2 * np.pi * 440 / 16_000)).astype(np.float32)
+GOOD = '{"id": "a", "path": "a.wav", "seconds": 1.0}'
+LAST = '{"id": "z", "path": "z.wav", "seconds": 1.0}'
+
+
+def test_a_manifest_comes_back_as_it_was(tmp_path: Path) -> None:
+    phones = (Phone("AH", 0.0, 0.1), Phone("T", 0.1, 0.25))
+    written = [
+        Utterance("a", tmp_path / "x" / "a.wav", 1.5, text="ärger 你好", phones=phones, speaker="s", licence="CC0-1.0"),
+        Utterance("b", tmp_path / "b.flac", 2.0, label="yes", split="test"),
+    ]
+    write_manifest(tmp_path / "m.jsonl", written)
+    assert read_manifest(tmp_path / "m.jsonl") == written
+    assert read_manifest(tmp_path / "m.jsonl", split="test") == written[1:]
+    assert str(tmp_path) not in (tmp_path / "m.jsonl").read_text()
+
+
+@given(st.text(min_size=1), st.floats(min_value=1e-3, max_value=1e6), st.none() | st.text())
+def test_any_text_survives(
+    tmp_path_factory: pytest.TempPathFactory, name: str, seconds: float, text: str | None
+) -> None:
+    place = tmp_path_factory.mktemp("m")
+    written = [Utterance(name, place / "a.wav", seconds, text=text)]
+    write_manifest(place / "m.jsonl", written)
+    assert read_manifest(place / "m.jsonl") == written
+
+
+@pytest.mark.parametrize(
+    ("line", "words"),
+    [
+        ("{", "no JSON"),
+        ("[]", "a mapping is wanted"),
+        ('{"id": "b", "pth": "a.wav", "seconds": 1}', "did you mean 'path'"),
+        ('{"path": "a.wav", "seconds": 1}', "'id' is None"),
+        ('{"id": "b", "path": "a.wav"}', "'seconds' is None"),
+        ('{"id": "b", "path": "a.wav", "seconds": -1}', "a length above 0"),
+        ('{"id": "b", "path": "a.wav", "seconds": NaN}', "a length above 0"),
+        ('{"id": "b", "path": "a.wav", "seconds": true}', "a length above 0"),
+        ('{"id": "b", "path": "a.wav", "seconds": 1, "speaker": 3}', "'speaker' is 3"),
+        ('{"id": "b", "path": "../a.wav", "seconds": 1}', "leads out of"),
+        ('{"id": "b", "path": "/etc/passwd", "seconds": 1}', "leads out of"),
+        ('{"id": "b", "path": "link/a.wav", "seconds": 1}', "over a link"),
+        ('{"id": "a", "path": "b.wav", "seconds": 1}', "'a' stands in line 1 already"),
+        ('{"id": "b", "path": "a.wav", "seconds": 1, "phones": [["AH", 1]]}', "no list of [name, start, end]"),
+        ('{"id": "b", "path": "a.wav", "seconds": 1, "phones": [["AH", 0.3, 0.1]]}', "ends before it starts"),
+        ('{"id": "b", "path": "a.wav", "seconds": 1, "phones": [["A", 0, 0.5], ["B", 0.2, 0.6]]}', "begins before 0.5"),
+    ],
+)
+def test_a_bad_line_has_a_number_and_a_reason(tmp_path: Path, line: str, words: str) -> None:
+    (tmp_path / "link").symlink_to("/")
+    path = tmp_path / "m.jsonl"
+    path.write_text("\n".join([GOOD, "", line, LAST, ""]))
+    with pytest.raises(SottovoceError) as caught:
+        read_manifest(path)
+    assert "line 3" in str(caught.value) and words in str(caught.value) and "\n" not in str(caught.value)
+    told: list[str] = []
+    assert [utterance.id for utterance in read_manifest(path, on_bad=told.append)] == ["a", "z"]
+    assert len(told) == 1 and words in told[0]
+
+
+def test_a_manifest_that_is_not_there(tmp_path: Path) -> None:
+    with pytest.raises(SottovoceError, match="cannot be read"):
+        read_manifest(tmp_path / "none.jsonl")
+
+
+def test_writing_refuses_what_could_not_be_read(tmp_path: Path) -> None:
+    twice = [Utterance("a", tmp_path / "a.wav", 1.0)] * 2
+    with pytest.raises(SottovoceError, match="two utterances have the id"):
+        write_manifest(tmp_path / "m.jsonl", twice)
+    with pytest.raises(SottovoceError, match="in memory"):
+        write_manifest(tmp_path / "m.jsonl", [Utterance("a", TONE, 1.0)])
+    with pytest.raises(SottovoceError, match="not below"):
+        write_manifest(tmp_path / "m.jsonl", [Utterance("a", Path("/elsewhere/a.wav"), 1.0)])
+    assert not (tmp_path / "m.jsonl").exists()
+
+
+def test_the_hash_names_the_content() -> None:
+    first, second = Utterance("a", TONE, 1.0), Utterance("a", TONE * 0.5, 1.0)
+    assert manifest_hash([first]) == manifest_hash([Utterance("a", TONE.copy(), 1.0)])
+    assert len({manifest_hash(rows) for rows in ([first], [second], [first, second], [])}) == 4
+
+
+@pytest.mark.parametrize(("suffix", "subtype"), [("wav", "PCM_16"), ("wav", "FLOAT"), ("flac", None), ("ogg", "OPUS")])
+@pytest.mark.parametrize("rate", [8_000, 16_000, 48_000])
+@pytest.mark.parametrize("channels", [1, 2])
+def test_files_of_all_kinds_become_speech(
+    tmp_path: Path, suffix: str, subtype: str | None, rate: int, channels: int
+) -> None:
+    tone = 0.5 * np.sin(np.arange(rate) * 2 * np.pi * 440 / rate)
+    path = tmp_path / f"a.{suffix}"
+    soundfile.write(path, np.stack([tone] * channels, axis=1), rate, subtype=subtype)
+    speech = read_audio(path)
+    assert speech.dtype == np.float32 and speech.ndim == 1 and abs(len(speech) - 16_000) <= 8
+    middle = slice(2_000, 14_000)
+    spectrum = np.abs(np.fft.rfft(speech[middle] * np.hanning(12_000)))
+    assert abs(spectrum.argmax() * 16_000 / 12_000 - 440) < 2
+    assert np.abs(speech[middle]).max() == pytest.approx(0.5, rel=0.1 if subtype == "OPUS" else 0.05)
+
+
+def test_resampling_keeps_what_fits_and_removes_what_does_not() -> None:
+    time = np.arange(96_000) / 96_000
+    speech = as_speech(0.4 * np.sin(2 * np.pi * 1_000 * time) + 0.4 * np.sin(2 * np.pi * 20_000 * time), 96_000)
+    spectrum = np.abs(np.fft.rfft(speech * np.hanning(len(speech))))
+    peak = spectrum.argmax()
+    assert peak == pytest.approx(1_000, abs=1)
+    assert spectrum[1_100:].max() < 1e-3 * spectrum[peak]
+
+
+def test_faults_of_audio(tmp_path: Path) -> None:
+    files: dict[str, str] = {}
+
+    def write(name: str, samples: np.ndarray, words: str) -> None:
+        soundfile.write(tmp_path / name, samples, 16_000, subtype="FLOAT")
+        files[name] = words
+
+    write("silent.wav", np.zeros(100), "is silent")
+    write("nan.wav", np.array([0.1, np.nan, 0.2]), "NaN or infinite samples, at 1 first")
+    write("infinite.wav", np.array([0.1, np.inf]), "NaN or infinite")
+    write("none.wav", np.zeros(0), "holds no samples")
+    (tmp_path / "empty.wav").write_bytes(b"")
+    (tmp_path / "text.wav").write_text("this is no audio at all, though it is called so")
+    soundfile.write(tmp_path / "whole.flac", TONE, 16_000)
+    (tmp_path / "cut.flac").write_bytes((tmp_path / "whole.flac").read_bytes()[:4_000])
+    files |= {
+        "empty.wav": "is an empty file",
+        "text.wav": "no audio that can be decoded",
+        "gone.wav": "there is no audio",
+    }
+    for name, words in files.items():
+        with pytest.raises(SottovoceError) as caught:
+            read_audio(tmp_path / name)
+        assert words in str(caught.value) and name in str(caught.value) and "\n" not in str(caught.value)
+    with pytest.raises(SottovoceError, match="cut off|no audio that can be decoded"):
+        read_audio(tmp_path / "cut.flac")
+    with pytest.raises(SottovoceError, match="is 1 s long, more than 0.5 s"):
+        read_audio(tmp_path / "whole.flac", longest=0.5)
+    with pytest.raises(SottovoceError, match="3 dimensions"):
+        as_speech(np.zeros((2, 2, 2)), 16_000)
+
+
+@pytest.mark.parametrize("kind", ["speech-tiny", "speech-mini"])
+def test_real_recordings(kind: str) -> None:
+    """Lossless and Opus recordings of the shared folder decode to the length that their own list gives."""
+    folder = Path(__file__).resolve().parents[2] / "shared" / kind
+    if not folder.is_dir():
+        pytest.skip(f"{kind} is not beside the project")
+    listed = [line for path in sorted(folder.glob("manifests/*.jsonl")) for line in path.read_text().splitlines()]
+    rows = [json.loads(line) for line in listed[::211]]
+    assert rows
+    for row in rows:
+        assert len(read_audio(folder / row["path"])) / 16_000 == pytest.approx(row["duration"], abs=0.02)
