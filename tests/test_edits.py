@@ -218,3 +218,76 @@ def test_wrong_edits_say_what_is_wrong_and_change_nothing(call: Any, message: st
         call(model)
     assert model.state_dict().keys() == before.keys()
     assert all(torch.equal(tensor, before[name]) for name, tensor in model.state_dict().items())
+
+
+def saved_and_back(model: Any, place: Any) -> Any:
+    """Saving checks that it computes the same."""
+    return sv.load(sv.save(model, place))
+
+
+@pytest.mark.parametrize(
+    "then",
+    [
+        lambda m: edits.keep_heads(m, 0, [1]),
+        lambda m: edits.keep_heads(m, 0, []),
+        lambda m: edits.keep_feed_forward(m, 0, range(5)),
+        lambda m: edits.keep_feed_forward(m, 0, []),
+        lambda m: sv.keep_hidden(m, range(8)),
+        lambda m: edits.use_log_mel(m, bins=6),
+    ],
+)
+def test_cuts_below_the_rank_of_a_factored_part(then: Any, folder: Any) -> None:
+    model = tiny("hubert")
+    for part in ("attention.q_proj", "attention.out_proj", "feed_forward.output_dense"):
+        edits.factor(model, f"encoder.layers.0.{part}", 20)
+    edits.factor(model, "feature_projection.projection", 9)
+    then(model)
+    assert saved_and_back(model, folder).encoder.layers[0].attention.q_proj.rank == 20
+
+
+def test_a_mimic_behind_a_narrow_projection(folder: Any) -> None:
+    model = tiny("wav2vec2")
+    sv.keep_hidden(model, range(24))
+    edits.use_mimic(model, width=16)
+    assert sv.Anatomy(saved_and_back(model, folder)).mimics
+
+
+def test_sew_never_gets_as_narrow_as_to_lose_its_projection() -> None:
+    model = tiny("sew", conv_dim=(12, 10, 40))
+    with pytest.raises(sv.SottovoceError, match="equal SEW's hidden size"):
+        edits.keep_channels(model, 2, range(32))
+    with pytest.raises(sv.SottovoceError, match="equal SEW's hidden size"):
+        edits.use_log_mel(model, bins=16)
+    sv.keep_hidden(model, range(24))
+    with pytest.raises(sv.SottovoceError, match="equal SEW's hidden size"):
+        edits.keep_channels(model, 2, range(32))
+
+
+def test_a_batch_norm_is_refused_before_anything_is_cut() -> None:
+    model = tiny("hubert", conv_pos_batch_norm=True)
+    expected = run(model)
+    with pytest.raises(sv.SottovoceError, match="batch norm"):
+        sv.keep_hidden(model, range(24))
+    assert torch.equal(run(model), expected)
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16, torch.float64])
+def test_log_mel_in_other_precisions(dtype: torch.dtype, folder: Any) -> None:
+    model = tiny("hubert").to(dtype)
+    edits.use_log_mel(model)
+    assert {tensor.dtype for tensor in saved_and_back(model, folder).state_dict().values()} == {dtype}
+
+
+def test_an_adapter_keeps_its_width(folder: Any) -> None:
+    model = tiny("wav2vec2-bert", add_adapter=True, num_adapter_layers=1, output_hidden_size=32)
+    EDITS["uniform_feed_forward"](model)
+    assert model.config.intermediate_size == 48
+    assert sv.Anatomy(saved_and_back(model, folder)).feed_forward_width(0) == 16
+
+
+def test_shared_parameters_are_refused_in_a_sentence(folder: Any) -> None:
+    model = tiny("hubert")
+    model.encoder.layers[1].attention.q_proj = model.encoder.layers[0].attention.q_proj
+    with pytest.raises(sv.SottovoceError, match="cannot be saved as tensors by name"):
+        sv.save(model, folder)
+    assert not folder.exists()

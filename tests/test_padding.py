@@ -1,11 +1,13 @@
 """The padding switch: on, off, on copies, and without a mask."""
 
 import copy
+import functools
 from typing import Any
 
 import pytest
 import torch
 from conftest import TINY, tiny
+from torch.utils.checkpoint import checkpoint
 
 import sottovoce as sv
 
@@ -93,3 +95,64 @@ def test_adapters_are_refused() -> None:
     model = tiny("wav2vec2", add_adapter=True, output_hidden_size=32, num_adapter_layers=1)
     with pytest.raises(sv.SottovoceError, match="adapter"):
         sv.set_exact_padding(model)
+
+
+@pytest.mark.parametrize("family", ["wav2vec2", "sew"])
+def test_padding_on_the_left_and_empty_utterances_are_refused(family: str) -> None:
+    model = tiny(family)
+    mask = torch.ones(2, 8_000, dtype=torch.long)
+    mask[0, :3_000] = 0
+    with sv.exact_padding(model), pytest.raises(sv.SottovoceError, match="pad on the right"):
+        model(torch.randn(2, 8_000), attention_mask=mask)
+    assert torch.isfinite(model(torch.randn(2, 8_000))[0]).all()
+
+
+def test_parts_used_alone_know_no_ends_of_an_earlier_batch() -> None:
+    model = tiny("hubert")
+    speech = torch.randn(2, 16_000)
+    with torch.no_grad():
+        expected = model.feature_extractor(speech)
+        with sv.exact_padding(model):
+            padded(model)
+            assert torch.equal(model.feature_extractor(speech), expected)
+
+
+def test_layerdrop_stays_with_sew() -> None:
+    model = tiny("sew", layerdrop=1.0).train()
+    runs: list[int] = []
+    model.encoder.layers[0].register_forward_hook(lambda *_: runs.append(1))
+    mask = torch.ones(2, 8_000, dtype=torch.long)
+    mask[1, 5_000:] = 0
+    with sv.exact_padding(model):
+        model(torch.randn(2, 8_000), attention_mask=mask)
+    assert runs == []
+
+
+@pytest.mark.parametrize("family", ["wav2vec2", "data2vec-audio", "sew", "wav2vec2-conformer"])
+def test_gradient_checkpointing_gives_the_same_gradients(family: str) -> None:
+    mask = torch.ones(2, 8_000, dtype=torch.long)
+    mask[1, 5_000:] = 0
+    speech = torch.randn(2, 8_000, generator=torch.Generator().manual_seed(0))
+    gradients = []
+    off: dict[str, Any] = {
+        "hidden_dropout": 0.0,
+        "attention_dropout": 0.0,
+        "activation_dropout": 0.0,
+        "feat_proj_dropout": 0.0,
+    }
+    for checkpointing in (False, True):
+        model = tiny(family, **off).train()
+        for module in model.modules():
+            if isinstance(module, torch.nn.Dropout):
+                module.p = 0.0
+        if checkpointing:
+            for module in model.modules():
+                if hasattr(module, "gradient_checkpointing"):
+                    module.gradient_checkpointing = True
+                    module._gradient_checkpointing_func = functools.partial(checkpoint, use_reentrant=False)
+        with sv.exact_padding(model):
+            model(speech, attention_mask=mask)[0].square().mean().backward()
+        gradients.append({name: p.grad for name, p in model.named_parameters() if p.grad is not None})
+    assert gradients[0].keys() == gradients[1].keys()
+    for name, gradient in gradients[0].items():
+        torch.testing.assert_close(gradients[1][name], gradient, rtol=1e-3, atol=1e-6)

@@ -3,9 +3,9 @@
 from typing import Any
 
 from sottovoce.models.anatomy import Anatomy
-from sottovoce.models.edits import factor, keep_feed_forward, keep_heads, prepare, set_order, use_log_mel, use_mimic
+from sottovoce.models.edits import keep_feed_forward, keep_heads, prepare, set_order, split, use_log_mel, use_mimic
 from sottovoce.models.narrow import fold_weight_norm, keep_hidden
-from sottovoce.models.structure import Structure, recorded, regular_shape
+from sottovoce.models.structure import Structure, recorded, regular_shape, settle
 
 BUILT: dict[tuple[type, bool], type] = {}
 
@@ -43,8 +43,6 @@ def restructure(model: Any, structure: Structure) -> None:
         >>> restructure(model, Structure(order=(0, 0, 0)))
     """
     prepare(model)
-    if structure.mimic is not None:
-        use_mimic(model, **structure.mimic)
     for layer, heads in structure.heads.items():
         keep_heads(model, layer, heads)
     for layer, widths in enumerate(structure.feed_forwards or ()):
@@ -54,11 +52,15 @@ def restructure(model: Any, structure: Structure) -> None:
         set_order(model, structure.order)
     if structure.hidden is not None:
         keep_hidden(model, structure.hidden)
+    if structure.mimic is not None:
+        use_mimic(model, **structure.mimic)
     if structure.log_mel is not None:
         use_log_mel(model, **structure.log_mel)
     for path, rank in structure.ranks.items():
         # A base model taken out of a folder with a head does not build the head's parts.
-        if Anatomy(model).full_path(path) is not None:
-            factor(model, path, rank)
+        found = Anatomy(model).full_path(path)
+        if found is not None:
+            split(model, found, rank)
     if structure.folded:
         fold_weight_norm(model)
+    settle(model)

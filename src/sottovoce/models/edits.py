@@ -16,7 +16,7 @@ from sottovoce.models.anatomy import Anatomy
 from sottovoce.models.front_end import SHIFT, WINDOW, LogMel
 from sottovoce.models.mimic import MimicEncoder
 from sottovoce.models.parts import Factored, NoHeads, Repeated
-from sottovoce.models.slices import indices, keep_columns, keep_norm, keep_rows, replace_parameter
+from sottovoce.models.slices import indices, keep_columns, keep_norm, keep_rows, linear_of, replace_parameter
 from sottovoce.models.structure import settle
 from sottovoce.models.wavlm import GatedAttention, adopt_attention
 
@@ -179,10 +179,8 @@ def keep_channels(model: Any, conv: int, channels: Iterable[int]) -> None:
         raise SottovoceError(
             "the last convolution feeds the layers directly (no feature projection); prune another convolution."
         )
-    if last and body.name == "sew" and len(kept) == body.config.hidden_size:
-        raise SottovoceError(
-            f"{len(kept)} channels equal SEW's hidden size, where it has no feature projection; keep one more or fewer."
-        )
+    if last:
+        check_sew(body, len(kept), "channels")
     block = body.base.get_submodule(body.family.convs)[conv]
     keep_rows(block.conv, kept)
     if hasattr(block, "layer_norm"):
@@ -201,6 +199,13 @@ def keep_channels(model: Any, conv: int, channels: Iterable[int]) -> None:
     body.config.conv_dim = widths
 
 
+def check_sew(body: Anatomy, width: int, what: str) -> None:
+    """SEW has no feature projection where the front end is as wide as its regular hidden size."""
+    regular = getattr(body.base, "regular_hidden", None) or body.config.hidden_size
+    if body.name == "sew" and width == regular:
+        raise SottovoceError(f"{width} {what} equal SEW's hidden size, where it has no projection; take more or fewer.")
+
+
 @edit
 def factor(model: Any, path: str, rank: int) -> None:
     """Replace a Linear by two of this rank, the nearest such pair (by SVD); `path` is from the base model or the model.
@@ -217,19 +222,27 @@ def factor(model: Any, path: str, rank: int) -> None:
     full = min(linear.in_features, linear.out_features)
     if not 1 <= rank <= full:
         raise SottovoceError(f"rank={rank}, but '{path}' has full rank {full}; give 1-{full}.")
+    split(model, found, rank)
+
+
+def split(model: Any, path: str, rank: int) -> None:
+    """Put two Linears in the place of one.
+
+    Cuts that come after a factoring may leave fewer rows than its rank, so a rebuilt model has ranks over full.
+    """
+    linear: Any = model.get_submodule(path)
     weight = linear.weight.detach()
-    pair = Factored(linear.in_features, linear.out_features, rank=rank, bias=linear.bias is not None, device="meta")
     if weight.is_meta:
         first, second = weight.new_empty(rank, linear.in_features), weight.new_empty(linear.out_features, rank)
     else:
         left, values, right = torch.linalg.svd(weight.float(), full_matrices=False)
         root = values[:rank].sqrt()
-        first, second = (root[:, None] * right[:rank]).to(weight), (left[:, :rank] * root).to(weight)
-    pair.first.weight = nn.Parameter(first.contiguous(), requires_grad=linear.weight.requires_grad)
-    pair.second.weight = nn.Parameter(second.contiguous(), requires_grad=linear.weight.requires_grad)
-    pair.second.bias = linear.bias
+        first, second = weight.new_zeros(rank, linear.in_features), weight.new_zeros(linear.out_features, rank)
+        first[: len(root)], second[:, : len(root)] = root[:, None] * right[:rank], left[:, :rank] * root
+    learns = linear.weight.requires_grad
+    pair = Factored(linear_of(first, None, learns=learns), linear_of(second, linear.bias, learns=learns))
     pair.train(linear.training)
-    model.set_submodule(found, pair)
+    model.set_submodule(path, pair)
 
 
 def zero_weights(model: Any, masks: Mapping[str, torch.Tensor]) -> None:
@@ -274,15 +287,16 @@ def use_log_mel(model: Any, *, bins: int = 40, stack: int = 2) -> None:
         )
     old: Any = body.projection
     features = bins * stack
-    body.base.feature_extractor = LogMel(bins=bins, stack=stack, device=old.weight.device).train(old.training)
+    check_sew(body, features, "features")
+    front = LogMel(bins=bins, stack=stack, device=old.weight.device).to(old.weight.dtype)
+    body.base.feature_extractor = front.train(old.training)
     # The features are normalised over the corpus, so MelHuBERT has no norm before its projection.
     if _submodule(body.base, body.family.projection_norm) is not None:
         body.base.set_submodule(body.family.projection_norm, nn.Identity().train(old.training))
-    weight = old.weight.new_empty(old.out_features, features)
-    if not weight.is_meta:
-        nn.init.uniform_(weight, -(features**-0.5), features**-0.5)
-    replace_parameter(old, "weight", weight)
-    old.in_features = features
+    new = nn.Linear(features, old.out_features, device=old.weight.device, dtype=old.weight.dtype)
+    new.requires_grad_(any(parameter.requires_grad for parameter in old.parameters()))
+    new.bias = old.bias
+    body.base.set_submodule(body.family.projection, new.train(old.training))
     body.config.conv_dim, body.config.conv_kernel, body.config.conv_stride = (
         [bins, features],
         [WINDOW, stack],

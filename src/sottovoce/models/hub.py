@@ -156,7 +156,10 @@ def save(model: Any, folder: str | Path, *, check: bool = True) -> Path:
     source = getattr(model, "name_or_path", "")
     with atomic_folder(target) as temporary:
         with quiet():
-            model.save_pretrained(temporary)
+            try:
+                model.save_pretrained(temporary)
+            except RuntimeError as error:
+                raise SottovoceError(f"this model cannot be saved as tensors by name: {first_line(error)}.") from error
         add_processor(source, temporary, model)
         if not structure.regular:
             write_modelling_file(model, temporary)
@@ -179,7 +182,8 @@ def check_target(target: Path) -> None:
 
 def is_ours(path: Path) -> bool:
     """Whether a file is one that saving a model writes."""
-    return path.is_file() and (path.name in (*PROCESSOR_FILES, *MODEL_FILES) or path.suffix == ".safetensors")
+    shard = re.fullmatch(r"model(-\d+-of-\d+)?\.safetensors", path.name)
+    return path.is_file() and (path.name in (*PROCESSOR_FILES, *MODEL_FILES) or shard is not None)
 
 
 def write_modelling_file(model: Any, folder: Path) -> None:

@@ -60,6 +60,7 @@ def check_narrowing(model: Any, body: Anatomy) -> None:
         "its front end feeds the layers directly": body.family.convs is not None and body.projection is None,
         "its adapter would have to follow": getattr(body.base, "adapter", None) is not None,
         "its pretraining head is tied to a quantiser": hasattr(model, "quantizer"),
+        "its positional convolution has a batch norm": getattr(body.config, "conv_pos_batch_norm", False),
     }
     for reason, holds in reasons.items():
         if holds:
@@ -77,13 +78,8 @@ def narrow_inputs(body: Anatomy, kept: Sequence[int]) -> None:
         body.base.get_submodule(path.rpartition(".")[0])._is_hf_initialized = True
     encoder = body.base.encoder
     for module in encoder.pos_conv_embed.modules():
-        # HuBERT may have a batch norm there, data2vec has a norm without parameters.
-        if isinstance(module, nn.LayerNorm):
+        if isinstance(module, nn.LayerNorm):  # data2vec's, without parameters
             keep_norm(module, kept)
-        elif isinstance(module, nn.BatchNorm1d):
-            raise SottovoceError(
-                "a positional convolution with batch norm cannot be narrowed; fold it into a new model."
-            )
     keep_norm(encoder.layer_norm, kept)
     if hasattr(encoder, "upsample"):
         factor, size = encoder.upsample.squeeze_factor, body.config.hidden_size

@@ -66,11 +66,25 @@ class ReadEnds:
         self.ends.samples = self.ends.frames = None
         if mask is None or (not torch.compiler.is_compiling() and bool(mask.all())):
             return
+        if not torch.compiler.is_compiling() and not bool(mask[:, 0].all()):
+            raise SottovoceError("an utterance of the batch is empty or padded on the left; pad on the right.")
         lengths = mask.long().sum(-1)
         self.ends.samples = lengths
         for kernel, stride in self.kernels:
             lengths = torch.div(lengths - kernel, stride, rounding_mode="floor") + 1
         self.ends.frames = lengths
+
+
+class ForgetEnds:
+    """A hook behind the base model: the ends are of this batch alone, unless a backward pass will run parts again."""
+
+    def __init__(self, ends: Ends):
+        self.ends = ends
+
+    def __call__(self, module: Any, args: Any, result: Any) -> None:
+        again = module.training and any(getattr(part, "gradient_checkpointing", False) for part in module.modules())
+        if not again:
+            self.ends.samples = self.ends.frames = None
 
 
 class ZeroPastEnd:
@@ -108,7 +122,8 @@ class SqueezeExactly:
         blocked = torch.zeros(inside.shape, dtype=hidden_states.dtype, device=hidden_states.device)
         blocked = blocked.masked_fill(~inside, torch.finfo(hidden_states.dtype).min)[:, None, None, :]
         for layer in encoder.layers:
-            hidden_states = layer(hidden_states, attention_mask=blocked, **kwargs)
+            if not (encoder.training and torch.rand([]) < encoder.config.layerdrop):
+                hidden_states = layer(hidden_states, attention_mask=blocked, **kwargs)
         hidden_states = encoder.upsample(hidden_states)
         hidden_states = F.pad(hidden_states, (0, 0, 0, time - hidden_states.shape[1]))
         # Frames that an utterance of its own length would have had filled with zeros are zeros here as well.
@@ -120,6 +135,9 @@ def set_exact_padding(model: Any, on: bool = True) -> None:
 
     Group-norm front ends (every base model) differ by a third under zero padding as Hugging Face runs them. Without an
     attention mask nothing changes. Whisper pads to a fixed length by design and is left alone.
+
+    One batch at a time: the parts of a model share where its utterances end, so threads need models of their own, and
+    with gradient checkpointing a batch's backward pass comes before the next forward pass.
 
     Example:
         >>> set_exact_padding(model)
@@ -165,6 +183,7 @@ def exact_padding(model: Any) -> Iterator[Any]:
 def _install(body: Anatomy) -> None:
     ends = Ends()
     body.base.register_forward_pre_hook(ReadEnds(ends, body), with_kwargs=True)
+    body.base.register_forward_hook(ForgetEnds(ends), always_call=True)
     for layer in body.base.feature_extractor.conv_layers if body.convs else ():
         norm = getattr(layer, "layer_norm", None)
         if isinstance(norm, nn.GroupNorm):
@@ -184,6 +203,10 @@ def _restore(body: Anatomy) -> None:
             if isinstance(hook, ReadEnds | ZeroPastEnd):
                 del module._forward_pre_hooks[key]
                 module._forward_pre_hooks_with_kwargs.pop(key, None)
+        for key, hook in list(module._forward_hooks.items()):
+            if isinstance(hook, ForgetEnds):
+                del module._forward_hooks[key]
+                module._forward_hooks_always_called.pop(key, None)
     for layer in body.base.feature_extractor.conv_layers if body.convs else ():
         norm = getattr(layer, "layer_norm", None)
         if isinstance(norm, MaskedGroupNorm):

@@ -11,14 +11,14 @@ class Factored(nn.Module):
     """A Linear of low rank, kept as two: `in -> rank -> out`; the bias is the second one's.
 
     Example:
-        >>> Factored(768, 3072, rank=64).rank
+        >>> Factored(nn.Linear(768, 64, bias=False), nn.Linear(64, 3072)).rank
         64
     """
 
-    def __init__(self, in_features: int, out_features: int, *, rank: int, bias: bool = True, device: Any = None):
+    def __init__(self, first: nn.Linear, second: nn.Linear):
         super().__init__()
-        self.first = nn.Linear(in_features, rank, bias=False, device=device)
-        self.second = nn.Linear(rank, out_features, bias=bias, device=device)
+        self.first = first
+        self.second = second
 
     @property
     def in_features(self) -> int:

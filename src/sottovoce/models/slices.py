@@ -35,6 +35,15 @@ def replace_parameter(module: nn.Module, name: str, value: torch.Tensor) -> None
     setattr(module, name, nn.Parameter(value.detach().clone().contiguous(), requires_grad=old.requires_grad))
 
 
+def linear_of(weight: torch.Tensor, bias: nn.Parameter | None, *, learns: bool) -> nn.Linear:
+    """A Linear of given tensors, of any size down to none (where PyTorch's own warns about its first values)."""
+    linear = nn.Linear(1, 1, bias=bias is not None, device="meta")
+    linear.weight = nn.Parameter(weight.contiguous(), requires_grad=learns)
+    linear.bias = bias  # pyright: ignore[reportAttributeAccessIssue] - None where there is none
+    linear.out_features, linear.in_features = weight.shape
+    return linear
+
+
 def keep_rows(linear: Any, rows: Sequence[int]) -> None:
     """Keep some outputs of a Linear or a convolution, in place."""
     linear = linear.second if isinstance(linear, Factored) else linear

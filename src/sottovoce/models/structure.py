@@ -128,7 +128,10 @@ def read(model: Any, body: Anatomy) -> Structure:
     heads = {layer: body.kept_heads(layer) for layer in range(stored)}
     parts = range(len(body.family.feed_forwards))
     widths = tuple(tuple(body.feed_forward_width(layer, which) for which in parts) for layer in range(stored))
-    even = len({width for layer in widths for width in layer}) <= 1
+    sizes = {width for layer in widths for width in layer}
+    # The layers of an adapter take their width from the same setting of the configuration.
+    bound = getattr(body.base, "adapter", None) is not None
+    even = not sizes or (sizes == {body.setting("intermediate_size")} if bound else len(sizes) == 1)
     front_end = getattr(body.base, "feature_extractor", None)
     narrowed = getattr(body.base, "kept_hidden", None)
     normed = body.name != "data2vec-audio" and not getattr(body.config, "conv_pos_batch_norm", False)
