@@ -132,6 +132,9 @@ FAULTS: list[tuple[list[str], str]] = [
     (["compress", "{saved}", "--recipe", "{new}", "-o", "{new}"], "{new}"),
     (["measure", "{saved}", "--measure", "sizes"], "did you mean 'size'"),
     (["doctor", "{new}"], "there is no folder"),
+    (["cost", "hubert", "--seconds", "inf", "--no-time"], "finite length"),
+    (["cost", "{saved}", "--seconds", "0.001", "--versus", "{saved}"], "give longer audio"),
+    (["cost", "{saved}", "--device", "bogus"], "there is no device 'bogus'"),
     (["cots"], "No such command"),
     (["cost", "hubert", "--secnds", "3"], "No such option"),
 ]  # fmt: skip

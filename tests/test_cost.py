@@ -126,3 +126,12 @@ def test_cost_of_unknown_length() -> None:
         sv.macs(tiny("hubert"), seconds=0.0001)
     with pytest.raises(sv.SottovoceError, match="has no option 'second'"):
         sv.macs(tiny("hubert"), second=3)  # pyright: ignore[reportCallIssue]
+
+
+def test_measuring_a_model_in_training_changes_nothing() -> None:
+    model = tiny("wav2vec2-conformer").train()
+    model.encoder.layers[1].eval()
+    before, modes = copy.deepcopy(model.state_dict()), [module.training for module in model.modules()]
+    sv.cost(model, seconds=0.5, repeats=1)
+    assert modes == [module.training for module in model.modules()]
+    assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())

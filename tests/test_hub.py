@@ -445,3 +445,20 @@ def test_half_precision_saves_and_reloads(folder: Path) -> None:
     sv.save(model, folder)
     assert sv.load(folder).dtype == torch.bfloat16
     assert sv.load(folder, dtype=torch.float32).dtype == torch.float32
+
+
+def test_processor_files_of_the_replaced_folder_stay(folder: Path) -> None:
+    """`processor.save_pretrained(folder)` comes before `sv.save(model, folder)` as often as after it."""
+    folder.mkdir()
+    (folder / "preprocessor_config.json").write_text('{"do_normalize": false}')
+    (folder / "vocab.json").write_text('{"a": 0}')
+    sv.save(tiny("hubert"), folder)
+    assert json.loads((folder / "preprocessor_config.json").read_text()) == {"do_normalize": False}
+    assert (folder / "vocab.json").read_text() == '{"a": 0}'
+
+
+def test_a_model_of_a_modelling_file_is_sent_to_load(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    sv.save(edited("hubert", "share_layers"), folder)
+    remote = transformers.AutoModel.from_pretrained(folder, trust_remote_code=True)
+    with pytest.raises(sv.SottovoceError, match=r"load it with sv\.load"):
+        sv.macs(remote)

@@ -1,6 +1,7 @@
 """WavLM's attention: equal to Hugging Face's, with maps of every head."""
 
 import copy
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -83,3 +84,24 @@ def test_buckets_by_distance_equal_buckets_by_pair(pair: tuple[Any, Any]) -> Non
     with torch.no_grad():
         for time in (1, 2, 37):
             assert torch.equal(attention.position_bias(time), attention.compute_bias(time, time))
+
+
+def test_a_model_that_hugging_face_loaded_can_be_cut_and_saved(folder: Path) -> None:
+    def theirs() -> Any:
+        torch.manual_seed(0)
+        sizes: dict[str, Any] = {
+            "hidden_size": 48,
+            "num_hidden_layers": 2,
+            "intermediate_size": 16,
+            "conv_dim": [8] * 7,
+        }
+        return WavLMModel(WavLMConfig(**sizes)).eval()
+
+    model = theirs()
+    kinds = [type(module) for module in model.modules()]
+    sv.save(model, folder)
+    assert kinds == [type(module) for module in model.modules()]
+    for cut in (lambda m: sv.edits.keep_heads(m, 1, [0, 2]), lambda m: sv.keep_hidden(m, range(24))):
+        model = theirs()
+        cut(model)
+        assert sv.load(sv.save(model, folder)) is not None

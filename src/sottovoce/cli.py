@@ -19,6 +19,7 @@ from sottovoce.demo import run_demo
 from sottovoce.errors import SottovoceError
 from sottovoce.files import atomic_write
 from sottovoce.models.anatomy import FAMILIES
+from sottovoce.models.checkpoint import first_line
 from sottovoce.models.shapes import SHAPES
 from sottovoce.recipe import Recipe
 from sottovoce.registry import Registry, describe, parse_step
@@ -51,6 +52,16 @@ def get_model(name: str) -> Any:
     if not Path(name).exists() and (name in SHAPES or name in FAMILIES):
         return sv.new(name)
     return sv.load(name)
+
+
+def on_device(model: Any, device: str) -> Any:
+    """The model on a device that is there."""
+    try:
+        return model.to(device)
+    except (RuntimeError, AssertionError) as error:
+        raise SottovoceError(
+            f"there is no device '{device}' here ({first_line(error)}); give cpu, cuda or mps."
+        ) from error
 
 
 @contextmanager
@@ -109,7 +120,7 @@ def cost(
     """Parameters, MACs, latency, memory and bytes, whole and by part."""
     names = [model, *([versus] if versus else [])]
     models = [get_model(name) for name in names]
-    models = [m.to(device) for m in models] if device else models
+    models = [on_device(m, device) for m in models] if device else models
     timing: dict[str, Any] = {"batch": batch, "repeats": repeats, "threads": threads}
     common: dict[str, Any] = {"seconds": seconds, "convention": convention}
     if versus and time:
@@ -163,10 +174,16 @@ def run_points(recipe: Recipe, root: Path, *, model: str | None = None) -> list[
         points = [Recipe.from_dict({**point.to_dict(), "model": model}) for point in points]
     for point in points:
         point.check(sv.METHODS, sv.MEASURES)
-    extra = {"sottovoce": sv.__version__}
+    extra = {"sottovoce": sv.__version__} | {name: folder_stamp(name) for name in {point.model for point in points}}
     tools: dict[str, Any] = {"load": get_model, "save": sv.save, "methods": sv.METHODS, "measures": sv.MEASURES}
     log = lambda text: err.print(text, markup=False)  # noqa: E731
     return [execute(point, root, extra_hash=extra, log=log, **tools) for point in points]
+
+
+def folder_stamp(name: str) -> str:
+    """What tells one state of a local model's folder from the next: a run of another state is another run."""
+    files = sorted(Path(name).glob("*")) if Path(name).is_dir() else []
+    return " ".join(f"{path.name}:{path.stat().st_size}:{path.stat().st_mtime_ns}" for path in files if path.is_file())
 
 
 @app.command()

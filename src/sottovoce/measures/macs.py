@@ -1,6 +1,7 @@
 """Multiply-accumulates by formula, from the widths of a model's own modules."""
 
 import copy
+import math
 from collections.abc import Iterator
 from typing import Any, Literal
 
@@ -42,8 +43,8 @@ def macs(
         >>> macs(sv.new("wav2vec2-base"), seconds=10)[0].value / 1e9
         74.07...
     """
-    if not seconds > 0:
-        raise SottovoceError(f"seconds={seconds}, but audio has a length above 0; give one.")
+    if not 0 < seconds < math.inf:
+        raise SottovoceError(f"seconds={seconds}, but audio has a finite length above 0; give one.")
     model = with_own_attention(model)
     if convention == "superb":
         each = [macs_by_part(model, samples) for samples in SUPERB_SAMPLES]

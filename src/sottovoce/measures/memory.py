@@ -1,11 +1,26 @@
 """The most bytes of tensors that are alive at once in a forward pass, counted and not sampled."""
 
 import weakref
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
+
+
+@contextmanager
+def evaluating(*models: Any) -> Iterator[None]:
+    """Evaluation mode inside, for models that are measured; every module's own mode after."""
+    modes = [(module, module.training) for model in models for module in model.modules()]
+    for model in models:
+        model.eval()
+    try:
+        yield
+    finally:
+        for module, mode in modes:
+            module.training = mode
 
 
 class LiveBytes(TorchDispatchMode):
@@ -49,7 +64,7 @@ def peak_bytes(model: Any, inputs: dict[str, torch.Tensor]) -> int:
         True
     """
     held = {id(tensor): tensor for tensor in model.state_dict(keep_vars=True).values()}
-    with torch.no_grad(), LiveBytes() as live:
+    with torch.no_grad(), evaluating(model), LiveBytes() as live:
         # A parameter passing through a view is followed too; its storage is the model's, not the pass's.
         live.known.update(tensor.untyped_storage() for tensor in held.values())
         model(**inputs)

@@ -10,7 +10,7 @@ import torch
 
 from sottovoce.errors import SottovoceError
 from sottovoce.measurement import Measurement
-from sottovoce.measures.memory import peak_bytes
+from sottovoce.measures.memory import evaluating, peak_bytes
 from sottovoce.measures.parts import Part, modules_by_part
 from sottovoce.models.anatomy import Anatomy
 from sottovoce.registry import measure
@@ -66,7 +66,7 @@ def compare(
         )
     inputs = [Anatomy(model).dummy_inputs(seconds, batch=batch) for model in models]
     times: list[list[float]] = [[] for _ in models]
-    with thread_count(threads), torch.inference_mode():
+    with thread_count(threads), evaluating(*models), torch.inference_mode():
         for round_number in range(warm_up + repeats):
             for index, model in enumerate(models):
                 taken = timed(model, inputs[index])
@@ -104,11 +104,12 @@ def timed(model: Any, inputs: dict[str, torch.Tensor]) -> float:
     """Seconds of one forward pass, by events on a GPU and by the clock elsewhere."""
     device = next(model.parameters()).device
     if device.type == "cuda":
-        start, end = torch.cuda.Event(enable_timing=True), torch.cuda.Event(enable_timing=True)
-        start.record()
-        model(**inputs)
-        end.record()
-        torch.cuda.synchronize(device)
+        with torch.cuda.device(device):  # events are of the current device's stream
+            start, end = torch.cuda.Event(enable_timing=True), torch.cuda.Event(enable_timing=True)
+            start.record()
+            model(**inputs)
+            end.record()
+            torch.cuda.synchronize(device)
         return start.elapsed_time(end) / 1000.0
     begin = time.perf_counter()
     model(**inputs)
@@ -134,7 +135,7 @@ def time_parts(model: Any, inputs: dict[str, torch.Tensor], *, repeats: int = 3)
     for where, module in modules_by_part(model):
         parts.setdefault(id(module), (module, []))[1].append(where)
     passes = []
-    with torch.inference_mode():
+    with evaluating(model), torch.inference_mode():
         model(**inputs)
         for _ in range(repeats):
             passes.append(one_pass(model, inputs, parts, device))

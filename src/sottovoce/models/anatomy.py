@@ -1,5 +1,6 @@
 """Where each family of Hugging Face speech models keeps its parts: one table row a family."""
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -112,6 +113,11 @@ class Anatomy:
     """
 
     def __init__(self, model: PreTrainedModel):
+        if _foreign(type(model).__module__) and not _foreign(__name__):
+            # Its parts are of classes of that file's own, which look alike and are not.
+            raise SottovoceError(
+                "this model was loaded by the modelling file of its folder; load it with sv.load instead."
+            )
         self.model = model
         self.config: Any = model.config
         self.name = family_name(model.config)
@@ -221,7 +227,11 @@ class Anatomy:
 
     def dummy_inputs(self, seconds: float = 1.0, *, batch: int = 1, seed: int = 0) -> dict[str, torch.Tensor]:
         """Seeded random inputs of this model's kind, on its device and in its dtype."""
+        if not 0 < seconds < math.inf:
+            raise SottovoceError(f"seconds={seconds}, but audio has a finite length above 0; give one.")
         samples = round(seconds * 16_000)
+        if self.frames(samples) < 1:
+            raise SottovoceError(f"{seconds:g} s make no frame for this {self.name} model; give longer audio.")
         if self.name == "whisper":
             shape = (batch, self.config.num_mel_bins, 2 * self.config.max_source_positions)
         elif self.family.convs is None:
@@ -249,6 +259,10 @@ def find_base(model: PreTrainedModel, name: str) -> nn.Module:
                 return module
         raise SottovoceError(f"{type(model).__name__} has no Whisper encoder; give a model that has one.")
     return getattr(model, model.base_model_prefix, model)
+
+
+def _foreign(module: str) -> bool:
+    return module.startswith("transformers_modules.")
 
 
 def _grouped(module: nn.Module) -> bool:

@@ -28,6 +28,7 @@ def edit(function: Callable[Concatenate[Any, P], None]) -> Callable[Concatenate[
 
     @functools.wraps(function)
     def settled(model: Any, *args: P.args, **kwargs: P.kwargs) -> None:
+        adopt_attention(model)  # WavLM's own attention, as Hugging Face loads it, cannot be cut
         function(model, *args, **kwargs)
         settle(model)
 

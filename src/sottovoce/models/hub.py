@@ -4,12 +4,14 @@ import copy
 import json
 import re
 import shutil
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import torch
 import transformers
-from huggingface_hub import try_to_load_from_cache
+from huggingface_hub import snapshot_download, try_to_load_from_cache
+from transformers.models.wavlm.modeling_wavlm import WavLMAttention
 
 from sottovoce.errors import SottovoceError, unknown
 from sottovoce.files import atomic_folder
@@ -27,6 +29,7 @@ from sottovoce.models.checkpoint import (
 )
 from sottovoce.models.shapes import SHAPES
 from sottovoce.models.structure import settle
+from sottovoce.models.wavlm import adopt_attention
 
 HEADS = {
     "": "AutoModel",
@@ -66,6 +69,7 @@ def load(
     source, config = read_config(id_or_folder, revision=revision)
     model_class = find_class(config, source)
     check_weights(source)
+    fetch_processor(source, revision)
     options: dict[str, Any] = {"revision": revision} if revision else {}
     if dtype is not None:
         options["dtype"] = dtype
@@ -150,7 +154,7 @@ def save(model: Any, folder: str | Path, *, check: bool = True) -> Path:
     Example:
         >>> save(small, "small-hubert")
     """
-    target = Path(folder)
+    target = Path(folder).expanduser()
     check_target(target)
     structure = settle(model)
     source = getattr(model, "name_or_path", "")
@@ -160,7 +164,7 @@ def save(model: Any, folder: str | Path, *, check: bool = True) -> Path:
                 model.save_pretrained(temporary)
             except RuntimeError as error:
                 raise SottovoceError(f"this model cannot be saved as tensors by name: {first_line(error)}.") from error
-        add_processor(source, temporary, model)
+        add_processor(source, temporary, model, target)
         if not structure.regular:
             write_modelling_file(model, temporary)
         if check:
@@ -211,8 +215,11 @@ def auto_classes(model: Any) -> list[str]:
     return found
 
 
-def add_processor(source: str, folder: Path, model: Any) -> None:
-    """The files beside the weights that pipelines need, from where the model came from."""
+def add_processor(source: str, folder: Path, model: Any, before: Path) -> None:
+    """The files beside the weights that pipelines need: of the folder that is replaced, or of the model's source."""
+    for name in PROCESSOR_FILES:
+        if (before / name).is_file():
+            shutil.copyfile(before / name, folder / name)
     for name in PROCESSOR_FILES:
         if (folder / name).exists():
             continue
@@ -223,6 +230,13 @@ def add_processor(source: str, folder: Path, model: Any) -> None:
     if not source and body.family.convs is not None and not (folder / "preprocessor_config.json").exists():
         attends = getattr(model.config, "feat_extract_norm", "layer") == "layer"
         transformers.Wav2Vec2FeatureExtractor(return_attention_mask=attends).save_pretrained(folder)
+
+
+def fetch_processor(source: str, revision: str | None) -> None:
+    """Have a Hub model's processor files in the cache, for `save` to carry along; a model without them is fine."""
+    if not Path(source).is_dir():
+        with quiet(), suppress(OSError, ValueError):
+            snapshot_download(source, revision=revision, allow_patterns=list(PROCESSOR_FILES))
 
 
 def align(model: Any) -> None:
@@ -244,8 +258,10 @@ def is_crooked(tensor: torch.Tensor) -> bool:
 def check_reload(model: Any, folder: Path) -> None:
     """Load what was written and compare every tensor and one forward pass, bit for bit."""
     reloaded = load(folder, dtype=model.dtype).to(next(model.parameters()).device)
-    if any(is_crooked(tensor) for tensor in (*model.parameters(), *model.buffers())):
-        model = copy.deepcopy(model)  # the given model stays where it lies
+    theirs = any(type(module) is WavLMAttention for module in model.modules())
+    if theirs or any(is_crooked(tensor) for tensor in (*model.parameters(), *model.buffers())):
+        model = copy.deepcopy(model)  # the given model stays where it lies and as it is
+        adopt_attention(model)
         align(model)
     was_training = model.training
     model.eval()
