@@ -6,15 +6,15 @@ from collections.abc import Iterator
 from typing import Any, Literal
 
 from torch import nn
-from transformers.models.wavlm.modeling_wavlm import WavLMAttention
 
 from sottovoce.errors import SottovoceError
 from sottovoce.measurement import Measurement
+from sottovoce.measures.parts import Part
 from sottovoce.models.anatomy import Anatomy
 from sottovoce.models.front_end import FFT, SAMPLE_RATE, SHIFT, WINDOW, LogMel
 from sottovoce.models.mimic import HEADS, TransformerMimic
 from sottovoce.models.parts import Factored, GroupedConv
-from sottovoce.models.wavlm import GatedAttention, adopt_attention, gate_macs
+from sottovoce.models.wavlm import GatedAttention, adopt_attention, gate_macs, is_uncuttable
 from sottovoce.registry import measure
 
 # SUPERB's cost is the sum over 32 utterances of LibriSpeech test-clean (every 82nd by length); these are their samples.
@@ -23,7 +23,6 @@ SUPERB_SAMPLES = (
     *(92720, 98560, 104400, 111120, 118480, 125040, 132720, 142640, 154000, 166720, 180880, 197920, 217920, 239280),
     *(268160, 326000),
 )
-Part = tuple[str | int, ...]
 
 
 @measure("macs", paper="arXiv 2302.14132 (formulas), 2211.09949 (per second), SUPERB (32 utterances)")
@@ -63,7 +62,7 @@ def macs(
 
 def with_own_attention(model: Any) -> Any:
     """The model, or for a WavLM that Hugging Face loaded a copy with sottovoce's attention."""
-    if not any(type(module) is WavLMAttention for module in model.modules()):
+    if not is_uncuttable(model):
         return model
     copied = copy.deepcopy(model)
     adopt_attention(copied)

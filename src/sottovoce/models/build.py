@@ -3,9 +3,10 @@
 from typing import Any
 
 from sottovoce.models.anatomy import Anatomy
-from sottovoce.models.edits import keep_feed_forward, keep_heads, prepare, set_order, split, use_log_mel, use_mimic
+from sottovoce.models.edits import keep_feed_forward, keep_heads, set_order, split, use_log_mel, use_mimic
 from sottovoce.models.narrow import fold_weight_norm, keep_hidden
 from sottovoce.models.structure import Structure, recorded, regular_shape, settle
+from sottovoce.models.wavlm import adopt_attention
 
 BUILT: dict[tuple[type, bool], type] = {}
 
@@ -42,7 +43,7 @@ def restructure(model: Any, structure: Structure) -> None:
     Example:
         >>> restructure(model, Structure(order=(0, 0, 0)))
     """
-    prepare(model)
+    adopt_attention(model)
     for layer, heads in structure.heads.items():
         keep_heads(model, layer, heads)
     for layer, widths in enumerate(structure.feed_forwards or ()):

@@ -345,11 +345,6 @@ def use_mimic(
     body.config.num_hidden_layers = layers
 
 
-def prepare(model: Any) -> None:
-    """What an edit needs of a model as Hugging Face builds it: WavLM's attention in parts that can be cut."""
-    adopt_attention(model)
-
-
 def _stack_needed(body: Anatomy, what: str) -> None:
     if body.mimics:
         raise SottovoceError(f"mimic layers stand where this model's {what} were; there is nothing of them to cut.")

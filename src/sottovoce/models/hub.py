@@ -11,7 +11,6 @@ from typing import Any
 import torch
 import transformers
 from huggingface_hub import snapshot_download, try_to_load_from_cache
-from transformers.models.wavlm.modeling_wavlm import WavLMAttention
 
 from sottovoce.errors import SottovoceError, unknown
 from sottovoce.files import atomic_folder
@@ -29,7 +28,7 @@ from sottovoce.models.checkpoint import (
 )
 from sottovoce.models.shapes import SHAPES
 from sottovoce.models.structure import settle
-from sottovoce.models.wavlm import adopt_attention
+from sottovoce.models.wavlm import adopt_attention, is_uncuttable
 
 HEADS = {
     "": "AutoModel",
@@ -258,8 +257,7 @@ def is_crooked(tensor: torch.Tensor) -> bool:
 def check_reload(model: Any, folder: Path) -> None:
     """Load what was written and compare every tensor and one forward pass, bit for bit."""
     reloaded = load(folder, dtype=model.dtype).to(next(model.parameters()).device)
-    theirs = any(type(module) is WavLMAttention for module in model.modules())
-    if theirs or any(is_crooked(tensor) for tensor in (*model.parameters(), *model.buffers())):
+    if is_uncuttable(model) or any(is_crooked(tensor) for tensor in (*model.parameters(), *model.buffers())):
         model = copy.deepcopy(model)  # the given model stays where it lies and as it is
         adopt_attention(model)
         align(model)

@@ -94,6 +94,16 @@ class GatedAttention(WavLMAttention):
         return by_distance[:, pairs[None, :] - pairs[:, None] + (time - 1)]
 
 
+def is_uncuttable(model: nn.Module) -> bool:
+    """Whether a model has WavLM's attention as Hugging Face loads it.
+
+    Example:
+        >>> is_uncuttable(transformers.WavLMModel(transformers.WavLMConfig()))
+        True
+    """
+    return any(type(module) is WavLMAttention for module in model.modules())
+
+
 def adopt_attention(model: nn.Module) -> None:
     """Give every WavLM layer of a model the fused attention; parameters and their names stay.
 
