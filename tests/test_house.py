@@ -17,12 +17,13 @@ FUNCTION_LINES = 60
 
 # Low to high: a module imports from its own line and the lines above it. "" is `sottovoce` itself, its public names.
 LEVELS = [
-    ["errors", "measurement", "files"],
+    ["errors", "measurement", "files", "progress"],
     ["models"],
     ["edits"],
     ["data"],
     ["analysis"],
     ["training"],
+    ["tasks"],
     ["registry"],
     ["methods", "measures"],
     ["cost"],

@@ -31,6 +31,9 @@ class Phone(NamedTuple):
 class Utterance:
     """A piece of speech and what is known about it.
 
+    `task` says which task the label (and the split) is for; without it, the utterance serves every task whose
+    labels it has. A recording that serves two tasks with two splits has a line for each.
+
     Example:
         >>> Utterance("a-1", Path("a-1.flac"), seconds=2.5, text="we call it bear", speaker="a").seconds
         2.5
@@ -43,12 +46,13 @@ class Utterance:
     phones: tuple[Phone, ...] | None = None
     speaker: str | None = None
     label: str | None = None
+    task: str | None = None
     split: str | None = None
     licence: str | None = None
 
 
 COLUMNS = ("id", "path", *(entry.name for entry in fields(Utterance) if entry.name not in ("id", "audio")))
-TEXTS = ("text", "speaker", "label", "split", "licence")
+TEXTS = ("text", "speaker", "label", "task", "split", "licence")
 
 
 def read_manifest(
