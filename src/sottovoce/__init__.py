@@ -3,11 +3,13 @@
 from importlib.metadata import version as _version
 
 from sottovoce.cost import Cost, cost, cost_of_two
+from sottovoce.data.sources import read_data
+from sottovoce.data.utterance import Utterance
 from sottovoce.doctor import Finding, doctor
 from sottovoce.errors import SottovoceError
 from sottovoce.measurement import Measurement
 from sottovoce.measures import macs, size, speed
-from sottovoce.methods import drop_layers
+from sottovoce.methods import drop_layers, finetune
 from sottovoce.models import edits
 from sottovoce.models.anatomy import Anatomy
 from sottovoce.models.hub import load, new, save
@@ -18,6 +20,8 @@ from sottovoce.models.structure import Structure
 from sottovoce.recipe import Recipe
 from sottovoce.registry import MEASURES, METHODS, measure, method
 from sottovoce.runs import Run
+from sottovoce.tasks import TASKS
+from sottovoce.training import Training, train
 
 __all__ = [
     "MEASURES",
@@ -31,12 +35,16 @@ __all__ = [
     "SottovoceError",
     "States",
     "Structure",
+    "TASKS",
+    "Training",
+    "Utterance",
     "cost",
     "cost_of_two",
     "doctor",
     "drop_layers",
     "edits",
     "exact_padding",
+    "finetune",
     "fold_weight_norm",
     "is_exact",
     "keep_hidden",
@@ -45,11 +53,13 @@ __all__ = [
     "measure",
     "method",
     "new",
+    "read_data",
     "save",
     "set_exact_padding",
     "size",
     "speed",
     "states",
+    "train",
 ]
 
 __version__ = _version("sottovoce")

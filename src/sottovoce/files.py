@@ -8,6 +8,7 @@ import shutil
 import socket
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from contextvars import ContextVar
 from pathlib import Path
 from typing import Any
 
@@ -120,6 +121,34 @@ def atomic_folder(target: str | Path) -> Iterator[Path]:
     except BaseException:
         _remove(temporary)
         raise
+
+
+_WORK: ContextVar[Path | None] = ContextVar("work", default=None)
+
+
+@contextmanager
+def working_in(folder: str | Path) -> Iterator[None]:
+    """Give what runs inside the block a folder for its checkpoints and caches.
+
+    Example:
+        >>> with working_in("runs/finetune-3f2a/work"):
+        ...     finetune(model, data, task="keywords")
+    """
+    token = _WORK.set(Path(folder))
+    try:
+        yield
+    finally:
+        _WORK.reset(token)
+
+
+def work_folder() -> Path | None:
+    """The folder for checkpoints and caches of the run that is under way, if one is.
+
+    Example:
+        >>> work_folder() is None
+        True
+    """
+    return _WORK.get()
 
 
 def _swap(new: Path, target: Path) -> None:

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from sottovoce.errors import SottovoceError
-from sottovoce.files import append_lines, atomic_write, whole_lines
+from sottovoce.files import append_lines, atomic_write, whole_lines, working_in
 from sottovoce.measurement import Measurement
 from sottovoce.recipe import Recipe, Step
 from sottovoce.registry import Registry
@@ -172,6 +172,8 @@ def execute(
     """Do what a recipe without a grid says, or return the finished run of it.
 
     `load` makes the model from its name and `read` the data; `save(model, folder)` writes the folder as a whole.
+    Checkpoints and caches of steps and measures lie in `work/` until the run is finished: a run that was stopped goes
+    on where its training was.
 
     Example:
         >>> for point in recipe.points():  # doctest: +SKIP
@@ -196,19 +198,34 @@ def execute(
         _seed(recipe.seed)
         model = load(recipe.model)
         data = read(recipe.data) if read is not None and recipe.data is not None else None
-        for name, options in _announced("step", recipe.steps, recipe.seed, say):
-            model = methods[name](model, data, **options)
+        for number, (name, options) in enumerate(_announced("step", recipe.steps, recipe.seed, say), start=1):
+            with working_in(run.folder / "work" / f"step-{number}"):
+                model = methods[name](model, data, **options)
         if recipe.steps:
             save(model, run.folder / "model")
-        for name, options in _announced("measure", recipe.measures, recipe.seed, say):
-            run.add(measures[name](model, data, **options))
+        for number, (name, options) in enumerate(_announced("measure", recipe.measures, recipe.seed, say), start=1):
+            with working_in(run.folder / "work" / f"measure-{number}"):
+                run.add(measures[name](model, data, **options))
         run.finish()
+        _tidy(run.folder / "work")
     except BaseException as error:
         # Where even this cannot be written, the error itself is what the user needs to see.
         with contextlib.suppress(SottovoceError):
             run.fail(error)
         raise
     return run
+
+
+def _tidy(work: Path) -> None:
+    """Remove checkpoints and caches; the logs of trainings stay."""
+    for path in sorted(work.rglob("*"), reverse=True):
+        if path.is_dir():
+            with contextlib.suppress(OSError):
+                path.rmdir()  # only where nothing is left in it
+        elif path.name != "log.jsonl" and not path.name.startswith("events."):
+            path.unlink()
+    if work.is_dir() and not any(work.iterdir()):
+        work.rmdir()
 
 
 def _announced(kind: str, steps: Iterable[Step], seed: int, say: Callable[[str], None]) -> Iterable[Step]:

@@ -1,5 +1,6 @@
 """Methods: one file each; importing this folder registers them."""
 
 from sottovoce.methods.drop_layers import drop_layers
+from sottovoce.methods.finetune import finetune
 
-__all__ = ["drop_layers"]
+__all__ = ["drop_layers", "finetune"]

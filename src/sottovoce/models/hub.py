@@ -215,15 +215,22 @@ def auto_classes(model: Any) -> list[str]:
 
 
 def add_processor(source: str, folder: Path, model: Any, before: Path) -> None:
-    """The files beside the weights that pipelines need: of the folder that is replaced, or of the model's source."""
-    for name in PROCESSOR_FILES:
+    """The files beside the weights that pipelines need: of the folder that is replaced, or of the model's source.
+
+    A model with a head of its own (`with_head`) brings its own vocabulary, or needs none.
+    """
+    own: dict[str, str] | None = getattr(model, "processor_files", None)
+    for name, text in (own or {}).items():
+        (folder / name).write_text(text, encoding="utf-8")
+    names = PROCESSOR_FILES if own is None else PROCESSOR_FILES[:1]
+    for name in names:
         if (before / name).is_file():
             shutil.copyfile(before / name, folder / name)
-    for name in PROCESSOR_FILES:
+    for name in names:
         if (folder / name).exists():
             continue
-        local = Path(source, name) if source and Path(source).is_dir() else _cached(source, name)
-        if local is not None and local.is_file():
+        local = processor_file(source, name)
+        if local is not None:
             shutil.copyfile(local, folder / name)
     body = Anatomy(model)
     if not source and body.family.convs is not None and not (folder / "preprocessor_config.json").exists():
@@ -284,6 +291,15 @@ def equal(first: torch.Tensor, second: torch.Tensor) -> bool:
     return torch.equal(first.isnan(), second.isnan()) and torch.equal(first.nan_to_num(), second.nan_to_num())
 
 
-def _cached(source: str, name: str) -> Path | None:
-    found = try_to_load_from_cache(source, name) if re.fullmatch(r"[\w.-]+(/[\w.-]+)?", source or "") else None
-    return Path(found) if isinstance(found, str) else None
+def processor_file(source: str, name: str) -> Path | None:
+    """A file beside a model's weights, where it is on this machine already: in its folder or in the Hub's cache.
+
+    Example:
+        >>> processor_file("small-hubert", "vocab.json")
+        PosixPath('small-hubert/vocab.json')
+    """
+    if source and Path(source).is_dir():
+        found: Any = Path(source, name)
+    else:
+        found = try_to_load_from_cache(source, name) if re.fullmatch(r"[\w.-]+(/[\w.-]+)?", source or "") else None
+    return Path(found) if isinstance(found, str | Path) and Path(found).is_file() else None

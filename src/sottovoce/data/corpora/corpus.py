@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 from sottovoce.data.utterance import Utterance
 
@@ -21,13 +21,32 @@ class Archive:
 
 
 @dataclass(frozen=True)
+class Segment:
+    """A piece of a longer recording, in seconds, and the FLAC file that it becomes.
+
+    Example:
+        >>> Segment(Path("sph/AlGore_2009.sph"), 17.82, 28.81, Path("segments/AlGore_2009-1.flac")).start
+        17.82
+    """
+
+    source: Path
+    start: float
+    end: float
+    audio: Path
+
+
+@dataclass(frozen=True)
 class Corpus:
     """A corpus in the layout in which its authors publish it.
 
     Args:
-        read: the utterances of a folder in that layout, paths below that folder.
-        archives: what to download, by part; empty where the licence asks each user to get it for himself.
+        read: the utterances of a folder in that layout, paths below that folder. It opens no audio: `seconds` is 0
+            where the lists do not say it, and `prepare` takes it from the file.
+        layout: a file of that layout, for those whose folder has another.
+        archives: what to download, by part; empty where the licence asks each user to get it for himself. Where
+            there are several parts, each has the name of its folder in the layout.
         terms: for those, where and how.
+        segments: the pieces to cut before reading, where the corpus names its utterances by times in long recordings.
 
     Example:
         >>> corpus = Corpus("fsdd", "Free Spoken Digits", "CC-BY-SA-4.0", "https://github.com/...", read_fsdd)
@@ -38,5 +57,40 @@ class Corpus:
     licence: str
     page: str
     read: Callable[[Path], Iterator[Utterance]]
+    layout: str = ""
     archives: dict[str, tuple[Archive, ...]] | None = None
     terms: str = ""
+    segments: Callable[[Path], Iterator[Segment]] | None = None
+
+
+def locate(folder: Path, name: str) -> Path | None:
+    """The place in a folder, at most two levels down, that holds `name`: archives bring folders of their own.
+
+    Example:
+        >>> locate(Path("digits"), "recordings")
+        PosixPath('digits/v1.0.10/free-spoken-digit-dataset-1.0.10')
+    """
+    for pattern in (name, f"*/{name}", f"*/*/{name}"):
+        for found in sorted(folder.glob(pattern)):
+            return found.parents[len(PurePosixPath(name).parts) - 1]
+    return None
+
+
+def visible(folder: Path, pattern: str) -> list[Path]:
+    """The files of a pattern in order, without those that macOS leaves in archives (`._name`).
+
+    Example:
+        >>> visible(Path("emodb/wav"), "*.wav")[0].name
+        '03a01Fa.wav'
+    """
+    return sorted(path for path in folder.glob(pattern) if not path.name.startswith("."))
+
+
+def text_lines(path: Path) -> list[str]:
+    """The lines of a list that are not empty.
+
+    Example:
+        >>> text_lines(Path("speech_commands_v0.01/testing_list.txt"))[0]
+        'bed/0c40e715_nohash_0.wav'
+    """
+    return [line for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]

@@ -1,42 +1,40 @@
-"""The command line: each command is a thin line to a public function."""
+"""Commands about models: what they cost, what is wrong with them, smaller ones, what they score."""
 
-import json
-import os
-import sys
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import typer
-from rich.console import Console
-from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
 import sottovoce as sv
+from sottovoce.cli.common import (
+    AsJson,
+    Data,
+    Model,
+    SkipBad,
+    app,
+    err,
+    get_data,
+    get_model,
+    list_entries,
+    on_device,
+    out,
+    print_json,
+    print_measurements,
+)
+from sottovoce.data.utterance import Utterance, manifest_hash
 from sottovoce.demo import run_demo
 from sottovoce.errors import SottovoceError
 from sottovoce.files import atomic_write
 from sottovoce.models.anatomy import FAMILIES
-from sottovoce.models.checkpoint import first_line
 from sottovoce.models.shapes import SHAPES
+from sottovoce.progress import bar
 from sottovoce.recipe import Recipe
-from sottovoce.registry import Registry, describe, parse_step
+from sottovoce.registry import parse_step
 from sottovoce.runs import Run, execute
 from sottovoce.tables import cost_table, short, summary_table
 
-app = typer.Typer(
-    help="Makes self-supervised speech models small and fast, and shows what each saving costs.",
-    no_args_is_help=True,
-    add_completion=False,
-    pretty_exceptions_enable=False,
-)
-out = Console(soft_wrap=False)
-err = Console(stderr=True, soft_wrap=True, highlight=False)
-
-Model = Annotated[str, typer.Argument(help="A Hub id, a model's folder, a run's folder, or for costs a named shape.")]
-AsJson = Annotated[bool, typer.Option("--json", help="Print JSON lines instead of tables.")]
 Seconds = Annotated[float, typer.Option(help="The length of the audio.")]
 Convention = Annotated[
     Literal["total", "per_second", "superb"],
@@ -45,38 +43,6 @@ Convention = Annotated[
 Step = Annotated[
     list[str] | None, typer.Option("--step", help="A method with options: drop_layers:keep=9. Repeat for more.")
 ]
-
-
-def get_model(name: str) -> Any:
-    """A model from a folder or the Hub, or a random one of a named shape."""
-    if not Path(name).exists() and (name in SHAPES or name in FAMILIES):
-        return sv.new(name)
-    return sv.load(name)
-
-
-def on_device(model: Any, device: str) -> Any:
-    """The model on a device that is there."""
-    try:
-        return model.to(device)
-    except (RuntimeError, AssertionError) as error:
-        raise SottovoceError(
-            f"there is no device '{device}' here ({first_line(error)}); give cpu, cuda or mps."
-        ) from error
-
-
-@contextmanager
-def progress(text: str, total: int | None, *, quiet: bool) -> Iterator[Any]:
-    """A bar on the error stream, gone when done."""
-    columns = (TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn())
-    with Progress(*columns, console=err, transient=True, disable=quiet or not err.is_terminal) as bar:
-        task = bar.add_task(text, total=total)
-        yield lambda: bar.advance(task)
-
-
-def print_json(records: Iterable[Any]) -> None:
-    """One JSON object a line."""
-    for record in records:
-        sys.stdout.write(json.dumps(record) + "\n")
 
 
 @app.command()
@@ -124,10 +90,10 @@ def cost(
     timing: dict[str, Any] = {"batch": batch, "repeats": repeats, "threads": threads}
     common: dict[str, Any] = {"seconds": seconds, "convention": convention}
     if versus and time:
-        with progress("timing in turns", 2 * (repeats + 2), quiet=as_json) as tick:
+        with bar("timing in turns", 2 * (repeats + 2)) as tick:
             costs = list(sv.cost_of_two(models[0], models[1], tick=tick, **common, **timing))
     else:
-        with progress("measuring", None, quiet=as_json):
+        with bar("measuring"):
             costs = [sv.cost(m, time=time, **common, **timing) for m in models]
     if as_json:
         print_json(
@@ -148,6 +114,8 @@ def compress(
     ],
     step: Step = None,
     recipe: Annotated[Path | None, typer.Option(help="A recipe in YAML; its own model is replaced by MODEL.")] = None,
+    data: Data = None,
+    skip_bad: SkipBad = False,
 ) -> None:
     """Make a smaller model by steps on the line, or by a recipe."""
     if (recipe is None) == (not step):
@@ -155,29 +123,36 @@ def compress(
             "compress needs either --step drop_layers:keep=9 or --recipe FILE; `sottovoce methods` lists."
         )
     if recipe is not None:
-        for run in run_points(Recipe.from_yaml(recipe), output, model=model):
+        for run in run_points(Recipe.from_yaml(recipe), output, model=model, data=data, skip_bad=skip_bad):
             out.print(f"wrote {run.folder}", markup=False, highlight=False)
         return
     steps = [parse_step(text, sv.METHODS) for text in step or ()]
-    small = get_model(model)
+    small, known = get_model(model), get_data(data, skip_bad=skip_bad) if data else None
     for name, options in steps:
-        small = sv.METHODS[name](small, **options)
-    with progress("saving and loading again", None, quiet=False):
+        small = sv.METHODS[name](small, known, **options)
+    with bar("saving and loading again"):
         sv.save(small, output)
     out.print(f"wrote {output}: {short(sv.size(small)[0].value)} parameters", markup=False, highlight=False)
 
 
-def run_points(recipe: Recipe, root: Path, *, model: str | None = None) -> list[Run]:
+def run_points(
+    recipe: Recipe, root: Path, *, model: str | None = None, data: str | None = None, skip_bad: bool = False
+) -> list[Run]:
     """Every point of a recipe's grid, finished ones skipped."""
     points = recipe.points()
-    if model is not None:
-        points = [Recipe.from_dict({**point.to_dict(), "model": model}) for point in points]
+    changes = {key: value for key, value in (("model", model), ("data", data)) if value is not None}
+    if changes:
+        points = [Recipe.from_dict({**point.to_dict(), **changes}) for point in points]
     for point in points:
         point.check(sv.METHODS, sv.MEASURES)
     extra = {"sottovoce": sv.__version__} | {name: folder_stamp(name) for name in {point.model for point in points}}
+    read: dict[str, list[Utterance]] = {}
+    for name in sorted({point.data for point in points if point.data is not None}):
+        read[name] = get_data(name, skip_bad=skip_bad)
+        extra[f"data {name}"] = manifest_hash(read[name])
     tools: dict[str, Any] = {"load": get_model, "save": sv.save, "methods": sv.METHODS, "measures": sv.MEASURES}
     log = lambda text: err.print(text, markup=False)  # noqa: E731
-    return [execute(point, root, extra_hash=extra, log=log, **tools) for point in points]
+    return [execute(point, root, read=read.__getitem__, extra_hash=extra, log=log, **tools) for point in points]
 
 
 def folder_stamp(name: str) -> str:
@@ -189,27 +164,28 @@ def folder_stamp(name: str) -> str:
 @app.command()
 def measure(
     model: Model,
-    measures: Annotated[list[str], typer.Option("--measure", help="A measure with options: macs:seconds=5.")],
+    measures: Annotated[
+        list[str], typer.Option("--measure", help="phones,keywords or one with options: phones:layer=each. Repeatable.")
+    ],
+    data: Data = None,
+    skip_bad: SkipBad = False,
     as_json: AsJson = False,
     output: Annotated[
         Path | None, typer.Option("-o", "--output", help="Also write the measurements here (JSON lines).")
     ] = None,
 ) -> None:
-    """Measure a model: size, macs, speed."""
-    names = [parse_step(text, sv.MEASURES) for text in measures]
-    loaded = get_model(model)
-    with progress("measuring", None, quiet=as_json):
-        rows = [row for name, options in names for row in sv.MEASURES[name](loaded, **options)]
+    """Measure a model, or log-mel: size, macs, speed, and with --data what it knows (`sottovoce tasks`)."""
+    listed = [name for text in measures for name in ([text] if ":" in text else text.split(","))]
+    names = [parse_step(text, sv.MEASURES) for text in listed]
+    loaded, known = get_model(model), get_data(data, skip_bad=skip_bad) if data else None
+    with bar("measuring", len(names)) as advance:
+        rows = []
+        for name, options in names:
+            rows += sv.MEASURES[name](loaded, known, **options)
+            advance(note=name)
     if output is not None:
         atomic_write(output, "".join(row.to_json() + "\n" for row in rows))
-    if as_json:
-        print_json(asdict(row) for row in rows)
-        return
-    table = Table("measure", "metric", "where", "value", "unit", "n")
-    for row in rows:
-        where = " ".join(str(part) for part in row.where)
-        table.add_row(row.measure, row.metric, where, f"{row.value:,}", row.unit, str(row.n))
-    out.print(table)
+    print_measurements(rows, as_json=as_json)
 
 
 @app.command()
@@ -224,21 +200,6 @@ def list_measures(as_json: AsJson = False) -> None:
     list_entries(sv.MEASURES, as_json)
 
 
-def list_entries(registry: Registry, as_json: bool) -> None:
-    """What a registry holds."""
-    records = [describe(registry[name]) for name in registry]
-    if as_json:
-        print_json(records)
-        return
-    for record in records:
-        out.print(f"[bold]{record['name']}[/bold]  {record['summary']}")
-        if record["paper"]:
-            out.print(f"    paper: {record['paper']}", markup=False, highlight=False)
-        for option in record["options"]:
-            default = "needed" if option["required"] else f"{option['default']!r} if not given"
-            out.print(f"    {option['name']}: {option['type']}, {default}", markup=False, highlight=False)
-
-
 @app.command()
 def families(as_json: AsJson = False) -> None:
     """The families of encoders, and the named shapes that `cost` and `sv.new` know."""
@@ -250,23 +211,3 @@ def families(as_json: AsJson = False) -> None:
     for name, known in shapes.items():
         table.add_row(name, ", ".join(known))
     out.print(table)
-
-
-def main(arguments: list[str] | None = None) -> None:
-    """Run the command line: faults of the user's end in one line and exit code 2.
-
-    Example:
-        >>> main(["families"])  # doctest: +SKIP
-    """
-    try:
-        app(arguments, standalone_mode=True)
-    except SottovoceError as error:
-        err.print(f"sottovoce: {error}", markup=False)
-        sys.exit(2)
-    except KeyboardInterrupt:
-        err.print("sottovoce: stopped; what was finished is kept.")
-        sys.exit(130)
-    except BrokenPipeError:
-        # The reader (head, less) has gone; writing more would only fail again at exit.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        sys.exit(0)

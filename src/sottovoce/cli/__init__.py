@@ -1,0 +1,32 @@
+"""The command line: each command is a thin line to a public function."""
+
+import os
+import sys
+
+from sottovoce.cli import models, speech
+from sottovoce.cli.common import app, bars, err
+from sottovoce.errors import SottovoceError
+from sottovoce.progress import shown_by
+
+COMMANDS = (models, speech)  # importing them adds their commands to the app
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Run the command line: faults of the user's end in one line and exit code 2.
+
+    Example:
+        >>> main(["families"])  # doctest: +SKIP
+    """
+    try:
+        with shown_by(bars):
+            app(arguments, standalone_mode=True)
+    except SottovoceError as error:
+        err.print(f"sottovoce: {error}", markup=False)
+        sys.exit(2)
+    except KeyboardInterrupt:
+        err.print("sottovoce: stopped; what was finished is kept.")
+        sys.exit(130)
+    except BrokenPipeError:
+        # The reader (head, less) has gone; writing more would only fail again at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(0)

@@ -1,0 +1,152 @@
+"""What every command shares: the two consoles, common options, models and data by name, progress, JSON."""
+
+import json
+import sys
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from dataclasses import asdict
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.table import Table
+
+import sottovoce as sv
+from sottovoce.data.batches import only_sound
+from sottovoce.data.sources import read_data
+from sottovoce.data.utterance import Utterance
+from sottovoce.errors import SottovoceError
+from sottovoce.measurement import Measurement
+from sottovoce.models.anatomy import FAMILIES
+from sottovoce.models.checkpoint import first_line
+from sottovoce.models.front_end import LogMel
+from sottovoce.models.shapes import SHAPES
+from sottovoce.progress import Advance
+from sottovoce.registry import Registry, describe
+
+app = typer.Typer(
+    help="Makes self-supervised speech models small and fast, and shows what each saving costs.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+out = Console(soft_wrap=False)
+err = Console(stderr=True, soft_wrap=True, highlight=False)
+
+BASELINE = "log-mel"
+Model = Annotated[str, typer.Argument(help="A Hub id, a model's folder, a run's folder, or for costs a named shape.")]
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON lines instead of tables.")]
+Data = Annotated[
+    str | None, typer.Option(help="espeak, a manifest, a prepared folder, or CORPUS@FOLDER; `sottovoce corpus list`.")
+]
+SkipBad = Annotated[bool, typer.Option("--skip-bad", help="Leave out what cannot be read or decoded, and list it.")]
+
+
+def get_model(name: str) -> Any:
+    """A model from a folder or the Hub, a random one of a named shape, or the log-mel baseline."""
+    if name == BASELINE and not Path(name).exists():
+        return LogMel()
+    if not Path(name).exists() and (name in SHAPES or name in FAMILIES):
+        return sv.new(name)
+    return sv.load(name)
+
+
+def get_data(name: str, *, skip_bad: bool = False) -> list[Utterance]:
+    """Utterances by name; with `skip_bad`, only those that can be decoded, the others counted and listed."""
+    bad: list[str] = []
+    utterances = read_data(name, on_bad=bad.append if skip_bad else None)
+    if skip_bad:
+        utterances = only_sound(utterances, bad.append)
+        err.print(f"{len(bad)} left out as bad, {len(utterances)} kept", markup=False)
+        for message in bad:
+            err.print(f"  {message}", markup=False)
+    return utterances
+
+
+def on_device(model: Any, device: str) -> Any:
+    """The model on a device that is there."""
+    try:
+        return model.to(device)
+    except (RuntimeError, AssertionError) as error:
+        raise SottovoceError(
+            f"there is no device '{device}' here ({first_line(error)}); give cpu, cuda or mps."
+        ) from error
+
+
+_SCREEN: ContextVar[Progress | None] = ContextVar("screen", default=None)
+
+
+@contextmanager
+def bars(text: str, total: float | None) -> Iterator[Advance]:
+    """A bar on the error stream, gone when done; bars that run at the same time stand below one another."""
+    with one_screen() as screen:
+        task = screen.add_task(text, total=total, note="")
+
+        def advance(amount: float = 1, note: str = "") -> None:
+            screen.update(task, advance=amount, note=note)
+
+        try:
+            yield advance
+        finally:
+            screen.remove_task(task)
+
+
+@contextmanager
+def one_screen() -> Iterator[Progress]:
+    """The block of bars that is shown, or a new one."""
+    shown = _SCREEN.get()
+    if shown is not None:
+        yield shown
+        return
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+        TimeRemainingColumn(),
+        TextColumn("{task.fields[note]}"),
+    )
+    with Progress(*columns, console=err, transient=True, disable=not err.is_terminal) as new:
+        token = _SCREEN.set(new)
+        try:
+            yield new
+        finally:
+            _SCREEN.reset(token)
+
+
+def print_json(records: Iterable[Any]) -> None:
+    """One JSON object a line."""
+    for record in records:
+        sys.stdout.write(json.dumps(record) + "\n")
+
+
+def print_measurements(rows: Iterable[Measurement], *, as_json: bool) -> None:
+    """Measurements as a table, or as JSON lines."""
+    if as_json:
+        print_json(asdict(row) for row in rows)
+        return
+    table = Table("measure", "metric", "where", "value", "± 95 %", "unit", "n")
+    for row in rows:
+        where = " ".join(str(part) for part in row.where)
+        value = f"{row.value:.4f}" if isinstance(row.value, float) and abs(row.value) < 100 else f"{row.value:,}"
+        error = "" if row.error is None else f"{row.error:.2g}"
+        table.add_row(row.measure, row.metric, where, value, error, row.unit, str(row.n))
+    out.print(table)
+
+
+def list_entries(registry: Registry, as_json: bool) -> None:
+    """What a registry holds."""
+    records = [describe(registry[name]) for name in registry]
+    if as_json:
+        print_json(records)
+        return
+    for record in records:
+        out.print(f"[bold]{record['name']}[/bold]  {record['summary']}")
+        if record["paper"]:
+            out.print(f"    paper: {record['paper']}", markup=False, highlight=False)
+        for option in record["options"]:
+            default = "needed" if option["required"] else f"{option['default']!r} if not given"
+            out.print(f"    {option['name']}: {option['type']}, {default}", markup=False, highlight=False)

@@ -1,0 +1,142 @@
+"""Commands about speech: corpora, tasks, training."""
+
+from collections import Counter
+from dataclasses import asdict
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from accelerate import PartialState
+from rich.table import Table
+
+import sottovoce as sv
+from sottovoce.cli.common import (
+    AsJson,
+    Model,
+    SkipBad,
+    app,
+    err,
+    get_data,
+    get_model,
+    out,
+    print_json,
+    print_measurements,
+)
+from sottovoce.data.corpora import CORPORA, espeak
+from sottovoce.data.corpora.prepare import check as check_manifest
+from sottovoce.data.corpora.prepare import prepare as prepare_corpus
+from sottovoce.data.sources import ESPEAK
+from sottovoce.errors import SottovoceError
+from sottovoce.files import working_in
+from sottovoce.registry import parse_options
+from sottovoce.tasks import TASKS
+from sottovoce.tasks.finetune import score_head
+from sottovoce.tasks.kinds import GREEDY
+
+corpus = typer.Typer(no_args_is_help=True, help="Speech with labels: list, prepare, check.")
+app.add_typer(corpus, name="corpus")
+
+
+@corpus.command("list")
+def list_corpora(as_json: AsJson = False) -> None:
+    """The corpora that `prepare` knows, their licences and parts."""
+    if as_json:
+        print_json(
+            {"name": c.name, "about": c.about, "licence": c.licence, "page": c.page, "parts": list(c.archives or {})}
+            for c in CORPORA.values()
+        )
+        return
+    table = Table("corpus", "what", "licence", "download")
+    table.add_row(ESPEAK, "synthetic speech, made on this machine", espeak.LICENCE, "not needed")
+    for known in CORPORA.values():
+        table.add_row(known.name, known.about, known.licence, ", ".join(known.archives or {}) or known.terms)
+    out.print(table)
+
+
+@corpus.command()
+def prepare(
+    name: Annotated[str, typer.Argument(help="A corpus of `sottovoce corpus list`.")],
+    folder: Annotated[Path, typer.Argument(help="Where it is, or where it shall be.")],
+    part: Annotated[list[str] | None, typer.Option(help="Only this part. Repeat for more.")] = None,
+    download: Annotated[bool, typer.Option("--download", help="Fetch what is missing.")] = False,
+    skip_bad: SkipBad = False,
+    size: Annotated[float, typer.Option(help="espeak: how much; 1 is about half an hour.")] = 1.0,
+    seed: Annotated[int, typer.Option(help="espeak: another seed, other sentences and voices.")] = 0,
+) -> None:
+    """Write FOLDER/manifest.jsonl for a corpus that lies in FOLDER, is fetched there, or is made there (espeak)."""
+    bad: list[str] = []
+    if name == ESPEAK:
+        espeak.write(folder, size=size, seed=seed)
+        manifest = folder / "manifest.jsonl"
+    else:
+        manifest = prepare_corpus(name, folder, parts=part, download=download, on_bad=bad.append if skip_bad else None)
+    for message in bad:
+        err.print(f"left out: {message}", markup=False)
+    out.print(f"wrote {manifest}; use it as --data {folder}", markup=False, highlight=False)
+
+
+@corpus.command()
+def check(
+    manifest: Annotated[Path, typer.Argument(help="A manifest, or a folder with one.")],
+    root: Annotated[Path | None, typer.Option(help="Where its audio paths begin, if not in its folder.")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Decode every file of a manifest; exit code 1 if one is bad."""
+    found = check_manifest(manifest / "manifest.jsonl" if manifest.is_dir() else manifest, root=root)
+    if as_json:
+        print_json([asdict(found)])
+    else:
+        table = Table("task", "split", "utterances", "hours", "speakers")
+        for row in found.parts:
+            table.add_row(
+                row.task or "any", row.split or "", f"{row.utterances:,}", f"{row.hours:.2f}", str(row.speakers)
+            )
+        out.print(table)
+        for message in found.bad:
+            out.print(f"bad: {message}", markup=False, highlight=False)
+    if found.bad:
+        raise typer.Exit(1)
+
+
+@app.command()
+def tasks(as_json: AsJson = False) -> None:
+    """What models are judged by: each is a measure, and a task for finetune."""
+    if as_json:
+        print_json({"name": task.name, "about": task.about, "needs": task.needs} for task in TASKS.values())
+        return
+    table = Table("task", "what", "an utterance needs")
+    for task in TASKS.values():
+        table.add_row(task.name, task.about, task.needs)
+    out.print(table)
+
+
+@app.command()
+def finetune(
+    model: Model,
+    task: Annotated[str, typer.Option(help="What to learn; `sottovoce tasks` lists.")],
+    data: Annotated[str, typer.Option(help="As for measure.")],
+    output: Annotated[Path, typer.Option("-o", "--output", help="The new model's folder.")],
+    options: Annotated[str, typer.Option(help="steps=2000,lr=1e-4,...; `sottovoce methods` lists them.")] = "",
+    work: Annotated[
+        Path | None, typer.Option(help="Checkpoints, logs and caches; beside the output if not given.")
+    ] = None,
+    skip_bad: SkipBad = False,
+    as_json: AsJson = False,
+) -> None:
+    """Train a model for a task and score it; stopped and started again, it goes on where it was."""
+    chosen = parse_options(sv.METHODS["finetune"], f"task={task}" + (f",{options}" if options else ""))
+    if output.is_file():
+        raise SottovoceError(f"{output} is a file; give the name of a folder.")
+    utterances = get_data(data, skip_bad=skip_bad)
+    counts = Counter(utterance.split for utterance in utterances)
+    if not counts["train"]:
+        raise SottovoceError(f"{data} has no train split, but {dict(counts)}; give other data.")
+    with working_in(work or output.with_name(f"{output.name}-training")):
+        tuned = sv.finetune(get_model(model), utterances, **chosen)
+    if not PartialState().is_main_process:
+        return
+    sv.save(tuned, output)
+    if counts["test"]:
+        scores = score_head(TASKS[task], tuned, utterances, how=GREEDY, limit=chosen.get("limit"))
+        print_measurements([score.measured(task) for score in scores], as_json=as_json)
+    out.print(f"wrote {output}", markup=False, highlight=False)

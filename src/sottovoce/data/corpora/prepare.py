@@ -1,0 +1,291 @@
+"""Corpora made ready: fetched where their licence allows it, cut, listed in a manifest, and checked."""
+
+import os
+import re
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, replace
+from itertools import groupby
+from pathlib import Path
+from typing import TypeVar
+
+import numpy as np
+import soundfile
+
+from sottovoce.data.audio import SAMPLE_RATE, read_audio
+from sottovoce.data.corpora import CORPORA
+from sottovoce.data.corpora.corpus import Corpus, Segment
+from sottovoce.data.download import fetch, unpack
+from sottovoce.data.utterance import Utterance, read_manifest, write_manifest
+from sottovoce.errors import SottovoceError, unknown
+from sottovoce.progress import bar
+
+MANIFEST = "manifest.jsonl"
+BATCH = 4096  # what the threads get at a time, so that a million files do not wait in memory
+TOLERANCE = 0.05  # seconds between what a manifest says and what its file holds
+
+T = TypeVar("T")
+R = TypeVar("R")
+OnBad = Callable[[str], None]
+
+
+@dataclass(frozen=True)
+class Part:
+    """The utterances of one task and split that can be decoded.
+
+    Example:
+        >>> Part("keywords", "dev", 3000, 0.83, 120).hours
+        0.83
+    """
+
+    task: str | None
+    split: str | None
+    utterances: int
+    hours: float
+    speakers: int
+
+
+@dataclass(frozen=True)
+class Check:
+    """What a manifest holds, and a sentence for each of its lines or files that is bad.
+
+    Example:
+        >>> check("digits/manifest.jsonl").bad
+        ()
+    """
+
+    parts: tuple[Part, ...]
+    bad: tuple[str, ...]
+
+
+def prepare(
+    corpus: str | Corpus,
+    folder: str | Path,
+    *,
+    parts: Sequence[str] | None = None,
+    download: bool = False,
+    on_bad: OnBad | None = None,
+) -> Path:
+    """Write `folder/manifest.jsonl` for a corpus that is in the folder, or is fetched into it.
+
+    Args:
+        parts: of the corpus; all if not given.
+        download: fetch the parts of which nothing is there and unpack each archive as a folder of its own, after
+            which the archive is removed.
+        on_bad: told of each file that cannot be read, which is then left out; without it, the first is an error.
+
+    Example:
+        >>> prepare("fsdd", "digits", download=True)
+        PosixPath('digits/manifest.jsonl')
+    """
+    if isinstance(corpus, str):
+        if corpus not in CORPORA:
+            raise unknown("corpus", corpus, CORPORA)
+        corpus = CORPORA[corpus]
+    place, known = Path(folder), corpus.archives or {}
+    for part in parts or ():
+        if part not in known:
+            raise unknown(f"part of {corpus.name}", part, known)
+    if download:
+        if not known:
+            raise SottovoceError(f"{corpus.name} cannot be downloaded without its licence: {corpus.terms}.")
+        _fetch(corpus, place, known if parts is None else parts)
+    if not place.is_dir():
+        raise SottovoceError(f"there is no folder {place}; {_wanted(corpus)}.")
+    with _explained(corpus, place):
+        listed = list(_listed(corpus, place, parts))
+        segments = list(corpus.segments(place)) if corpus.segments else []
+    failed = _cut(segments, on_bad)
+    utterances = list(_measured([utterance for utterance in listed if utterance.audio not in failed], on_bad))
+    if not utterances:
+        raise SottovoceError(f"{corpus.name} has nothing in {place} that can be used; {_wanted(corpus)}.")
+    write_manifest(place / MANIFEST, utterances)
+    return place / MANIFEST
+
+
+def _wanted(corpus: Corpus) -> str:
+    source = corpus.terms or "download=True fetches it"
+    return f"a folder with {corpus.layout} is wanted ({source})"
+
+
+@contextmanager
+def _explained(corpus: Corpus, place: Path) -> Iterator[None]:
+    """Turn what a reader raises over lists that are not as published into a sentence."""
+    try:
+        yield
+    except SottovoceError:
+        raise
+    except (LookupError, TypeError, ValueError, OSError, soundfile.LibsndfileError) as error:
+        what = f"{type(error).__name__}: {error}"
+        raise SottovoceError(
+            f"the lists of {corpus.name} in {place} cannot be read ({what}); {_wanted(corpus)}."
+        ) from error
+
+
+def _listed(corpus: Corpus, place: Path, parts: Iterable[str] | None) -> Iterator[Utterance]:
+    """The utterances of some parts; without a choice of parts, of all."""
+    chosen = set(parts or ()) if len(corpus.archives or {}) > 1 else set()
+    for utterance in corpus.read(place):
+        if not chosen or chosen & set(Path(str(utterance.audio)).relative_to(place).parts):
+            yield utterance
+
+
+def _fetch(corpus: Corpus, place: Path, parts: Iterable[str]) -> None:
+    """Fetch and unpack the parts of which nothing is there."""
+    for part in parts:
+        with _explained(corpus, place):
+            if place.is_dir() and next(_listed(corpus, place, [part]), None) is not None:
+                continue
+        for archive in (corpus.archives or {})[part]:
+            file = place / archive.url.rpartition("/")[2]
+            folder = place / re.sub(r"(\.tar)?\.(gz|bz2|xz|tgz|zip|tar)$", "", file.name)
+            if not folder.is_dir():
+                unpack(fetch(archive.url, file, checksum=archive.checksum), folder)
+                file.unlink()
+
+
+def _measured(utterances: Sequence[Utterance], on_bad: OnBad | None) -> Iterator[Utterance]:
+    """The utterances with the length of their files where it was not known."""
+    for result in _in_threads(_with_seconds, utterances, "reading headers"):
+        if isinstance(result, Utterance):
+            yield result
+        else:
+            _tell(result, on_bad)
+
+
+def _with_seconds(utterance: Utterance) -> Utterance | str:
+    if utterance.seconds:
+        return utterance
+    file = Path(str(utterance.audio))
+    if not file.is_file():
+        return f"there is no audio file {file}, though the corpus lists it; copy or unpack it again."
+    try:
+        about = soundfile.info(str(file))
+    except (soundfile.LibsndfileError, RuntimeError) as error:
+        return f"{file} is no audio that can be decoded ({error}); copy or unpack it again."
+    if not about.frames:
+        return f"{file} holds no samples; leave it out."
+    return replace(utterance, seconds=round(about.frames / about.samplerate, 4))
+
+
+def _cut(segments: Iterable[Segment], on_bad: OnBad | None) -> set[Path]:
+    """Write the segments that are not there yet; the files of those that cannot be cut come back."""
+    missing = [segment for segment in segments if not segment.audio.is_file()]
+    talks = [list(group) for _, group in groupby(missing, key=lambda segment: segment.source)]
+    failed: set[Path] = set()
+    for problems in _in_threads(_cut_one, talks, "cutting"):
+        for segment, message in problems:
+            _tell(message, on_bad)
+            failed.add(segment.audio)
+    return failed
+
+
+def _cut_one(segments: Sequence[Segment]) -> list[tuple[Segment, str]]:
+    """Cut the segments of one recording."""
+    source, problems = segments[0].source, []
+    try:
+        with soundfile.SoundFile(str(source)) as opened:
+            rate = opened.samplerate
+            for segment in segments:
+                first, last = round(segment.start * rate), round(segment.end * rate)
+                # Lists round the end of the last sentence: a little past the end of the talk is no fault.
+                if not 0 <= first < last <= opened.frames + rate * TOLERANCE:
+                    span = f"{segment.start:g}-{segment.end:g} s"
+                    problems.append((segment, f"{source} has no {span}: it is {opened.frames / rate:.2f} s long."))
+                    continue
+                opened.seek(first)
+                _write_flac(segment.audio, opened.read(last - first, dtype="int16"), rate)
+    except (soundfile.LibsndfileError, RuntimeError, OSError) as error:
+        message = f"{source} cannot be cut ({error}); copy or unpack it again."
+        return [(segment, message) for segment in segments if not segment.audio.is_file()]
+    return problems
+
+
+def _write_flac(path: Path, samples: np.ndarray, rate: int) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    part = path.with_name(f"{path.name}.{os.getpid()}.part")
+    try:
+        soundfile.write(str(part), samples, rate, format="FLAC")
+        os.replace(part, path)
+    except BaseException:
+        with suppress(OSError):
+            part.unlink()
+        raise
+
+
+def check(manifest: str | Path, *, root: str | Path | None = None, on_bad: OnBad | None = None) -> Check:
+    """Decode every file of a manifest: what there is by task and split, and everything that is bad.
+
+    Args:
+        root: where the audio paths begin; the manifest's folder if not given.
+        on_bad: told of each fault as it is found.
+
+    Example:
+        >>> check("digits/manifest.jsonl").parts[0]
+        Part(task='keywords', split='dev', utterances=300, hours=0.036, speakers=6)
+    """
+    bad: list[str] = []
+
+    def tell(message: str) -> None:
+        bad.append(message)
+        if on_bad is not None:
+            on_bad(message)
+
+    utterances = read_manifest(manifest, root=root, on_bad=tell)
+    files = sorted({Path(str(utterance.audio)) for utterance in utterances})
+    lengths: dict[Path, float] = {}
+    for file, result in zip(files, _in_threads(_decoded, files, "decoding"), strict=True):
+        if isinstance(result, str):
+            tell(result)
+        else:
+            lengths[file] = result
+    good: list[Utterance] = []
+    for utterance in utterances:
+        seconds = lengths.get(Path(str(utterance.audio)))
+        if seconds is None:
+            continue
+        if abs(seconds - utterance.seconds) > TOLERANCE:
+            tell(f"{utterance.audio} is {seconds:.2f} s long, but '{utterance.id}' says {utterance.seconds:.2f} s.")
+        else:
+            good.append(utterance)
+    return Check(_parts(good), tuple(bad))
+
+
+def _decoded(file: Path) -> float | str:
+    try:
+        return len(read_audio(file)) / SAMPLE_RATE
+    except SottovoceError as error:
+        return str(error)
+
+
+def _parts(utterances: Iterable[Utterance]) -> tuple[Part, ...]:
+    groups: dict[tuple[str, str], list[Utterance]] = {}
+    for utterance in utterances:
+        groups.setdefault((utterance.task or "", utterance.split or ""), []).append(utterance)
+    return tuple(
+        Part(
+            task or None,
+            split or None,
+            len(rows),
+            sum(row.seconds for row in rows) / 3600,
+            len({row.speaker for row in rows} - {None}),
+        )
+        for (task, split), rows in sorted(groups.items())
+    )
+
+
+def _in_threads(function: Callable[[T], R], items: Sequence[T], text: str) -> Iterator[R]:
+    """The results in the order of the items."""
+    # libsndfile releases the interpreter while it decodes, so threads use every core.
+    with ThreadPoolExecutor() as pool, bar(text, len(items)) as advance:
+        for start in range(0, len(items), BATCH):
+            for result in pool.map(function, items[start : start + BATCH]):
+                yield result
+                advance()
+
+
+def _tell(message: str, on_bad: OnBad | None) -> None:
+    if on_bad is None:
+        raise SottovoceError(message)
+    on_bad(message)

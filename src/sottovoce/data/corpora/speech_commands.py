@@ -1,0 +1,127 @@
+"""Speech Commands: single English words of one second; also with the twelve classes of SUPERB.
+
+The noises in `_background_noise_` are no words and are left out, except for SUPERB's twelve classes, where one-second
+pieces of them are the silence of training (the separate test set brings its own).
+"""
+
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import soundfile
+
+from sottovoce.data.corpora.corpus import Archive, Corpus, Segment, locate, text_lines, visible
+from sottovoce.data.utterance import Utterance
+
+LICENCE = "CC-BY-4.0"
+PAGE = "https://arxiv.org/abs/1804.03209"
+HOST = "https://storage.googleapis.com/download.tensorflow.org/data/"
+SUMS = {
+    "v0.01": "sha256:743935421bb51cccdb6bdd152e04c5c70274e935c82119ad7faeec31780d811d",
+    "v0.02": "sha256:af14739ee7dc311471de98f5f9d2c9191b18aedfe957f4a6ff791c709868ff58",
+}
+WORDS = {"yes", "no", "up", "down", "left", "right", "on", "off", "stop", "go"}
+TEST_SET = "speech_commands_test_set_v0.01"
+DEV_EVERY = 10  # of the pieces of noise, one in ten is for development
+
+
+def _place(folder: Path, version: str) -> Path | None:
+    named = f"speech_commands_{version}"
+    above = locate(folder, f"{named}/testing_list.txt")
+    return above / named if above else folder if (folder / "testing_list.txt").is_file() else None
+
+
+def _word(path: Path, split: str, prefix: str = "") -> Utterance:
+    word = path.parent.name
+    # The same number before `_nohash_` is the same person, in every word.
+    speaker, mark, _ = path.stem.partition("_nohash_")
+    return Utterance(
+        f"{prefix}{word}/{path.stem}",
+        path,
+        0.0,
+        speaker=speaker if mark else None,
+        label=word,
+        task="keywords",
+        split=split,
+        licence=LICENCE,
+    )
+
+
+def _words(folder: Path, version: str) -> Iterator[Utterance]:
+    place = _place(folder, version)
+    if place is None:
+        return
+    listed = {"dev": place / "validation_list.txt", "test": place / "testing_list.txt"}
+    splits = {line.strip(): split for split, path in listed.items() for line in text_lines(path)}
+    for path in visible(place, "*/*.wav"):
+        if not path.parent.name.startswith("_"):
+            yield _word(path, splits.get(f"{path.parent.name}/{path.name}", "train"))
+
+
+def reader(version: str) -> Callable[[Path], Iterator[Utterance]]:
+    """The function that reads one version: every word is a class, and the split is that of the official lists.
+
+    Example:
+        >>> next(reader("v0.02")(Path("commands"))).label
+        'backward'
+    """
+    return lambda folder: _words(folder, version)
+
+
+def read_twelve(folder: Path) -> Iterator[Utterance]:
+    """SUPERB's twelve classes: ten words, every other word as `_unknown_`, and `_silence_`; the test set is its own.
+
+    Example:
+        >>> {utterance.label for utterance in read_twelve(Path("commands"))} - WORDS
+        {'_silence_', '_unknown_'}
+    """
+    above = locate(folder, TEST_SET)
+    if above is None:
+        return
+    for utterance in _words(folder, "v0.01"):
+        if utterance.split != "test":
+            yield utterance if utterance.label in WORDS else replace(utterance, label="_unknown_")
+    for number, piece in enumerate(noises(folder)):
+        yield _word(piece.audio, "train" if number % DEV_EVERY else "dev")
+    for path in visible(above / TEST_SET, "*/*.wav"):
+        yield _word(path, "test", prefix="test/")
+
+
+def noises(folder: Path) -> Iterator[Segment]:
+    """The noises of v0.01 second by second.
+
+    Example:
+        >>> next(noises(Path("commands"))).audio.parent.name
+        '_silence_'
+    """
+    place = _place(folder, "v0.01")
+    for source in visible(place, "_background_noise_/*.wav") if place else []:
+        for second in range(int(soundfile.info(str(source)).duration)):
+            name = f"{source.stem}-{second:03d}.flac"
+            yield Segment(source, second, second + 1, source.parents[1] / "segments" / "_silence_" / name)
+
+
+def _corpus(version: str, words: int) -> Corpus:
+    return Corpus(
+        f"speech-commands-{version}",
+        f"{words} English words of one second each",
+        LICENCE,
+        PAGE,
+        reader(version),
+        f"speech_commands_{version}/testing_list.txt beside yes/0a7c2a8d_nohash_0.wav",
+        {"all": (Archive(f"{HOST}speech_commands_{version}.tar.gz", SUMS[version]),)},
+    )
+
+
+V1 = _corpus("v0.01", 30)
+V2 = _corpus("v0.02", 35)
+SUPERB = Corpus(
+    "speech-commands-superb",
+    "English keywords in the twelve classes of SUPERB, with its separate test set",
+    LICENCE,
+    PAGE,
+    read_twelve,
+    f"speech_commands_v0.01/testing_list.txt beside yes/0a7c2a8d_nohash_0.wav, and {TEST_SET}/yes/*.wav",
+    {"all": (Archive(f"{HOST}speech_commands_v0.01.tar.gz", SUMS["v0.01"]), Archive(f"{HOST}{TEST_SET}.tar.gz"))},
+    segments=noises,
+)

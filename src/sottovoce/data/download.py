@@ -1,0 +1,262 @@
+"""Downloads that go on where they stopped, and archives that cannot write outside their folder."""
+
+import errno
+import hashlib
+import http.client
+import json
+import lzma
+import os
+import re
+import shutil
+import stat
+import tarfile
+import urllib.error
+import urllib.parse
+import urllib.request
+import zipfile
+import zlib
+from collections.abc import Iterator
+from contextlib import suppress
+from pathlib import Path, PurePosixPath
+from typing import IO, Any, BinaryIO
+
+from sottovoce.errors import SottovoceError, unknown
+from sottovoce.files import atomic_folder, atomic_write
+from sottovoce.progress import Advance, bar
+
+CHUNK = 1 << 20
+PARTIAL = http.client.PARTIAL_CONTENT
+UNSATISFIABLE = http.client.REQUESTED_RANGE_NOT_SATISFIABLE
+FULL = (errno.ENOSPC, errno.EDQUOT)
+# What the standard library raises where an archive is cut off, damaged, encrypted, or packed in a way it cannot read.
+DAMAGED = (tarfile.TarError, zipfile.BadZipFile, EOFError, zlib.error, lzma.LZMAError, OSError, RuntimeError, KeyError)
+# The name of a thing in an archive, then its content or where it links to; neither for a folder.
+Member = tuple[str, IO[bytes] | None, str]
+
+
+def fetch(url: str, target: str | Path, *, checksum: str = "", timeout: float = 60.0) -> Path:
+    """Download a file, going on with what an earlier call left in `target.part`, and check it.
+
+    A target that is there is kept, unless its checksum (`md5:...` or `sha256:...`) says that it is another file.
+    What was fetched is only gone on with if the server says, by its ETag or date, that the file is still the same.
+
+    Example:
+        >>> fetch("https://www.openslr.org/resources/12/dev-clean.tar.gz", "dev-clean.tar.gz")
+        PosixPath('dev-clean.tar.gz')
+    """
+    target = Path(target)
+    if urllib.parse.urlsplit(url).scheme not in ("http", "https"):
+        raise SottovoceError(
+            f"'{url}' is no address that can be fetched; give one that begins with https:// or http://."
+        )
+    _algorithm(checksum)
+    if target.is_file() and (not checksum or digest(target, checksum) == checksum.lower()):
+        return target
+    part, notes = target.with_name(f"{target.name}.part"), target.with_name(f"{target.name}.part.json")
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        _download(url, part, notes, timeout)
+    except (OSError, http.client.HTTPException) as error:
+        raise SottovoceError(_reason(url, part, error)) from error
+    if checksum and (found := digest(part, checksum)) != checksum.lower():
+        part.unlink()
+        notes.unlink(missing_ok=True)
+        raise SottovoceError(
+            f"{url} is not the file that was expected: its checksum is {found}, not {checksum}; "
+            "it was removed, so fetch it again, or report that the publisher has changed it."
+        )
+    os.replace(part, target)
+    notes.unlink(missing_ok=True)
+    return target
+
+
+def digest(path: str | Path, checksum: str) -> str:
+    """The checksum of a file, of the kind of another one.
+
+    Example:
+        >>> digest("dev-clean.tar.gz", "md5:42e2...")
+        'md5:42e2234ba48799c1f50f24a7926300a1'
+    """
+    algorithm, file = _algorithm(checksum), Path(path)
+    summed = hashlib.new(algorithm, usedforsecurity=False)
+    with bar(f"checking {file.name}", file.stat().st_size) as advance, open(file, "rb") as opened:
+        while chunk := opened.read(CHUNK):
+            summed.update(chunk)
+            advance(len(chunk))
+    return f"{algorithm}:{summed.hexdigest()}"
+
+
+def _algorithm(checksum: str) -> str:
+    algorithm, colon, value = checksum.partition(":")
+    if checksum and (algorithm not in ("md5", "sha256") or not colon or not value):
+        raise unknown("kind of checksum", checksum, ("md5:...", "sha256:..."))
+    return algorithm
+
+
+def _download(url: str, part: Path, notes: Path, timeout: float) -> None:
+    """Bring `part` to its full length."""
+    known = _read_notes(notes)
+    done = part.stat().st_size if part.is_file() and known.get("url") == url and known.get("state") else 0
+    request = urllib.request.Request(url, headers={"User-Agent": "sottovoce"})
+    if done:
+        request.add_header("Range", f"bytes={done}-")
+        # With this, a server whose file has changed sends all of the new one instead of the rest of another.
+        request.add_header("If-Range", known["state"])
+    try:
+        response = urllib.request.urlopen(request, timeout=timeout)
+    except urllib.error.HTTPError as error:
+        with error:
+            total = _total(error.headers.get("Content-Range", ""))
+        if error.code != UNSATISFIABLE or not done:
+            raise
+        if total != done:
+            part.unlink()
+            _download(url, part, notes, timeout)
+        return
+    with response:
+        if response.status != PARTIAL:
+            # Before the notes change: they must never speak of other bytes than those that are there.
+            part.unlink(missing_ok=True)
+            done = 0
+        elif not response.headers.get("Content-Range", "").startswith(f"bytes {done}-"):
+            raise http.client.HTTPException("the server sent another range than it was asked for")
+        length = response.headers.get("Content-Length")
+        total = done + int(length) if length else None
+        # A weak ETag (W/...) promises the same meaning, not the same bytes.
+        tag = response.headers.get("ETag", "")
+        state = tag if tag and not tag.startswith("W/") else response.headers.get("Last-Modified", "")
+        atomic_write(notes, json.dumps({"url": url, "state": state}))
+        _receive(response, part, done, total)
+
+
+def _receive(response: Any, part: Path, done: int, total: int | None) -> None:
+    with bar(f"downloading {part.stem}", total) as advance, open(part, "ab" if done else "wb") as file:
+        advance(done)
+        while chunk := response.read(CHUNK):
+            file.write(chunk)
+            done += len(chunk)
+            advance(len(chunk))
+    if total is not None and done != total:
+        raise http.client.HTTPException(f"the connection ended after {done} of {total} bytes")
+
+
+def _read_notes(path: Path) -> dict[str, str]:
+    with suppress(OSError, ValueError):
+        notes = json.loads(path.read_text(encoding="utf-8"))
+        if isinstance(notes, dict):
+            return notes
+    return {}
+
+
+def _total(content_range: str) -> int | None:
+    """The length of the whole file in an answer such as `bytes */1234`."""
+    match = re.fullmatch(r"bytes (?:\*|\d+-\d+)/(\d+)", content_range)
+    return int(match[1]) if match else None
+
+
+def _reason(url: str, part: Path, error: Exception) -> str:
+    kept = part.stat().st_size if part.is_file() else 0
+    if isinstance(error, urllib.error.HTTPError):
+        advice = "check the address." if error.code < 500 else f"{kept} bytes are kept; run it again later."
+        return f"{url} cannot be fetched: the server answers {error.code} {error.reason}; {advice}"
+    if isinstance(error, OSError) and (error.filename is not None or error.errno in FULL):
+        return f"'{part}' cannot be written ({error.strerror}); free some space, or give another folder."
+    why = getattr(error, "reason", None) or error
+    return (
+        f"{url} could not be fetched to its end ({why}); "
+        f"{kept} bytes are kept, and running it again goes on from there."
+    )
+
+
+def unpack(archive: str | Path, folder: str | Path) -> Path:
+    """Unpack a tar or zip archive as `folder`, as a whole or not at all; what would land elsewhere is refused.
+
+    Example:
+        >>> unpack("dev-clean.tar.gz", "dev-clean")
+        PosixPath('dev-clean')
+    """
+    source, target = Path(archive), Path(folder)
+    if not source.is_file():
+        raise SottovoceError(f"there is no archive {source}; download it first.")
+    with (
+        bar(f"unpacking {source.name}", source.stat().st_size) as advance,
+        open(source, "rb") as file,
+        atomic_folder(target) as place,
+    ):
+        try:
+            _unpack(file, place, advance)
+        except DAMAGED as error:
+            if isinstance(error, OSError) and error.errno in FULL:
+                raise
+            raise SottovoceError(f"{source} cannot be unpacked ({error}); remove it and fetch it again.") from error
+    return target
+
+
+def _unpack(file: BinaryIO, place: Path, advance: Advance) -> None:
+    links: list[tuple[Path, str]] = []
+    done, members = 0, _zipped(file) if file.read(2) == b"PK" else _tarred(file)
+    file.seek(0)
+    for name, content, link in members:
+        path = _inside(place, name)
+        if content is None and not link:
+            path.mkdir(parents=True, exist_ok=True)
+        else:
+            path.parent.mkdir(parents=True, exist_ok=True)
+        if link:
+            links.append((path, link))
+        elif content is not None:
+            with open(path, "wb") as written:
+                shutil.copyfileobj(content, written, CHUNK)
+        advance(file.tell() - done)
+        done = file.tell()
+    _link(place, links)
+
+
+def _link(place: Path, links: list[tuple[Path, str]]) -> None:
+    """Make the links of an archive when all its files are there, so that nothing is written through one."""
+    for path, target in links:
+        path.symlink_to(target)
+    for path, target in links:
+        # Asked of the file system when all stand: links that each look harmless can lead out together.
+        if not path.resolve().is_relative_to(place.resolve()):
+            raise _unsafe(path.name, f"is a link to '{target}', out of the folder")
+    for path, _ in links:
+        if not path.exists():
+            path.unlink()  # it leads to something that the archive does not have
+
+
+def _tarred(file: BinaryIO) -> Iterator[Member]:
+    with tarfile.open(fileobj=file, mode="r:*") as opened:
+        for member in opened:
+            if member.isdir() or member.issym():
+                yield member.name, None, member.linkname if member.issym() else ""
+            elif member.isfile() or member.islnk():  # a hard link becomes a copy
+                yield member.name, opened.extractfile(member), ""
+            else:
+                raise _unsafe(member.name, "is neither a file nor a folder")
+
+
+def _zipped(file: BinaryIO) -> Iterator[Member]:
+    with zipfile.ZipFile(file) as opened:
+        for member in opened.infolist():
+            kind = stat.S_IFMT(member.external_attr >> 16)
+            if member.is_dir():
+                yield member.filename, None, ""
+            elif kind == stat.S_IFLNK:
+                yield member.filename, None, opened.read(member).decode()
+            elif kind in (0, stat.S_IFREG):
+                with opened.open(member) as content:
+                    yield member.filename, content, ""
+            else:
+                raise _unsafe(member.filename, "is neither a file nor a folder")
+
+
+def _inside(place: Path, name: str) -> Path:
+    pure = PurePosixPath(name.replace("\\", "/"))
+    if pure.is_absolute() or ".." in pure.parts or (pure.parts and ":" in pure.parts[0]):
+        raise _unsafe(name, "leads out of the folder")
+    return place / pure
+
+
+def _unsafe(name: str, why: str) -> SottovoceError:
+    return SottovoceError(f"nothing was unpacked: '{name}' in the archive {why}; get the archive from its publisher.")

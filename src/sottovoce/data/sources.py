@@ -1,0 +1,72 @@
+"""Data by name: what stands behind `--data` and a recipe's `data:`."""
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+from sottovoce.data.corpora import CORPORA
+from sottovoce.data.utterance import Utterance, read_manifest
+from sottovoce.errors import SottovoceError, unknown
+
+MANIFEST = "manifest.jsonl"
+HOME = "SOTTOVOCE_DATA"
+ESPEAK = "espeak"
+
+
+def read_data(name: str | Path, *, on_bad: Callable[[str], None] | None = None) -> list[Utterance]:
+    """The utterances behind a name.
+
+    - `espeak`: made on the spot, offline; `espeak:2.5` is two and a half times as much.
+    - a manifest, or a folder with one (what `sottovoce corpus prepare` makes); `MANIFEST@ROOT` where its audio paths
+      begin elsewhere.
+    - `CORPUS@FOLDER`: a known corpus as its authors publish it, in a folder.
+    - `CORPUS`: that corpus, prepared in the folder of this name below the folder that `SOTTOVOCE_DATA` names.
+
+    A bad line is an error; with `on_bad` that is told instead, and the line left out.
+
+    Example:
+        >>> {utterance.split for utterance in read_data("speech-mini@speech-mini")}
+    """
+    text = str(name)
+    if text.split(":")[0] == ESPEAK and not Path(text).exists():
+        return speak_some(text)
+    first, at, root = text.rpartition("@")
+    if at and first in CORPORA:
+        return read_corpus(first, Path(root).expanduser(), on_bad)
+    path = Path(first if at else text).expanduser()
+    if not path.exists() and not at and text in CORPORA and os.environ.get(HOME):
+        path = Path(os.environ[HOME]).expanduser() / text
+    if path.is_dir():
+        path = path / MANIFEST
+    if path.is_file():
+        return read_manifest(path, root=Path(root).expanduser() if at else None, on_bad=on_bad)
+    if at and first not in CORPORA and "/" not in first:
+        raise unknown("corpus", first, CORPORA)
+    wanted = f"a manifest, a folder with a {MANIFEST}, '{ESPEAK}', or CORPUS@FOLDER"
+    raise SottovoceError(
+        f"there is no data '{text}'; give {wanted} (corpora: {', '.join(CORPORA)}; `sottovoce corpus` prepares them)."
+    )
+
+
+def speak_some(name: str) -> list[Utterance]:
+    """The embedded speech, in the amount that its name asks for."""
+    from sottovoce.data.corpora import espeak  # its library is loaded when somebody wants it
+
+    _, _, size = name.partition(":")
+    try:
+        amount = float(size) if size else 1.0
+    except ValueError:
+        raise SottovoceError(
+            f"'{name}' asks for no amount; give espeak, or espeak:2.5 for 2.5 times as much."
+        ) from None
+    return espeak.make(size=amount)
+
+
+def read_corpus(name: str, folder: Path, on_bad: Callable[[str], None] | None) -> list[Utterance]:
+    """A corpus in its authors' layout; lengths that its lists do not give are read from the files."""
+    if not folder.is_dir():
+        raise SottovoceError(f"there is no folder {folder}; give the folder of {name}, or prepare it.")
+    utterances = list(CORPORA[name].read(folder))
+    if not utterances:
+        raise SottovoceError(f"{folder} holds nothing of {name}; give the folder that its archive unpacks to.")
+    return utterances

@@ -1,0 +1,74 @@
+"""Every task as a measure: what a model knows of phones, words, speakers, emotions, intents."""
+
+from pathlib import Path
+from typing import Any, Literal
+
+from sottovoce.measurement import Measurement
+from sottovoce.models.front_end import LogMel
+from sottovoce.registry import measure
+from sottovoce.tasks import TASKS, Task
+from sottovoce.tasks.decoding import NGrams
+from sottovoce.tasks.finetune import finetune_model, has_head, score_head
+from sottovoce.tasks.kinds import VERSION, Decoding
+from sottovoce.tasks.probe import probe
+from sottovoce.training import Training
+
+
+def register(task: Task) -> Any:
+    """The measure of a task, by the task's name.
+
+    Example:
+        >>> register(TASKS["keywords"])(model, data, layer="each")
+    """
+
+    def run(
+        model: Any,
+        data: Any = None,
+        *,
+        mode: Literal["auto", "head", "probe", "finetune"] = "auto",
+        layer: int | Literal["sum", "each"] = "sum",
+        steps: int = 1000,
+        lr: float | None = None,
+        batch: int = 32,
+        inner: int = 256,
+        freeze: list[str] = ["front_end"],  # noqa: B006 (it is only read)
+        limit: int | None = None,
+        seed: int = 0,
+        beam: int = 1,
+        lm: Path | None = None,
+    ) -> list[Measurement]:
+        own = not isinstance(model, LogMel) and has_head(task, model)
+        mode = ("head" if own else "probe") if mode == "auto" else mode
+        how = Decoding(width=max(beam, 8) if lm else beam, lm=NGrams.from_arpa(lm) if lm else None)
+        if mode == "probe":
+            settings = Training(steps=steps, lr=lr or 2e-3, weight_decay=0.01, clip=None, seed=seed)
+            probed = probe(
+                task, model, data, layer=layer, settings=settings, size=batch, inner=inner, limit=limit, how=how
+            )
+            rows = [
+                score.measured(task.name, () if found.layer is None else ("layer", found.layer))
+                for found in probed
+                for score in found.scores
+            ]
+            weights = [(("layer", index), weight) for found in probed for index, weight in enumerate(found.weights)]
+            return rows + [
+                Measurement(task.name, "layer_weight", weight, where=where, version=VERSION)
+                for where, weight in weights
+            ]
+        if mode == "finetune":
+            settings = Training(steps=steps, lr=lr or 1e-4, seed=seed)
+            model = finetune_model(task, model, data, settings=settings, size=batch, freeze=freeze, limit=limit)
+        return [
+            score.measured(task.name)
+            for score in score_head(task, model, data, size=batch, limit=limit, how=how, seed=seed)
+        ]
+
+    run.__name__ = task.name
+    run.__doc__ = (
+        f"How well a model does at this: {task.about}. A probe of the frozen encoder (on the learned sum of its "
+        "layers, on one, or on each), the model's own head, or a fine-tuned copy; with a 95 % bootstrap interval."
+    )
+    return measure(paper=task.paper, version=VERSION)(run)
+
+
+TASK_MEASURES = {task.name: register(task) for task in TASKS.values()}

@@ -1,0 +1,182 @@
+"""One way to ask any encoder for the states of some audio, log-mel features among them as the baseline."""
+
+import json
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any, final
+
+import numpy as np
+import torch
+import transformers
+
+from sottovoce.errors import SottovoceError
+from sottovoce.models.anatomy import Anatomy
+from sottovoce.models.front_end import SAMPLE_RATE, SHIFT, WINDOW, LogMel
+from sottovoce.models.hub import processor_file
+from sottovoce.models.padding import exact_padding
+from sottovoce.models.record import states
+
+Inputs = dict[str, torch.Tensor]
+
+
+@final
+class Encoder:
+    """A view on a model, or on a `LogMel`, as something that turns audio into states; it changes nothing.
+
+    Example:
+        >>> encoder = Encoder(model)
+        >>> inputs = encoder.inputs([samples, other_samples])
+        >>> with encoder.exact():
+        ...     hidden = encoder.states(inputs)
+    """
+
+    def __init__(self, model: Any) -> None:
+        self.model = model
+        self.body = None if isinstance(model, LogMel) else Anatomy(model)
+        # The feature extractor is found at once: threads come later.
+        self._extractor = None if self.body is None else self._find_extractor(self.body)
+
+    @property
+    def depth(self) -> int:
+        """How many states there are: one before the first layer and one behind each."""
+        return 1 if self.body is None else len(self.body.order) + 1
+
+    @property
+    def width(self) -> int:
+        """The numbers in a frame of a state."""
+        if self.body is None:
+            return self.model.bins * self.model.stack
+        return self.body.setting("hidden_size")
+
+    @property
+    def device(self) -> torch.device:
+        """Where the model is."""
+        return next(iter((*self.model.parameters(), *self.model.buffers()))).device
+
+    def frames(self, samples: int) -> int:
+        """How many frames are of so many samples; Whisper's frames of its padding do not count."""
+        if self.body is None:
+            return max(0, (samples - WINDOW) // SHIFT + 1) // self.model.stack
+        if self.body.name == "whisper":
+            return max(1, min(self.body.frames(samples), samples // (2 * SHIFT)))
+        return self.body.frames(samples)
+
+    def centres(self, frames: int) -> np.ndarray:
+        """The middle of each frame's audio, in seconds."""
+        field, shift = WINDOW, 2 * SHIFT
+        if self.body is None:
+            field, shift = WINDOW + SHIFT * (self.model.stack - 1), SHIFT * self.model.stack
+        elif self.body.name == "whisper":
+            field = 0  # its windows are centred: the first one lies around the beginning
+        elif self.body.family.convs is None:
+            field = WINDOW + SHIFT
+        else:
+            field = shift = 1
+            for kernel, stride in zip(self.body.config.conv_kernel, self.body.config.conv_stride, strict=True):
+                field, shift = field + (kernel - 1) * shift, shift * stride
+        return (field / 2 + shift * np.arange(frames)) / SAMPLE_RATE
+
+    def inputs(self, audio: Sequence[np.ndarray]) -> Inputs:
+        """A padded batch on the CPU."""
+        if not isinstance(self._extractor, bool) and self._extractor is not None:
+            made = self._extractor(
+                list(audio), sampling_rate=SAMPLE_RATE, return_tensors="pt", return_attention_mask=True
+            )
+            return {name: made[name] for name in (self.model.main_input_name, "attention_mask")}
+        longest = max(len(samples) for samples in audio)
+        while self.frames(longest) < 1:
+            longest += SHIFT
+        values = torch.zeros(len(audio), longest)
+        for row, samples in zip(values, audio, strict=True):
+            piece = torch.from_numpy(np.ascontiguousarray(samples))
+            if self._extractor:
+                piece = (piece - piece.mean()) / torch.sqrt(piece.var(correction=0) + 1e-7)
+            row[: len(piece)] = piece
+        lengths = torch.tensor([max(len(samples), self._shortest) for samples in audio])
+        return {"input_values": values, "attention_mask": (torch.arange(longest) < lengths[:, None]).long()}
+
+    @property
+    def _shortest(self) -> int:
+        # What is shorter than a frame is padded to one; its padding counts as its own silence.
+        samples = 1
+        while self.frames(samples) < 1:
+            samples += SHIFT
+        return samples
+
+    def states(self, inputs: Inputs) -> tuple[torch.Tensor, ...]:
+        """Every state, each (batch, frames, width)."""
+        if self.body is None:
+            return (self.model(inputs["input_values"].to(self.device)).transpose(1, 2),)
+        placed: dict[str, Any] = self.placed(inputs)
+        return states(self.body.base, **placed).hidden
+
+    def placed(self, inputs: Inputs) -> Inputs:
+        """A batch on the model's device, in its dtype, and without what its forward pass does not take."""
+        assert self.body is not None
+        device, dtype = self.device, self.body.base.dtype
+        return {
+            name: value.to(device, dtype) if value.is_floating_point() else value.to(device)
+            for name, value in inputs.items()
+            if name != "attention_mask" or self.body.name != "whisper"
+        }
+
+    @contextmanager
+    def exact(self) -> Iterator[None]:
+        """Padded batches give inside what single utterances give; the model is in evaluation mode."""
+        training = self.model.training
+        self.model.eval()
+        try:
+            if self.body is None:
+                yield
+            else:
+                with exact_padding(self.model):
+                    yield
+        finally:
+            self.model.train(training)
+
+    def _find_extractor(self, body: Anatomy) -> Any:
+        """Hugging Face's feature extractor where features come in ready-made; else whether audio is normalised."""
+        source = getattr(self.model, "name_or_path", "") or ""
+        path = processor_file(source, "preprocessor_config.json")
+        record = json.loads(path.read_text(encoding="utf-8")) if path is not None else {}
+        if body.family.convs is not None:
+            return bool(record.get("do_normalize", True))
+        if body.name == "whisper":
+            extractor = transformers.WhisperFeatureExtractor(feature_size=body.config.num_mel_bins)
+            extractor.n_samples = 2 * body.config.max_source_positions * SHIFT
+            extractor.chunk_length = extractor.n_samples // SAMPLE_RATE
+            extractor.nb_max_frames = 2 * body.config.max_source_positions
+            return extractor
+        width = body.config.feature_projection_input_dim
+        if width % 2:
+            raise SottovoceError(
+                f"this model takes {width} features a frame, but an even number (two frames) is wanted."
+            )
+        return transformers.SeamlessM4TFeatureExtractor(feature_size=width // 2, num_mel_bins=width // 2)
+
+
+def frame_mask(frames: torch.Tensor, time: int) -> torch.Tensor:
+    """True at the frames before each end: (batch, time).
+
+    Example:
+        >>> frame_mask(torch.tensor([1, 2]), 2)
+        tensor([[ True, False],
+                [ True,  True]])
+    """
+    return torch.arange(time, device=frames.device)[None, :] < frames[:, None]
+
+
+def mean_over_time(state: torch.Tensor, frames: torch.Tensor) -> torch.Tensor:
+    """The mean of each utterance's own frames: (batch, time, width) to (batch, width).
+
+    Example:
+        >>> mean_over_time(torch.ones(2, 5, 3), torch.tensor([5, 2])).shape
+        torch.Size([2, 3])
+    """
+    inside = frame_mask(frames, state.shape[1])[:, :, None].to(state.dtype)
+    return (state * inside).sum(1) / inside.sum(1).clamp(min=1)
+
+
+def lengths_of(frames: Sequence[int], time: int) -> torch.Tensor:
+    """Frame counts as a tensor, none beyond what there is."""
+    return torch.tensor([min(count, time) for count in frames])

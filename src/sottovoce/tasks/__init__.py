@@ -1,0 +1,15 @@
+"""What compressed models are judged by: one file a task, each for a frozen encoder and for a fine-tuned one."""
+
+from sottovoce.tasks.asr import ASR
+from sottovoce.tasks.emotion import EMOTION
+from sottovoce.tasks.intents import INTENTS
+from sottovoce.tasks.keywords import KEYWORDS
+from sottovoce.tasks.phones import PHONES
+from sottovoce.tasks.pr import PR
+from sottovoce.tasks.speakers import SPEAKERS
+from sottovoce.tasks.task import Task
+from sottovoce.tasks.verification import VERIFICATION
+
+TASKS: dict[str, Task] = {
+    task.name: task for task in (PHONES, PR, ASR, KEYWORDS, SPEAKERS, VERIFICATION, EMOTION, INTENTS)
+}

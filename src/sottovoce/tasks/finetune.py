@@ -1,0 +1,201 @@
+"""Teaching a model a task: Hugging Face's head on the encoder, and all or chosen parts trained."""
+
+import copy
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
+from typing import Any, final
+
+import torch
+from torch import nn
+
+from sottovoce.data.batches import decoded
+from sottovoce.data.utterance import Utterance
+from sottovoce.errors import SottovoceError, unknown
+from sottovoce.models.anatomy import Anatomy
+from sottovoce.models.encoder import Encoder, mean_over_time
+from sottovoce.models.front_end import LogMel
+from sottovoce.models.heads import TASK, head_labels, with_head
+from sottovoce.models.padding import exact_padding
+from sottovoce.tasks.batch import Batch, Questions
+from sottovoce.tasks.kinds import BLANK, GREEDY, Decoding, Score
+from sottovoce.tasks.probe import a_folder, check_answers, judge
+from sottovoce.tasks.task import Material, Task, material, require
+from sottovoce.training import Training, train
+
+PARTS = ("front_end", "projection", "positional", "layers", "head")
+
+
+@final
+class Headed(nn.Module):
+    """A model with a head, learning a task."""
+
+    def __init__(self, task: Task, model: Any) -> None:
+        super().__init__()
+        self.task, self.model = task, model
+        self._keep = {"inputs": Encoder(model)}  # in a dictionary: a view is no part of the module
+
+    def logits(self, batch: Batch) -> torch.Tensor:
+        """What the head says."""
+        inputs = self._keep["inputs"].placed(batch.inputs)
+        config = self.model.config
+        masks = getattr(config, "apply_spec_augment", False)
+        try:
+            # Hugging Face refuses to mask what is shorter than one mask.
+            config.apply_spec_augment = masks and int(batch.frames.min()) > getattr(config, "mask_time_length", 0)
+            return self.model(**inputs).logits
+        finally:
+            config.apply_spec_augment = masks
+
+    def forward(self, batch: Batch) -> tuple[torch.Tensor, torch.Tensor]:
+        """The task's loss."""
+        return self.task.kind.loss(self.logits(batch), batch.frames, batch.targets)
+
+    def outputs(self, batch: Batch) -> list[torch.Tensor]:
+        """What the head says, or for verification what its classifier reads."""
+        batch = batch.to(self.model.device)
+        if not getattr(self.task.kind, "verifies", False):
+            return [self.logits(batch)]
+        hidden = Anatomy(self.model).base(**self._keep["inputs"].placed(batch.inputs))[0]
+        return [mean_over_time(self.model.projector(hidden), batch.frames)]
+
+
+def finetune_model(
+    task: Task,
+    model: Any,
+    data: Any,
+    *,
+    settings: Training,
+    size: float = 16,
+    freeze: Sequence[str] = ("front_end",),
+    limit: int | None = None,
+    dropout: float | None = None,
+    mask_time: float | None = None,
+) -> Any:
+    """A copy of the model with the task's head, trained; its best weights on the dev split, if there is one.
+
+    Example:
+        >>> tuned = finetune_model(KEYWORDS, model, data, settings=Training(steps=500, lr=1e-4))
+    """
+    if isinstance(model, LogMel):
+        raise SottovoceError("log-mel features have nothing to fine-tune; probe them, or give a model.")
+    splits = material(task, data, limit=limit, seed=settings.seed)
+    require(task, splits, "train")
+    labels = task.kind.labels(splits["train"].answers)
+    check_answers(task, splits, labels)
+    tuned = start(task, model, labels, settings.seed)
+    set_chance(tuned, dropout, mask_time)
+    with a_folder(f"audio-{task.name}") as folder, exact_padding(tuned), only(tuned, freeze):
+        parts = {name: in_memory(part, folder / name) for name, part in splits.items() if name != "test" and part}
+        objective, encoder = Headed(task, tuned), Encoder(tuned)
+        dev = Questions(task, parts["dev"], encoder, size=size) if "dev" in parts else None
+
+        def validate(module: nn.Module) -> float:
+            assert dev is not None
+            best = judge(objective.outputs, dev, labels, GREEDY)[0][0]
+            return best.value if best.better == "higher" else -best.value
+
+        every = settings.validate_every or max(1, settings.steps // 10)
+        train(
+            objective,
+            Questions(task, parts["train"], encoder, labels, size, settings.seed),
+            replace(settings, validate_every=every),
+            validate=validate if dev is not None else None,
+            name=f"finetune {task.name}",
+        )
+    return tuned.eval()
+
+
+def start(task: Task, model: Any, labels: Sequence[str], seed: int) -> Any:
+    """The model to train: its own head goes on where it has one for just these labels."""
+    if has_head(task, model) and head_labels(model) == tuple(labels):
+        return copy.deepcopy(model)
+    blank = BLANK if labels[0] == BLANK else None
+    return with_head(model, task.kind.head, labels, task=task.name, blank=blank, seed=seed)
+
+
+def set_chance(model: Any, dropout: float | None, mask_time: float | None) -> None:
+    """Dropout everywhere, and the share of frames that are masked in training, where they are given."""
+    if mask_time is not None:
+        model.config.apply_spec_augment, model.config.mask_time_prob = mask_time > 0, mask_time
+    if dropout is None:
+        return
+    for key in ("hidden_dropout", "attention_dropout", "activation_dropout", "feat_proj_dropout", "final_dropout"):
+        if hasattr(model.config, key):
+            setattr(model.config, key, dropout)
+    for module in model.modules():
+        if isinstance(module, nn.Dropout):
+            module.p = dropout
+        elif isinstance(getattr(module, "dropout", None), float):
+            module.dropout = dropout
+
+
+def in_memory(part: Material, folder: Any) -> Material:
+    """A split with its audio decoded into one mapped file."""
+    return Material(tuple(decoded(part.utterances, folder)), part.answers)
+
+
+@contextmanager
+def only(model: Any, freeze: Sequence[str]) -> Iterator[None]:
+    """Some parts take no gradients inside: `front_end`, `projection`, `positional`, `layers`, `layers.3`, `head`."""
+    frozen = [parameter for name in freeze for module in part(model, name) for parameter in module.parameters()]
+    before = [parameter.requires_grad for parameter in frozen]
+    for parameter in frozen:
+        parameter.requires_grad_(False)
+    try:
+        yield
+    finally:
+        for parameter, flag in zip(frozen, before, strict=True):
+            parameter.requires_grad_(flag)
+
+
+def part(model: Any, name: str) -> list[nn.Module]:
+    """The modules of a part of a model by the name that users give it."""
+    body = Anatomy(model)
+    kind, _, number = name.partition(".")
+    if kind not in PARTS or (number and (kind != "layers" or not number.isdigit() or int(number) >= len(body.layers))):
+        raise unknown("part", name, [*PARTS, *(f"layers.{index}" for index in range(len(body.layers)))])
+    inside = set(body.base.modules())
+    found: dict[str, list[Any]] = {
+        "front_end": [getattr(body.base, name, None) for name in ("feature_extractor", "conv1", "conv2")],
+        "projection": [body.projection],
+        "positional": [module for _, module in body.positional_convs()],
+        "layers": [body.layers[int(number)]] if number else list(body.layers),
+        "head": [child for child in model.children() if child not in inside and not inside & set(child.modules())],
+    }
+    return [module for module in found[kind] if isinstance(module, nn.Module)]
+
+
+def has_head(task: Task, model: Any) -> bool:
+    """Whether a model's own head is for a task: it was made for it here, or is of its kind and made elsewhere."""
+    made_for = getattr(getattr(model, "config", None), TASK, None)
+    if made_for:
+        return made_for == task.name
+    if not type(model).__name__.endswith((task.kind.head, task.kind.head.replace("Sequence", "Audio"))):
+        return False
+    return bool(head_labels(model)) and (task.kind.head != "ForCTC" or BLANK in head_labels(model))
+
+
+def score_head(
+    task: Task,
+    model: Any,
+    data: Sequence[Utterance],
+    *,
+    size: float = 16,
+    limit: int | None = None,
+    how: Decoding,
+    seed: int = 0,
+) -> list[Score]:
+    """What a model's own head scores on the test split.
+
+    Example:
+        >>> score_head(KEYWORDS, tuned, data, how=Decoding())[0].metric
+        'accuracy'
+    """
+    splits = material(task, data, limit=limit, seed=seed)
+    require(task, splits, "test")
+    labels = head_labels(model)
+    headed = Headed(task, model)
+    encoder = Encoder(model)
+    with encoder.exact():
+        return judge(headed.outputs, Questions(task, splits["test"], encoder, size=size), labels, how)[0]

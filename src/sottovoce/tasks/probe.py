@@ -1,0 +1,237 @@
+"""What a frozen encoder knows: heads on its states, which one pass over the audio collects."""
+
+import hashlib
+import tempfile
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal, final
+
+import numpy as np
+import torch
+from torch import nn
+
+from sottovoce.data.batches import ahead
+from sottovoce.data.shelf import Shelf
+from sottovoce.data.utterance import manifest_hash
+from sottovoce.errors import SottovoceError
+from sottovoce.files import work_folder
+from sottovoce.models.encoder import Encoder, mean_over_time
+from sottovoce.progress import bar
+from sottovoce.tasks.batch import Batch, Questions, half
+from sottovoce.tasks.kinds import GREEDY, Decoding, Score, refuse_strangers
+from sottovoce.tasks.task import Material, Task, material, require
+from sottovoce.training import Training, train
+
+BATCH_SECONDS = 60.0  # of audio in a pass through the encoder
+Layer = int | Literal["sum", "each"]
+
+
+@dataclass(frozen=True)
+class Probed:
+    """A head's scores: on one layer, or (None) on the learned sum of all, whose weights are then there too.
+
+    Example:
+        >>> Probed(3, (Score("accuracy", 0.9, 0.02, "higher", 500),), ()).layer
+        3
+    """
+
+    layer: int | None
+    scores: tuple[Score, ...]
+    weights: tuple[float, ...] = ()
+
+
+@final
+class Probe(nn.Module):
+    """Heads on standardised states: one a layer, or one on a softmax-weighted sum of the layers.
+
+    Each number of a state is shifted and scaled to mean 0 and variance 1 over the training split, so that the size of
+    a layer's numbers, which says nothing about what it knows, plays no part.
+    """
+
+    def __init__(
+        self, task: Task, labels: Sequence[str], mean: torch.Tensor, std: torch.Tensor, *, summed: bool, inner: int
+    ) -> None:
+        super().__init__()
+        self.task, self.summed = task, summed
+        self.mean, self.std = nn.Buffer(mean), nn.Buffer(std)
+        depth, width = mean.shape
+        self.mix = nn.Parameter(torch.zeros(depth)) if summed else None
+        count = 1 if summed else depth
+        self.heads = nn.ModuleList(task.kind.probe(width, len(labels), inner) for _ in range(count))
+
+    def each(self, batch: Batch) -> Iterator[tuple[Any, torch.Tensor]]:
+        """Every head with the states that it reads."""
+        states = (batch.inputs["states"].float() - self.mean) / self.std
+        if self.mix is not None:
+            yield self.heads[0], torch.einsum("btlw,l->btw", states, self.mix.softmax(0))
+            return
+        for index, head in enumerate(self.heads):
+            yield head, states[:, :, index]
+
+    def forward(self, batch: Batch) -> tuple[torch.Tensor, torch.Tensor]:
+        """The loss of all heads together; none has a part in another's gradient."""
+        losses = [
+            self.task.kind.loss(h(state, batch.frames), batch.frames, batch.targets) for h, state in self.each(batch)
+        ]
+        return torch.stack([loss for loss, _ in losses]).sum(), losses[0][1]
+
+    def outputs(self, batch: Batch) -> list[torch.Tensor]:
+        """What each head says, or for verification its embeddings."""
+        verifies = getattr(self.task.kind, "verifies", False)
+        return [(h.embed if verifies else h)(state, batch.frames) for h, state in self.each(batch)]
+
+
+def probe(
+    task: Task,
+    model: Any,
+    data: Any,
+    *,
+    layer: Layer = "sum",
+    settings: Training,
+    size: float = 32,
+    inner: int = 256,
+    limit: int | None = None,
+    how: Decoding = GREEDY,
+) -> list[Probed]:
+    """Scores of heads on a frozen encoder: on the learned sum of its layers, on one of them, or on each.
+
+    Example:
+        >>> [probed.scores[0].value for probed in probe(KEYWORDS, model, data, layer="each", settings=Training())]
+    """
+    encoder = Encoder(model)
+    layers = chosen(layer, encoder.depth)
+    splits = material(task, data, limit=limit, seed=settings.seed)
+    require(task, splits, "train", "test")
+    labels = task.kind.labels(splits["train"].answers)
+    check_answers(task, splits, labels)
+    with a_folder(f"states-{task.name}") as folder:
+        shelf = collect(encoder, [splits["train"], splits["test"]], folder, layers=layers, pooled=task.kind.pooled)
+        mean, std = moments(shelf, splits["train"])
+        with torch.random.fork_rng():
+            torch.manual_seed(settings.seed)
+            heads = Probe(task, labels, mean, std, summed=layer == "sum", inner=inner)
+        # The states are taken from the shelf; their frames have lost their padding.
+        source = Questions(task, splits["train"], encoder, labels, size, settings.seed, shelf)
+        train(heads, source, settings, name=f"probe {task.name}")
+        heads.eval().to("cpu")
+        found = judge(heads.outputs, Questions(task, splits["test"], encoder, size=size, shelf=shelf), labels, how)
+    weights = () if heads.mix is None else tuple(heads.mix.detach().softmax(0).tolist())
+    names: list[int | None] = [None] if layer == "sum" else list(layers)
+    return [Probed(name, tuple(scores), weights) for name, scores in zip(names, found, strict=True)]
+
+
+def chosen(layer: Layer, depth: int) -> list[int]:
+    """The numbers of the states that a probe needs."""
+    if isinstance(layer, str):
+        return list(range(depth))
+    if not 0 <= layer < depth:
+        raise SottovoceError(f"layer={layer}, but this encoder's states are 0 to {depth - 1}; give one of these.")
+    return [layer]
+
+
+def check_answers(task: Task, splits: dict[str, Material], labels: Sequence[str]) -> None:
+    """Refuse a test split with classes that no training utterance has; a training split of one class."""
+    if task.kind.head == "ForSequenceClassification":
+        if len(labels) < 2:
+            raise SottovoceError(f"{task.name}: the train split has one label only ({labels[0]}); give at least two.")
+        if not getattr(task.kind, "verifies", False):
+            refuse_strangers(task.name, splits["test"].answers, labels, "test")
+            refuse_strangers(task.name, splits["dev"].answers, labels, "dev")
+
+
+def collect(encoder: Encoder, parts: Sequence[Material], folder: Path, *, layers: Sequence[int], pooled: bool) -> Shelf:
+    """The states of utterances, or their means over time, from one pass of the audio through the encoder.
+
+    Example:
+        >>> collect(encoder, [train], folder, layers=range(13), pooled=True)["a-1"].shape
+        (1, 13, 768)
+    """
+    utterances = [utterance for part in parts for utterance in part.utterances]
+    identity = f"states {fingerprint(encoder)} {list(layers)} {pooled} {manifest_hash(utterances)}"
+    row, dtype = (len(layers), encoder.width), "float32" if pooled else "float16"
+    shelf = Shelf(folder, identity=identity, row=row, dtype=dtype)
+    rest = Material(tuple(u for u in utterances if u.id not in shelf), ())
+    # The task is not asked for anything here: no labels, no targets.
+    mean = sum(utterance.seconds for utterance in rest.utterances) / max(1, len(rest))
+    source = Questions(Any, rest, encoder, size=BATCH_SECONDS / max(mean, 1e-3))  # type: ignore[arg-type]
+    plan = source.plan(0)
+    with bar("encoding", len(rest)) as advance, encoder.exact(), torch.no_grad():
+        for items, batch in zip(plan, ahead(source.load, plan), strict=True):
+            hidden = encoder.states(batch.inputs)
+            names, frames = source.names(items), batch.frames.to(encoder.device)
+            arrays: list[np.ndarray]
+            if pooled:
+                means = torch.stack([mean_over_time(hidden[layer].float(), frames) for layer in layers], dim=1)
+                arrays = list(means[:, None].cpu().numpy())
+            else:
+                stacked = half(torch.stack([hidden[layer] for layer in layers], dim=2))
+                arrays = [row[:count] for row, count in zip(stacked, frames.tolist(), strict=True)]
+            refuse_nan(names, arrays, layers)
+            shelf.add(dict(zip(names, arrays, strict=True)))
+            advance(len(items))
+    return shelf
+
+
+def refuse_nan(names: Sequence[str], arrays: Sequence[np.ndarray], layers: Sequence[int]) -> None:
+    """Stop where a state is no number, and say in which layer of which utterance."""
+    for name, array in zip(names, arrays, strict=True):
+        bad = ~np.isfinite(array).all(axis=(0, 2))
+        if bad.any():
+            raise SottovoceError(
+                f"layer {layers[int(bad.argmax())]} of this model gives NaN or infinite states for '{name}'; check the "
+                "model's weights with `sottovoce doctor`."
+            )
+
+
+def fingerprint(encoder: Encoder) -> str:
+    """Twelve digits of an encoder's tensors."""
+    digest = hashlib.sha256()
+    for name, tensor in sorted(encoder.model.state_dict().items()):
+        digest.update(name.encode())
+        digest.update(tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy())
+    return digest.hexdigest()[:12]
+
+
+def moments(shelf: Shelf, part: Material) -> tuple[torch.Tensor, torch.Tensor]:
+    """Mean and standard deviation of every number of every layer over a split, in one reading of it."""
+    count, total, squares = 0, np.zeros(shelf.row), np.zeros(shelf.row)
+    for utterance in part.utterances:
+        rows = shelf[utterance.id].astype(np.float64)
+        count, total, squares = count + len(rows), total + rows.sum(0), squares + np.square(rows).sum(0)
+    mean = total / max(1, count)
+    # What never varies is left at its scale.
+    std = np.sqrt(np.maximum(squares / max(1, count) - mean**2, 0.0))
+    std[std < 1e-6 * (1.0 + np.abs(mean))] = 1.0
+    return torch.from_numpy(mean).float(), torch.from_numpy(std).float()
+
+
+def judge(outputs: Any, source: Questions, labels: Sequence[str], how: Decoding) -> list[list[Score]]:
+    """The scores of each of some heads on a split; `outputs` gives their outputs for a batch."""
+    plan = source.plan(0)
+    said: list[list[Any]] = []
+    kind, encoder = source.task.kind, source.encoder
+    centres: list[np.ndarray] = []
+    with torch.no_grad(), bar(f"scoring {source.task.name}", len(source.material)) as advance:
+        for items, batch in zip(plan, ahead(source.load, plan), strict=True):
+            results = outputs(batch)
+            said = said or [[] for _ in results]
+            for answers, output in zip(said, results, strict=True):
+                answers += kind.read(output, batch.frames, how, labels)
+            centres += [encoder.centres(count) for count in batch.frames.tolist()]
+            advance(len(items))
+    order = [item for items in plan for item in items]
+    wanted = [source.material.answers[item] for item in order]
+    return [kind.score(answers, wanted, centres, labels) for answers in said]
+
+
+@contextmanager
+def a_folder(name: str) -> Iterator[Path]:
+    """A folder of the run that is under way, or one that vanishes."""
+    place = work_folder()
+    if place is not None:
+        yield place / name
+        return
+    with tempfile.TemporaryDirectory(prefix="sottovoce-") as folder:
+        yield Path(folder) / name

@@ -1,0 +1,79 @@
+"""What a task is, and which utterances of some data are for it."""
+
+import random
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from sottovoce.data.utterance import Utterance
+from sottovoce.errors import SottovoceError
+from sottovoce.tasks.kinds import Kind
+
+SPLITS = ("train", "dev", "test")
+
+
+@dataclass(frozen=True)
+class Task:
+    """A task: what is asked of an utterance (None where it cannot be asked), and how answers are learnt and scored.
+
+    Example:
+        >>> KEYWORDS.answer(Utterance("a", samples, 1.0, label="yes"))
+        'yes'
+    """
+
+    name: str
+    about: str
+    kind: Kind
+    answer: Callable[[Utterance], Any]
+    needs: str
+    paper: str = ""
+
+
+@dataclass(frozen=True)
+class Material:
+    """The utterances of one split that a task can use, with their answers.
+
+    Example:
+        >>> len(Material((), ()))
+        0
+    """
+
+    utterances: tuple[Utterance, ...]
+    answers: tuple[Any, ...]
+
+    def __len__(self) -> int:
+        return len(self.utterances)
+
+
+def material(
+    task: Task, data: Sequence[Utterance] | None, *, limit: int | None = None, seed: int = 0
+) -> dict[str, Material]:
+    """The splits of some data for a task; `limit` takes so many of each, by chance.
+
+    Example:
+        >>> len(material(KEYWORDS, data, limit=100)["train"])
+        100
+    """
+    if data is None:
+        raise SottovoceError(f"{task.name} needs data: utterances with {task.needs}; give --data.")
+    splits: dict[str, Material] = {}
+    for split in SPLITS:
+        rows = [u for u in data if u.split == split and u.task in (None, task.name)]
+        # Lines that are for this very task stand before lines that serve any.
+        rows = [u for u in rows if u.task == task.name] or rows
+        pairs = [(utterance, task.answer(utterance)) for utterance in rows]
+        pairs = [(utterance, answer) for utterance, answer in pairs if answer is not None]
+        if limit is not None and len(pairs) > limit:
+            pairs = random.Random(f"{seed}/{split}").sample(pairs, limit)
+        splits[split] = Material(tuple(u for u, _ in pairs), tuple(answer for _, answer in pairs))
+    return splits
+
+
+def require(task: Task, splits: dict[str, Material], *wanted: str) -> None:
+    """An error if a split has nothing for the task."""
+    for split in wanted:
+        if not splits[split]:
+            counts = ", ".join(f"{name} {len(part)}" for name, part in splits.items())
+            raise SottovoceError(
+                f"{task.name}: the {split} split has no utterance with {task.needs} ({counts}); give other data."
+            )

@@ -1,0 +1,312 @@
+"""The one training loop: on one CPU, one GPU or many, interrupted or not, the same seed gives the same weights."""
+
+import contextlib
+import hashlib
+import itertools
+import math
+import time
+from collections.abc import Callable, Generator, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy
+import torch
+from accelerate import Accelerator
+from accelerate.utils import DistributedDataParallelKwargs, is_tensorboard_available
+from torch import nn
+from transformers import PreTrainedModel
+
+from sottovoce.data.batches import Source, ahead
+from sottovoce.errors import SottovoceError
+from sottovoce.files import work_folder
+from sottovoce.progress import Advance, bar
+from sottovoce.training.settings import Training
+from sottovoce.training.state import Keeper, identity
+
+DTYPES = {"bf16": torch.bfloat16, "fp16": torch.float16}
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How a training ended.
+
+    Example:
+        >>> Outcome(steps=100, loss=0.3, best=0.91, best_step=80, seconds=12.0).best_step
+        80
+    """
+
+    steps: int
+    loss: float | None
+    best: float | None
+    best_step: int
+    seconds: float
+
+
+def train(
+    objective: nn.Module,
+    source: Source,
+    settings: Training,
+    *,
+    folder: str | Path | None = None,
+    validate: Callable[[nn.Module], float] | None = None,
+    name: str = "training",
+) -> Outcome:
+    """Train those of a module's parameters that take gradients, in place.
+
+    `objective(batch)` returns the batch's summed loss and its weight, for example how many frames it sums over; the
+    loss of an update is the one sum over the other, however many batches, processes and devices it is spread over.
+    `validate` gives a score, higher is better; training ends with the weights of the best one. Into `folder` (of the
+    run that is under way, if not given) go checkpoints, from which a training that was stopped goes on to the very
+    same weights, and the log.
+
+    Example:
+        >>> train(objective, source, Training(steps=500, lr=1e-3), folder="training").loss
+    """
+    if folder is None and work_folder() is not None:
+        folder = Path(str(work_folder())) / name.replace(" ", "-")
+    return _Loop(objective, source, settings, folder, validate, name).run()
+
+
+class _Loop:
+    """One training under way."""
+
+    def __init__(
+        self,
+        objective: nn.Module,
+        source: Source,
+        settings: Training,
+        folder: str | Path | None,
+        validate: Callable[[nn.Module], float] | None,
+        name: str,
+    ) -> None:
+        self.objective, self.source, self.settings, self.validate = objective, source, settings, validate
+        self.name = name
+        parameters = [parameter for parameter in objective.parameters() if parameter.requires_grad]
+        plan = source.plan(0)
+        if not parameters:
+            raise SottovoceError("nothing in this model takes gradients; train at least one part.")
+        if not plan:
+            raise SottovoceError("there is nothing to train on: the training split has no utterances.")
+        self.keeper = Keeper(folder, identity(objective, settings, (n for items in plan for n in source.names(items))))
+        unused = DistributedDataParallelKwargs(find_unused_parameters=True)
+        board = "tensorboard" if folder is not None and is_tensorboard_available() else None
+        self.accelerator = Accelerator(log_with=board, project_dir=folder, kwargs_handlers=[unused])
+        self.home = parameters[0].device
+        self.optimiser = make_optimiser(objective, settings)
+        self.wrapped: Any = self.accelerator.prepare_model(objective)
+        self.device = self.accelerator.device
+        self.parameters = parameters
+        self.dtype = DTYPES.get(settings.precision)
+        self.scaler = torch.amp.GradScaler(self.device.type, enabled=settings.precision == "fp16")
+        self.position = self.keeper.load(objective, self.optimiser)
+        if self.position.scaler:
+            self.scaler.load_state_dict(self.position.scaler)
+
+    def run(self) -> Outcome:
+        """All steps that are left."""
+        settings, position = self.settings, self.position
+        begin = saved = time.monotonic()
+        self.accelerator.init_trackers("log")
+        was_training = self.objective.training
+        heard, since = 0.0, begin
+        with (
+            own_chance(),
+            checkpointed(self.objective, settings.checkpoint_gradients),
+            bar(self.name, settings.steps) as advance,
+            contextlib.closing(self.steps(position.step)) as steps,
+        ):
+            advance(position.step)
+            for batches, items in steps:
+                if self.stopped():
+                    break
+                self.wrapped.train()
+                position.loss = self.step(batches, items)
+                position.step += 1
+                heard += self.source.seconds(items)
+                rate = heard / max(1e-9, time.monotonic() - since)
+                self.tell(advance, rate)
+                if self.validate is not None and self.due():
+                    self.judge()
+                    saved = -math.inf
+                if time.monotonic() - saved > settings.save_seconds and self.accelerator.is_main_process:
+                    self.save()
+                    saved = time.monotonic()
+        if self.accelerator.is_main_process:
+            self.save()
+        self.accelerator.wait_for_everyone()
+        if self.position.best is not None:
+            self.keeper.load_best(self.objective)
+        self.accelerator.end_training()
+        self.objective.to(self.home).train(was_training)
+        return Outcome(position.step, position.loss, position.best, position.best_step, time.monotonic() - begin)
+
+    def stopped(self) -> bool:
+        """Whether it was enough: no better score for too long."""
+        return self.settings.patience is not None and self.position.worse >= self.settings.patience
+
+    def due(self) -> bool:
+        """Whether to validate after this step."""
+        every = self.settings.validate_every
+        return self.position.step == self.settings.steps or (every is not None and self.position.step % every == 0)
+
+    def steps(self, first: int) -> Generator[tuple[list[Any], list[int]]]:
+        """The batches of each update that is left, loaded ahead, and all processes' items in them."""
+        settings = self.settings
+        rank, world = self.accelerator.process_index, self.accelerator.num_processes
+        micro = (items for epoch in itertools.count() for items in self.source.plan(epoch))
+        micro = itertools.islice(micro, first * settings.accumulate, settings.steps * settings.accumulate)
+        # Every process loads its share; one that has none runs an item of another's, without weight.
+        mine, whole = itertools.tee(micro)
+        loads = ahead(lambda items: self.source.load(items[rank::world] or items[:1]), mine)
+        with contextlib.closing(loads):
+            while True:
+                parts = list(itertools.islice(zip(loads, whole, strict=False), settings.accumulate))
+                if not parts:
+                    return
+                batches = [(batch, len(items) > rank) for batch, items in parts]
+                yield batches, [item for _, items in parts for item in items]
+
+    def step(self, batches: list[Any], items: list[int]) -> float:
+        """One update; the loss, or a stop where it is no number."""
+        settings, position, accelerator = self.settings, self.position, self.accelerator
+        # Chance at a step is a matter of the step alone, so that nothing of it must be kept to go on.
+        seed(self.device, settings.seed, position.step, accelerator.process_index)
+        total: Any = torch.zeros(2, device=self.device)
+        for number, (batch, mine) in enumerate(batches):
+            last = number == len(batches) - 1
+            with contextlib.nullcontext() if last else accelerator.no_sync(self.wrapped):
+                with torch.autocast(self.device.type, self.dtype, enabled=self.dtype is not None):
+                    loss, weight = self.wrapped(batch.to(self.device))
+                self.scaler.scale(loss if mine else 0.0 * loss).backward()
+            if mine:
+                total += torch.stack([loss.detach().float(), torch.as_tensor(weight, device=self.device).float()])
+        total = accelerator.reduce(total, reduction="sum")
+        summed, weight = total.tolist()
+        mean = summed / weight if weight else 0.0
+        self.scaler.unscale_(self.optimiser)
+        # Sums of gradients become those of the mean; DistributedDataParallel has divided by the processes before.
+        scale = accelerator.num_processes / max(weight, 1e-12)
+        norm = scale * float(torch.nn.utils.get_total_norm(p.grad for p in self.parameters if p.grad is not None))
+        if not math.isfinite(mean) or not (math.isfinite(norm) or self.scaler.is_enabled()):
+            self.refuse("loss" if not math.isfinite(mean) else "gradient", mean, items)
+        if settings.clip is not None and norm > settings.clip:
+            scale *= settings.clip / norm
+        multiply = torch._foreach_mul_  # pyright: ignore[reportPrivateImportUsage] (torch's own optimisers use it)
+        multiply([p.grad for p in self.parameters if p.grad is not None], scale)
+        for group in self.optimiser.param_groups:
+            group["lr"] = settings.rate(position.step) * group["share"]
+        self.scaler.step(self.optimiser)
+        self.scaler.update()
+        self.optimiser.zero_grad(set_to_none=True)
+        return mean
+
+    def refuse(self, what: str, value: float, items: list[int]) -> None:
+        """Stop at a loss that is no number, with all that helps to find out why."""
+        names = self.source.names(items)
+        shown = ", ".join(names[:8]) + (f" and {len(names) - 8} more" if len(names) > 8 else "")
+        kept = self.keeper.checkpoint
+        place = f"the last good checkpoint is {kept}" if kept is not None else "no checkpoint was written yet"
+        self.keeper.log({"step": self.position.step, "bad": what, "value": str(value), "utterances": names})
+        raise SottovoceError(
+            f"the {what} is {'not finite' if what == 'gradient' else value} at step {self.position.step + 1} "
+            f"(utterances {shown}); {place}: check these utterances, or lower the learning rate ({self.settings.lr:g})."
+        )
+
+    def tell(self, advance: Advance, rate: float) -> None:
+        """Progress, and the log."""
+        position, settings = self.position, self.settings
+        advance(1, note=f"loss {position.loss:.4g}, {rate:.0f} s of audio a second")
+        if position.step % settings.log_every == 0 or position.step == settings.steps:
+            values = {"loss": position.loss, "lr": settings.rate(position.step - 1), "audio_rate": round(rate, 1)}
+            if self.accelerator.is_main_process:
+                self.keeper.log({"step": position.step, **values})
+            self.accelerator.log({f"train/{name}": value for name, value in values.items()}, step=position.step)
+
+    def judge(self) -> None:
+        """Validate, and keep the weights if they are the best so far."""
+        assert self.validate is not None
+        self.objective.eval()
+        with torch.no_grad():
+            score = self.validate(self.objective)
+        position = self.position
+        if position.best is None or score > position.best:
+            position.best, position.best_step, position.worse = score, position.step, 0
+            if self.accelerator.is_main_process or self.keeper.folder is None:
+                self.keeper.save_best(self.objective)
+        else:
+            position.worse += 1
+        if self.accelerator.is_main_process:
+            self.keeper.log({"step": position.step, "score": score})
+        self.accelerator.log({"validation/score": score}, step=position.step)
+
+    def save(self) -> None:
+        """A checkpoint of now."""
+        self.position.scaler = self.scaler.state_dict() if self.scaler.is_enabled() else {}
+        self.keeper.save(self.objective, self.optimiser, self.position)
+
+
+def seed(device: torch.device, *numbers: int) -> None:
+    """Start every source of chance that models use (Hugging Face masks with numpy) from some numbers."""
+    number = int.from_bytes(hashlib.sha256(repr(numbers).encode()).digest()[:8])
+    # torch.manual_seed would note, with a traceback, each call for the GPUs that are not there.
+    torch.default_generator.manual_seed(number)
+    if device.type == "cuda":
+        torch.cuda.manual_seed(number)
+    elif device.type == "mps":
+        torch.mps.manual_seed(number % 2**63)
+    numpy.random.seed(number % 2**32)
+
+
+@contextlib.contextmanager
+def own_chance() -> Iterator[None]:
+    """Leave the caller's random state as it was."""
+    cpu, other = torch.get_rng_state(), numpy.random.get_state()
+    try:
+        yield
+    finally:
+        torch.set_rng_state(cpu)
+        numpy.random.set_state(other)
+
+
+@contextlib.contextmanager
+def checkpointed(objective: nn.Module, on: bool) -> Iterator[None]:
+    """Hidden states are computed again in the backward pass instead of kept: more time, less memory."""
+    models = [module for module in objective.modules() if isinstance(module, PreTrainedModel)] if on else []
+    for model in models[:1]:  # a model switches the models inside it
+        model.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
+    try:
+        yield
+    finally:
+        for model in models[:1]:
+            model.gradient_checkpointing_disable()
+
+
+def make_optimiser(objective: nn.Module, settings: Training) -> torch.optim.AdamW:
+    """AdamW; norms and biases, which have one dimension, do not decay.
+
+    An objective may have `learning_shares`, a mapping from prefixes of names to factors of the learning rate.
+
+    Example:
+        >>> make_optimiser(torch.nn.Linear(2, 2), Training()).param_groups[1]["weight_decay"]
+        0.0
+    """
+    shares: dict[str, float] = getattr(objective, "learning_shares", {})
+    groups: dict[tuple[float, float], list[nn.Parameter]] = {(1.0, settings.weight_decay): [], (1.0, 0.0): []}
+    for name, parameter in objective.named_parameters():
+        if parameter.requires_grad:
+            share = next((factor for prefix, factor in shares.items() if name.startswith(prefix)), 1.0)
+            decay = settings.weight_decay if parameter.dim() > 1 else 0.0
+            groups.setdefault((share, decay), []).append(parameter)
+    return torch.optim.AdamW(
+        [
+            {"params": parameters, "weight_decay": decay, "share": share, "lr": settings.lr * share}
+            for (share, decay), parameters in groups.items()
+            if parameters or len(groups) == 2
+        ],
+        lr=settings.lr,
+        betas=settings.betas,
+        eps=settings.eps,
+        # One pass over the memory instead of a dozen.
+        fused=True,
+    )

@@ -1,0 +1,72 @@
+"""How to train: the numbers that a recipe gives, and what follows from them at each step."""
+
+import math
+from dataclasses import dataclass
+from typing import Literal
+
+from sottovoce.errors import SottovoceError
+
+Precision = Literal["fp32", "bf16", "fp16"]
+Schedule = Literal["linear", "cosine", "constant"]
+
+
+@dataclass(frozen=True)
+class Training:
+    """The settings of one training.
+
+    Args:
+        steps: updates of the weights in all.
+        lr: the highest learning rate.
+        warmup: the share of the steps in which the rate rises to it.
+        accumulate: batches to an update.
+        clip: the largest norm of the gradients; None leaves them.
+        validate_every: steps between validations; the best weights seen there are what training ends with.
+        patience: validations without a better score before it stops early.
+        save_seconds: the time between checkpoints.
+
+    Example:
+        >>> Training(steps=100, lr=1e-3, warmup=0.1).rate(4)
+        0.0005
+    """
+
+    steps: int = 1000
+    lr: float = 1e-4
+    warmup: float = 0.1
+    schedule: Schedule = "linear"
+    weight_decay: float = 0.01
+    betas: tuple[float, float] = (0.9, 0.98)
+    eps: float = 1e-8
+    clip: float | None = 1.0
+    accumulate: int = 1
+    precision: Precision = "fp32"
+    checkpoint_gradients: bool = False
+    validate_every: int | None = None
+    patience: int | None = None
+    save_seconds: float = 60.0
+    log_every: int = 10
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        whole = {"steps": self.steps, "accumulate": self.accumulate, "log_every": self.log_every}
+        for name in ("validate_every", "patience"):
+            if getattr(self, name) is not None:
+                whole[name] = getattr(self, name)
+        for name, value in whole.items():
+            if value < 1:
+                raise SottovoceError(f"training: {name}={value}, but at least 1 is wanted.")
+        if not 0 < self.lr < math.inf:
+            raise SottovoceError(f"training: lr={self.lr}, but a finite rate above 0 is wanted.")
+        if not 0 <= self.warmup <= 1:
+            raise SottovoceError(f"training: warmup={self.warmup}, but a share of the steps is wanted: 0 to 1.")
+        if self.clip is not None and not self.clip > 0:
+            raise SottovoceError(f"training: clip={self.clip}, but a norm above 0, or none, is wanted.")
+
+    def rate(self, step: int) -> float:
+        """The learning rate of a step, counted from 0."""
+        rising = round(self.warmup * self.steps)
+        if step < rising:
+            return self.lr * (step + 1) / rising
+        done = (step - rising) / max(1, self.steps - rising)
+        if self.schedule == "linear":
+            return self.lr * (1.0 - done)
+        return self.lr * 0.5 * (1.0 + math.cos(math.pi * done)) if self.schedule == "cosine" else self.lr

@@ -1,0 +1,162 @@
+"""What training keeps on the disk: a checkpoint that is whole or not there, the best weights, the log."""
+
+import hashlib
+import json
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+
+from sottovoce.errors import SottovoceError
+from sottovoce.files import append_lines, atomic_folder, atomic_write, whole_lines
+from sottovoce.training.settings import Training
+
+
+@dataclass
+class Position:
+    """Where training stands.
+
+    Example:
+        >>> Position(step=3).best is None
+        True
+    """
+
+    step: int = 0
+    best: float | None = None
+    best_step: int = 0
+    worse: int = 0
+    loss: float | None = None
+    scaler: dict[str, Any] = field(default_factory=dict)
+
+
+def trained_tensors(objective: torch.nn.Module) -> dict[str, torch.Tensor]:
+    """What training changes: the parameters that take gradients, and every buffer that is saved.
+
+    Example:
+        >>> sorted(trained_tensors(torch.nn.Linear(2, 2)))
+        ['bias', 'weight']
+    """
+    kept = {name: p.detach() for name, p in objective.named_parameters() if p.requires_grad}
+    saved = objective.state_dict().keys()
+    return kept | {name: buffer for name, buffer in objective.named_buffers() if name in saved}
+
+
+def identity(objective: torch.nn.Module, settings: Training, names: Iterable[str]) -> str:
+    """Twelve digits of what a checkpoint belongs to: the tensors' names and shapes, the settings, the utterances."""
+    shapes = {name: list(tensor.shape) for name, tensor in trained_tensors(objective).items()}
+    record = asdict(settings)
+    for name in ("save_seconds", "log_every"):
+        del record[name]
+    text = json.dumps([shapes, record, list(names)])
+    return hashlib.sha256(text.encode()).hexdigest()[:12]
+
+
+class Keeper:
+    """The folder of one training; without a folder, the best weights are kept in memory and nothing else.
+
+    Example:
+        >>> keeper = Keeper("training", "0a1b2c3d4e5f")
+        >>> keeper.load(objective, optimiser)
+        Position(step=0, best=None, best_step=0, worse=0, loss=None, scaler={})
+    """
+
+    def __init__(self, folder: str | Path | None, identity: str) -> None:
+        self.folder = None if folder is None else Path(folder)
+        self.identity = identity
+        self._best: dict[str, torch.Tensor] = {}
+
+    @property
+    def checkpoint(self) -> Path | None:
+        """Where the last checkpoint is, if there is one."""
+        place = None if self.folder is None else self.folder / "checkpoint"
+        return place if place is not None and place.is_dir() else None
+
+    def save(self, objective: torch.nn.Module, optimiser: torch.optim.Optimizer, position: Position) -> None:
+        """Replace the checkpoint by the present state."""
+        if self.folder is None:
+            return
+        moments = {f"{key}.{name}": value for name, key, value in moments_of(objective, optimiser)}
+        with atomic_folder(self.folder / "checkpoint") as folder:
+            save_file(contiguous(trained_tensors(objective)), folder / "trained.safetensors")
+            save_file(contiguous(moments), folder / "optimiser.safetensors")
+            state = {"identity": self.identity, "position": asdict(position)}
+            (folder / "state.json").write_text(json.dumps(state, indent=2) + "\n", encoding="utf-8")
+
+    def load(self, objective: torch.nn.Module, optimiser: torch.optim.Optimizer) -> Position:
+        """Take up the last checkpoint, or begin."""
+        if self.checkpoint is None:
+            return Position()
+        try:
+            state = json.loads((self.checkpoint / "state.json").read_text(encoding="utf-8"))
+            trained = load_file(self.checkpoint / "trained.safetensors")
+            moments = load_file(self.checkpoint / "optimiser.safetensors")
+        except (OSError, ValueError, SafetensorError) as error:
+            raise SottovoceError(f"the checkpoint {self.checkpoint} cannot be read ({error}); delete it.") from error
+        if state["identity"] != self.identity:
+            raise SottovoceError(
+                f"{self.checkpoint} belongs to a training with other settings, data or model; give another folder, "
+                "or delete it to begin anew."
+            )
+        put(objective, trained)
+        restore_moments(objective, optimiser, moments)
+        self._cut_log(state["position"]["step"])
+        return Position(**state["position"])
+
+    def save_best(self, objective: torch.nn.Module) -> None:
+        """Keep the present weights as the best."""
+        best = contiguous(trained_tensors(objective))
+        if self.folder is None:
+            self._best = {name: tensor.clone() for name, tensor in best.items()}
+            return
+        with atomic_folder(self.folder / "best") as folder:
+            save_file(best, folder / "trained.safetensors")
+
+    def load_best(self, objective: torch.nn.Module) -> None:
+        """Go back to the best weights."""
+        put(objective, self._best or load_file(Path(self.folder or ".") / "best" / "trained.safetensors"))
+
+    def log(self, record: dict[str, Any]) -> None:
+        """Add a line to log.jsonl."""
+        if self.folder is not None:
+            append_lines(self.folder / "log.jsonl", json.dumps(record) + "\n")
+
+    def _cut_log(self, step: int) -> None:
+        # What was logged behind the checkpoint will be logged again.
+        path = Path(self.folder or ".") / "log.jsonl"
+        lines = [line for line in whole_lines(path).decode().splitlines() if json.loads(line)["step"] <= step]
+        atomic_write(path, "".join(line + "\n" for line in lines))
+
+
+def moments_of(objective: torch.nn.Module, optimiser: torch.optim.Optimizer) -> Iterable[tuple[str, str, torch.Tensor]]:
+    """The optimiser's tensors by parameter name."""
+    for name, parameter in objective.named_parameters():
+        for key, value in optimiser.state.get(parameter, {}).items():
+            yield name, key, torch.as_tensor(value)
+
+
+def restore_moments(
+    objective: torch.nn.Module, optimiser: torch.optim.Optimizer, moments: dict[str, torch.Tensor]
+) -> None:
+    """Put the optimiser's tensors back."""
+    parameters = dict(objective.named_parameters())
+    for path, value in moments.items():
+        key, _, name = path.partition(".")
+        parameter = parameters[name]
+        optimiser.state[parameter][key] = value.to(parameter.device).clone()
+
+
+def put(objective: torch.nn.Module, tensors: dict[str, torch.Tensor]) -> None:
+    """Write tensors into a module by name."""
+    own = trained_tensors(objective)
+    with torch.no_grad():
+        for name, tensor in tensors.items():
+            own[name].copy_(tensor)
+
+
+def contiguous(tensors: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    """On the CPU and in one piece each, as safetensors wants them."""
+    return {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
