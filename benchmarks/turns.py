@@ -44,10 +44,10 @@ def ratio(times: dict[str, list[float]], new: str, old: str, *, draws: int = 200
     }
 
 
-def record(name: str, rows: dict[str, Any]) -> None:
+def record(name: str, rows: dict[str, Any], *, command: str | None = None) -> None:
     """Print rows and keep them, with what they were measured on, in `benchmarks/records`."""
     about = {
-        "command": f"python benchmarks/{name}.py",
+        "command": command or f"python benchmarks/{name}.py",
         "date": datetime.now(UTC).date().isoformat(),
         "machine": f"{platform.machine()}, {torch.get_num_threads()} threads",
         "torch": torch.__version__,

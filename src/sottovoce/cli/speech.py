@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 from accelerate import PartialState
-from rich.table import Table
+from rich.table import Column, Table
 
 import sottovoce as sv
 from sottovoce.cli.common import (
@@ -23,6 +23,7 @@ from sottovoce.cli.common import (
     print_measurements,
 )
 from sottovoce.data.corpora import CORPORA, espeak
+from sottovoce.data.corpora.hub_dataset import from_hub_dataset
 from sottovoce.data.corpora.prepare import check as check_manifest
 from sottovoce.data.corpora.prepare import prepare as prepare_corpus
 from sottovoce.data.sources import ESPEAK
@@ -46,7 +47,7 @@ def list_corpora(as_json: AsJson = False) -> None:
             for c in CORPORA.values()
         )
         return
-    table = Table("corpus", "what", "licence", "download")
+    table = Table(Column("corpus", no_wrap=True), "what", "licence", "download")
     table.add_row(ESPEAK, "synthetic speech, made on this machine", espeak.LICENCE, "not needed")
     for known in CORPORA.values():
         table.add_row(known.name, known.about, known.licence, ", ".join(known.archives or {}) or known.terms)
@@ -70,9 +71,46 @@ def prepare(
         manifest = folder / "manifest.jsonl"
     else:
         manifest = prepare_corpus(name, folder, parts=part, download=download, on_bad=bad.append if skip_bad else None)
+    finish_corpus(manifest, bad)
+
+
+@corpus.command("from-hub")
+def from_hub(
+    dataset: Annotated[str, typer.Argument(help="A dataset's id on the Hugging Face Hub.")],
+    folder: Annotated[Path, typer.Argument(help="Where its audio and the manifest go.")],
+    split: Annotated[str | None, typer.Option(help="As the dataset calls it; all if not given.")] = None,
+    config: Annotated[str | None, typer.Option(help="A configuration of the dataset, such as a language.")] = None,
+    audio: Annotated[str, typer.Option(help="The column of the recordings, if its name is unusual.")] = "",
+    text: Annotated[str, typer.Option(help="The column of what is said.")] = "",
+    label: Annotated[str, typer.Option(help="The column of the class.")] = "",
+    speaker: Annotated[str, typer.Option(help="The column of who speaks.")] = "",
+    task: Annotated[str | None, typer.Option(help="The task that the labels are for; `sottovoce tasks`.")] = None,
+    licence: Annotated[str | None, typer.Option(help="As the dataset's card says.")] = None,
+    skip_bad: SkipBad = False,
+) -> None:
+    """Copy a dataset of the Hugging Face Hub as FLAC files and a manifest (needs sottovoce[datasets])."""
+    bad: list[str] = []
+    columns = {"audio": audio, "text": text, "label": label, "speaker": speaker}
+    manifest = from_hub_dataset(
+        dataset,
+        folder=folder,
+        split=split,
+        config=config,
+        task=task,
+        licence=licence,
+        on_bad=bad.append if skip_bad else None,
+        **columns,
+    )
+    finish_corpus(manifest, bad)
+
+
+def finish_corpus(manifest: Path, bad: list[str]) -> None:
+    """Say what was left out, and how to go on."""
+    if bad:
+        err.print(f"{len(bad)} left out as bad", markup=False)
     for message in bad:
-        err.print(f"left out: {message}", markup=False)
-    out.print(f"wrote {manifest}; use it as --data {folder}", markup=False, highlight=False)
+        err.print(f"  {message}", markup=False)
+    out.print(f"wrote {manifest}; use it as --data {manifest.parent}", markup=False, highlight=False)
 
 
 @corpus.command()

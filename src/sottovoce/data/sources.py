@@ -5,10 +5,10 @@ from collections.abc import Callable
 from pathlib import Path
 
 from sottovoce.data.corpora import CORPORA
+from sottovoce.data.corpora.prepare import MANIFEST, listed
 from sottovoce.data.utterance import Utterance, read_manifest
 from sottovoce.errors import SottovoceError, unknown
 
-MANIFEST = "manifest.jsonl"
 HOME = "SOTTOVOCE_DATA"
 ESPEAK = "espeak"
 
@@ -32,7 +32,7 @@ def read_data(name: str | Path, *, on_bad: Callable[[str], None] | None = None) 
         return speak_some(text)
     first, at, root = text.rpartition("@")
     if at and first in CORPORA:
-        return read_corpus(first, Path(root).expanduser(), on_bad)
+        return listed(CORPORA[first], Path(root).expanduser(), on_bad=on_bad)
     path = Path(first if at else text).expanduser()
     if not path.exists() and not at and text in CORPORA and os.environ.get(HOME):
         path = Path(os.environ[HOME]).expanduser() / text
@@ -60,13 +60,3 @@ def speak_some(name: str) -> list[Utterance]:
             f"'{name}' asks for no amount; give espeak, or espeak:2.5 for 2.5 times as much."
         ) from None
     return espeak.make(size=amount)
-
-
-def read_corpus(name: str, folder: Path, on_bad: Callable[[str], None] | None) -> list[Utterance]:
-    """A corpus in its authors' layout; lengths that its lists do not give are read from the files."""
-    if not folder.is_dir():
-        raise SottovoceError(f"there is no folder {folder}; give the folder of {name}, or prepare it.")
-    utterances = list(CORPORA[name].read(folder))
-    if not utterances:
-        raise SottovoceError(f"{folder} holds nothing of {name}; give the folder that its archive unpacks to.")
-    return utterances

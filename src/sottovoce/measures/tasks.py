@@ -37,7 +37,7 @@ def register(task: Task) -> Any:
         beam: int = 1,
         lm: Path | None = None,
     ) -> list[Measurement]:
-        own = not isinstance(model, LogMel) and has_head(task, model)
+        own = layer == "sum" and not isinstance(model, LogMel) and has_head(task, model)
         mode = ("head" if own else "probe") if mode == "auto" else mode
         how = Decoding(width=max(beam, 8) if lm else beam, lm=NGrams.from_arpa(lm) if lm else None)
         if mode == "probe":

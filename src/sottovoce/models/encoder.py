@@ -30,9 +30,12 @@ class Encoder:
         ...     hidden = encoder.states(inputs)
     """
 
-    def __init__(self, model: Any) -> None:
+    def __init__(self, model: Any, *, outputs: bool = False) -> None:
         self.model = model
         self.body = None if isinstance(model, LogMel) else Anatomy(model)
+        # SEW's layers work at half the rate of what goes in and comes out: of which of the two `frames` speaks.
+        squeezes = self.body is not None and self.body.name == "sew" and not outputs
+        self.squeeze: int = self.body.config.squeeze_factor if squeezes and self.body is not None else 1
         # The feature extractor is found at once: threads come later.
         self._extractor = None if self.body is None else self._find_extractor(self.body)
 
@@ -59,21 +62,26 @@ class Encoder:
             return max(0, (samples - WINDOW) // SHIFT + 1) // self.model.stack
         if self.body.name == "whisper":
             return max(1, min(self.body.frames(samples), samples // (2 * SHIFT)))
-        return self.body.frames(samples)
+        return self.body.frames(samples) // self.squeeze
+
+    def field(self) -> tuple[int, int]:
+        """How many samples a frame sees, and how many lie between two frames."""
+        field, shift = WINDOW, SHIFT
+        if self.body is None:
+            stack = self.model.stack
+        elif self.body.name == "whisper":
+            return 0, 2 * SHIFT  # its windows are centred: the first one lies around the beginning
+        elif self.body.family.convs is None:
+            stack = 2
+        else:
+            field, shift, stack = 1, 1, self.squeeze
+            for kernel, stride in zip(self.body.config.conv_kernel, self.body.config.conv_stride, strict=True):
+                field, shift = field + (kernel - 1) * shift, shift * stride
+        return field + shift * (stack - 1), shift * stack
 
     def centres(self, frames: int) -> np.ndarray:
         """The middle of each frame's audio, in seconds."""
-        field, shift = WINDOW, 2 * SHIFT
-        if self.body is None:
-            field, shift = WINDOW + SHIFT * (self.model.stack - 1), SHIFT * self.model.stack
-        elif self.body.name == "whisper":
-            field = 0  # its windows are centred: the first one lies around the beginning
-        elif self.body.family.convs is None:
-            field = WINDOW + SHIFT
-        else:
-            field = shift = 1
-            for kernel, stride in zip(self.body.config.conv_kernel, self.body.config.conv_stride, strict=True):
-                field, shift = field + (kernel - 1) * shift, shift * stride
+        field, shift = self.field()
         return (field / 2 + shift * np.arange(frames)) / SAMPLE_RATE
 
     def inputs(self, audio: Sequence[np.ndarray]) -> Inputs:
@@ -83,25 +91,16 @@ class Encoder:
                 list(audio), sampling_rate=SAMPLE_RATE, return_tensors="pt", return_attention_mask=True
             )
             return {name: made[name] for name in (self.model.main_input_name, "attention_mask")}
-        longest = max(len(samples) for samples in audio)
-        while self.frames(longest) < 1:
-            longest += SHIFT
+        # What is shorter than a frame is padded to one; its padding counts as its own silence.
+        lengths = torch.tensor([max(len(samples), self.field()[0]) for samples in audio])
+        longest = int(lengths.max())
         values = torch.zeros(len(audio), longest)
         for row, samples in zip(values, audio, strict=True):
             piece = torch.from_numpy(np.ascontiguousarray(samples))
             if self._extractor:
                 piece = (piece - piece.mean()) / torch.sqrt(piece.var(correction=0) + 1e-7)
             row[: len(piece)] = piece
-        lengths = torch.tensor([max(len(samples), self._shortest) for samples in audio])
         return {"input_values": values, "attention_mask": (torch.arange(longest) < lengths[:, None]).long()}
-
-    @property
-    def _shortest(self) -> int:
-        # What is shorter than a frame is padded to one; its padding counts as its own silence.
-        samples = 1
-        while self.frames(samples) < 1:
-            samples += SHIFT
-        return samples
 
     def states(self, inputs: Inputs) -> tuple[torch.Tensor, ...]:
         """Every state, each (batch, frames, width)."""
@@ -175,8 +174,3 @@ def mean_over_time(state: torch.Tensor, frames: torch.Tensor) -> torch.Tensor:
     """
     inside = frame_mask(frames, state.shape[1])[:, :, None].to(state.dtype)
     return (state * inside).sum(1) / inside.sum(1).clamp(min=1)
-
-
-def lengths_of(frames: Sequence[int], time: int) -> torch.Tensor:
-    """Frame counts as a tensor, none beyond what there is."""
-    return torch.tensor([min(count, time) for count in frames])

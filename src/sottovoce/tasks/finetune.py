@@ -33,7 +33,7 @@ class Headed(nn.Module):
     def __init__(self, task: Task, model: Any) -> None:
         super().__init__()
         self.task, self.model = task, model
-        self._keep = {"inputs": Encoder(model)}  # in a dictionary: a view is no part of the module
+        self._keep = {"inputs": Encoder(model, outputs=True)}  # in a dictionary: a view is no part of the module
 
     def logits(self, batch: Batch) -> torch.Tensor:
         """What the head says."""
@@ -87,7 +87,7 @@ def finetune_model(
     set_chance(tuned, dropout, mask_time)
     with a_folder(f"audio-{task.name}") as folder, exact_padding(tuned), only(tuned, freeze):
         parts = {name: in_memory(part, folder / name) for name, part in splits.items() if name != "test" and part}
-        objective, encoder = Headed(task, tuned), Encoder(tuned)
+        objective, encoder = Headed(task, tuned), Encoder(tuned, outputs=True)
         dev = Questions(task, parts["dev"], encoder, size=size) if "dev" in parts else None
 
         def validate(module: nn.Module) -> float:
@@ -195,7 +195,10 @@ def score_head(
     splits = material(task, data, limit=limit, seed=seed)
     require(task, splits, "test")
     labels = head_labels(model)
+    if not has_head(task, model):
+        raise SottovoceError(f"{type(model).__name__} has no head for {task.name}; fine-tune it first, or probe it.")
+    check_answers(task, splits, labels)
     headed = Headed(task, model)
-    encoder = Encoder(model)
+    encoder = Encoder(model, outputs=True)
     with encoder.exact():
         return judge(headed.outputs, Questions(task, splits["test"], encoder, size=size), labels, how)[0]

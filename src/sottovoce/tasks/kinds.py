@@ -345,5 +345,5 @@ def refuse_strangers(task: str, answers: Iterable[str], labels: Sequence[str], s
         shown = ", ".join(strange[:3]) + (" …" if len(strange) > 3 else "")
         raise SottovoceError(
             f"{task}: {len(strange)} of the labels of the {split} split are not known to the head ({shown}); give data "
-            "in which every label is in the training split."
+            "whose labels are all in the training split, or for another head, mode=probe."
         )

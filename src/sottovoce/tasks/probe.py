@@ -1,6 +1,7 @@
 """What a frozen encoder knows: heads on its states, which one pass over the audio collects."""
 
 import hashlib
+import os
 import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -228,10 +229,10 @@ def judge(outputs: Any, source: Questions, labels: Sequence[str], how: Decoding)
 
 @contextmanager
 def a_folder(name: str) -> Iterator[Path]:
-    """A folder of the run that is under way, or one that vanishes."""
+    """A folder of the run that is under way, or one that vanishes; each process of several has its own."""
     place = work_folder()
     if place is not None:
-        yield place / name
+        yield place / f"{name}-{os.environ.get('RANK', '0')}"
         return
     with tempfile.TemporaryDirectory(prefix="sottovoce-") as folder:
         yield Path(folder) / name

@@ -32,7 +32,7 @@ def read(folder: Path) -> Iterator[Utterance]:
             for line in text_lines(listed):
                 # "[6.2901 - 8.2357]	Ses01F_impro01_F000	neu	[2.5000, 2.5000, 2.5000]", among the single votes.
                 columns = line.split("\t")
-                if not line.startswith("[") or len(columns) < 3 or columns[2] not in LABELS:
+                if len(columns) < 3 or columns[2] not in LABELS:
                     continue
                 name, dialogue = columns[1], columns[1].rpartition("_")[0]
                 yield Utterance(

@@ -65,6 +65,7 @@ def prepare(
     *,
     parts: Sequence[str] | None = None,
     download: bool = False,
+    manifest: str | Path | None = None,
     on_bad: OnBad | None = None,
 ) -> Path:
     """Write `folder/manifest.jsonl` for a corpus that is in the folder, or is fetched into it.
@@ -73,6 +74,7 @@ def prepare(
         parts: of the corpus; all if not given.
         download: fetch the parts of which nothing is there and unpack each archive as a folder of its own, after
             which the archive is removed.
+        manifest: another file to write, for folders that are read-only; it is then read with `root=folder`.
         on_bad: told of each file that cannot be read, which is then left out; without it, the first is an error.
 
     Example:
@@ -91,17 +93,32 @@ def prepare(
         if not known:
             raise SottovoceError(f"{corpus.name} cannot be downloaded without its licence: {corpus.terms}.")
         _fetch(corpus, place, known if parts is None else parts)
+    utterances = listed(corpus, place, parts=parts, on_bad=on_bad)
+    target = place / MANIFEST if manifest is None else Path(manifest)
+    write_manifest(target, utterances, root=place)
+    return target
+
+
+def listed(
+    corpus: Corpus, folder: str | Path, *, parts: Sequence[str] | None = None, on_bad: OnBad | None = None
+) -> list[Utterance]:
+    """The utterances of a corpus that is in a folder, with their lengths; what it wants cut is cut first.
+
+    Example:
+        >>> listed(CORPORA["fsdd"], "digits")[0].label
+        'zero'
+    """
+    place = Path(folder)
     if not place.is_dir():
         raise SottovoceError(f"there is no folder {place}; {_wanted(corpus)}.")
     with _explained(corpus, place):
-        listed = list(_listed(corpus, place, parts))
+        found = list(_listed(corpus, place, parts))
         segments = list(corpus.segments(place)) if corpus.segments else []
     failed = _cut(segments, on_bad)
-    utterances = list(_measured([utterance for utterance in listed if utterance.audio not in failed], on_bad))
+    utterances = list(_measured([utterance for utterance in found if utterance.audio not in failed], on_bad))
     if not utterances:
         raise SottovoceError(f"{corpus.name} has nothing in {place} that can be used; {_wanted(corpus)}.")
-    write_manifest(place / MANIFEST, utterances)
-    return place / MANIFEST
+    return utterances
 
 
 def _wanted(corpus: Corpus) -> str:

@@ -1,0 +1,336 @@
+"""The training loop against the same steps written by hand, and against everything that stops a training."""
+
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import load_file
+from torch import nn
+
+from sottovoce.errors import SottovoceError
+from sottovoce.training import Training, train
+from sottovoce.training.state import trained_tensors
+
+TRAINING = Training(steps=20, lr=1e-2, save_seconds=1e9)
+
+
+@dataclass(frozen=True)
+class Rows:
+    """A batch of the toy problem."""
+
+    x: torch.Tensor
+    y: torch.Tensor
+
+    def to(self, device: Any) -> "Rows":
+        return Rows(self.x.to(device), self.y.to(device))
+
+
+@dataclass(frozen=True)
+class Toy:
+    """A source of rows; `bad` is the row that is not a number."""
+
+    count: int = 40
+    size: int = 8
+    bad: int | None = None
+    delay: float = 0.0
+
+    def plan(self, epoch: int) -> list[list[int]]:
+        order = random.Random(epoch).sample(range(self.count), self.count)
+        return [order[begin : begin + self.size] for begin in range(0, self.count, self.size)]
+
+    def load(self, items: Sequence[int]) -> Rows:
+        time.sleep(self.delay)
+        x = torch.stack([torch.randn(6, generator=torch.Generator().manual_seed(item)) for item in items])
+        y = x @ torch.arange(6.0)[:, None] / 6
+        if self.bad is not None and self.bad in items:
+            x[list(items).index(self.bad)] = float("nan")
+        return Rows(x, y)
+
+    def names(self, items: Sequence[int]) -> list[str]:
+        return [f"row-{item}" for item in items]
+
+    def seconds(self, items: Sequence[int]) -> float:
+        return float(len(items))
+
+
+class Regression(nn.Module):
+    """Dropout, a buffer that changes, and a part without gradient."""
+
+    def __init__(self, dropout: float = 0.0) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        self.frozen = nn.Linear(6, 6).requires_grad_(False)
+        self.body = nn.Sequential(nn.Linear(6, 16), nn.BatchNorm1d(16) if dropout else nn.LayerNorm(16), nn.Tanh())
+        self.dropout, self.head = nn.Dropout(dropout), nn.Linear(16, 1)
+
+    def forward(self, batch: Rows) -> tuple[torch.Tensor, torch.Tensor]:
+        out = self.head(self.dropout(self.body(self.frozen(batch.x))))
+        return (out - batch.y).square().sum(), torch.tensor(len(batch.x))
+
+
+def weights(module: nn.Module) -> dict[str, torch.Tensor]:
+    return {name: tensor.clone() for name, tensor in trained_tensors(module).items()}
+
+
+def same(first: dict[str, torch.Tensor], second: dict[str, torch.Tensor]) -> bool:
+    return first.keys() == second.keys() and all(torch.equal(first[name], second[name]) for name in first)
+
+
+def by_hand(settings: Training, source: Toy) -> dict[str, torch.Tensor]:
+    """The same training as plain PyTorch."""
+    model = Regression()
+    learned = [p for p in model.parameters() if p.requires_grad]
+    groups = [[p for p in learned if p.dim() > 1], [p for p in learned if p.dim() == 1]]
+    optimiser = torch.optim.AdamW(
+        [{"params": groups[0], "weight_decay": settings.weight_decay}, {"params": groups[1], "weight_decay": 0.0}],
+        betas=settings.betas,
+        eps=settings.eps,
+    )
+    batches = [items for epoch in range(settings.steps) for items in source.plan(epoch)]
+    for step in range(settings.steps):
+        loss, weight = torch.zeros(()), 0.0
+        for items in batches[step * settings.accumulate : (step + 1) * settings.accumulate]:
+            summed, count = model(source.load(items))
+            loss, weight = loss + summed, weight + float(count)
+        (loss / weight).backward()
+        assert settings.clip is not None
+        nn.utils.clip_grad_norm_(learned, settings.clip)
+        for group in optimiser.param_groups:
+            group["lr"] = settings.rate(step)
+        optimiser.step()
+        optimiser.zero_grad()
+    return weights(model)
+
+
+@pytest.mark.parametrize("accumulate", [1, 3])
+def test_steps_are_those_written_by_hand(accumulate: int) -> None:
+    settings = replace(TRAINING, accumulate=accumulate, clip=0.1)
+    model, source = Regression(), Toy(size=7)  # the last batch of an epoch is smaller
+    before = model.frozen.weight.clone()
+    train(model, source, settings)
+    for name, wanted in by_hand(settings, source).items():
+        torch.testing.assert_close(trained_tensors(model)[name], wanted, rtol=2e-5, atol=1e-6)
+    assert torch.equal(model.frozen.weight, before)
+
+
+def test_rates_rise_and_fall() -> None:
+    linear = [Training(steps=10, lr=1.0, warmup=0.2).rate(step) for step in range(10)]
+    assert linear == pytest.approx([0.5, 1.0, 1.0, 0.875, 0.75, 0.625, 0.5, 0.375, 0.25, 0.125])
+    cosine = [Training(steps=10, lr=1.0, warmup=0.0, schedule="cosine").rate(step) for step in range(10)]
+    assert cosine == pytest.approx([0.5 * (1 + np.cos(np.pi * step / 10)) for step in range(10)])
+    assert Training(steps=10, lr=1.0, warmup=0.0, schedule="constant").rate(9) == 1.0
+
+
+def test_the_same_seed_gives_the_same_weights_and_leaves_the_callers_chance_alone() -> None:
+    results = []
+    for _ in range(2):
+        model = Regression(dropout=0.3)
+        torch.manual_seed(5)
+        before, numpy_before = torch.get_rng_state(), np.random.get_state()[1].copy()  # type: ignore[index, union-attr]
+        train(model, Toy(), TRAINING)
+        results.append(weights(model))
+        assert torch.equal(torch.get_rng_state(), before)
+        assert (np.random.get_state()[1] == numpy_before).all()  # type: ignore[index]
+    other = Regression(dropout=0.3)
+    train(other, Toy(), replace(TRAINING, seed=1))
+    assert same(*results) and not same(results[0], weights(other))
+
+
+@pytest.mark.parametrize("precision", ["bf16"])
+def test_half_precision_learns_as_well(precision: Any) -> None:
+    full, half = Regression(), Regression()
+    losses = [
+        train(m, Toy(), replace(TRAINING, steps=60, precision=p)).loss for m, p in ((full, "fp32"), (half, precision))
+    ]
+    first, second = losses
+    assert first is not None and second is not None
+    assert second == pytest.approx(first, rel=0.5) and not same(weights(full), weights(half))
+
+
+KILLED = """
+import sys, torch
+sys.path.insert(0, sys.argv[1])
+from test_training import Regression, TRAINING, Toy, train, replace, weights
+from safetensors.torch import save_file
+model = Regression(dropout=0.3)
+calls = [0]
+def validate(module):
+    calls[0] += 1
+    return -float(sum(p.square().sum() for p in module.parameters()))
+settings = replace(TRAINING, steps=60, save_seconds=0.02, validate_every=25)
+train(model, Toy(delay=0.01), settings, folder=sys.argv[2], validate=validate)
+save_file(weights(model), sys.argv[3])
+"""
+
+
+def test_killed_at_a_random_step_it_ends_with_the_same_bits(tmp_path: Path) -> None:
+    def start(folder: str) -> subprocess.Popen[bytes]:
+        script = [sys.executable, "-c", KILLED, str(Path(__file__).parent), str(tmp_path / folder)]
+        return subprocess.Popen(
+            [*script, str(tmp_path / f"{folder}.safetensors")], env={**os.environ, "OMP_NUM_THREADS": "1"}
+        )
+
+    undisturbed = start("a")
+    kills, luck = 0, random.Random(time.time())
+    while not (tmp_path / "b.safetensors").exists():
+        process = start("b")
+        log = tmp_path / "b" / "log.jsonl"
+        begun = time.monotonic()
+        while process.poll() is None and kills < 3:
+            # Only once training is under way: most of a process's life is its imports.
+            if log.exists() and time.monotonic() - begun > 0.5:
+                time.sleep(luck.uniform(0.0, 0.5))
+                process.send_signal(signal.SIGKILL)
+                process.wait()
+                kills += 1
+            time.sleep(0.01)
+        process.wait()
+        assert process.returncode in (0, -signal.SIGKILL)
+    assert undisturbed.wait() == 0 and kills >= 1
+    assert same(load_file(tmp_path / "a.safetensors"), load_file(tmp_path / "b.safetensors"))
+    assert not list(tmp_path.glob("**/*.new")) and not list(tmp_path.glob("**/*.old"))
+
+
+def test_a_log_says_each_step_once(tmp_path: Path) -> None:
+    settings = replace(TRAINING, log_every=5)
+    train(Regression(), Toy(), settings, folder=tmp_path)
+    steps = [json.loads(line)["step"] for line in (tmp_path / "log.jsonl").read_text().splitlines()]
+    assert steps == [5, 10, 15, 20]
+    assert list(tmp_path.glob("log/events.*")), "TensorBoard is installed for tests, so there are events"
+
+
+def test_what_is_finished_is_not_trained_again(tmp_path: Path) -> None:
+    model = Regression()
+    train(model, Toy(), TRAINING, folder=tmp_path)
+    again = Regression()
+    outcome = train(again, Toy(delay=10.0), TRAINING, folder=tmp_path)
+    assert same(weights(model), weights(again)) and outcome.steps == 20
+
+
+@pytest.mark.parametrize("change", [{"lr": 2e-2}, {"steps": 30}, {"seed": 1}])
+def test_a_checkpoint_of_another_training_is_refused(tmp_path: Path, change: dict[str, Any]) -> None:
+    train(Regression(), Toy(), TRAINING, folder=tmp_path)
+    with pytest.raises(SottovoceError, match="other settings, data or model"):
+        train(Regression(), Toy(), replace(TRAINING, **change), folder=tmp_path)
+    with pytest.raises(SottovoceError, match="other settings, data or model"):
+        train(Regression(), Toy(count=41), TRAINING, folder=tmp_path)
+
+
+def test_a_broken_checkpoint_is_a_sentence(tmp_path: Path) -> None:
+    train(Regression(), Toy(), TRAINING, folder=tmp_path)
+    (tmp_path / "checkpoint" / "optimiser.safetensors").write_bytes(b"nonsense")
+    with pytest.raises(SottovoceError, match="cannot be read"):
+        train(Regression(), Toy(), TRAINING, folder=tmp_path)
+
+
+def test_nan_stops_with_the_step_the_utterances_and_the_checkpoint(tmp_path: Path) -> None:
+    order = [items for epoch in range(9) for items in Toy().plan(epoch)]
+    step = next(number for number, items in enumerate(order, 1) if 3 in items)
+    with pytest.raises(SottovoceError, match=f"nan at step {step} .*row-3.*no checkpoint was written yet"):
+        train(Regression(), Toy(bad=3), TRAINING, folder=tmp_path)
+
+    class Sour(Regression):
+        """Turns bad behind its tenth step."""
+
+        seen = 0
+
+        def forward(self, batch: Rows) -> tuple[torch.Tensor, torch.Tensor]:
+            self.seen += 1
+            loss, weight = super().forward(batch)
+            return loss * (float("inf") if self.seen > 10 else 1.0), weight
+
+    model = Sour()
+    with pytest.raises(SottovoceError, match="inf at step 11 .*the last good checkpoint is .*checkpoint"):
+        train(model, Toy(), replace(TRAINING, save_seconds=0.0), folder=tmp_path / "x")
+    good = load_file(tmp_path / "x" / "checkpoint" / "trained.safetensors")
+    assert same(good, weights(model)), "the bad step changed nothing"
+    last = json.loads((tmp_path / "x" / "log.jsonl").read_text().splitlines()[-1])
+    assert last["bad"] == "loss" and len(last["utterances"]) == 8
+
+
+def test_gradients_that_are_no_numbers_stop_as_well() -> None:
+    class Corner(Regression):
+        """Its loss is finite, its gradient is not."""
+
+        def forward(self, batch: Rows) -> tuple[torch.Tensor, torch.Tensor]:
+            loss, weight = super().forward(batch)
+            return (loss * 0.0).sqrt(), weight
+
+    with pytest.raises(SottovoceError, match="the gradient is not finite at step 1"):
+        train(Corner(), Toy(), TRAINING)
+
+
+def test_the_best_weights_win_and_patience_stops(tmp_path: Path) -> None:
+    scores = iter([0.1, 0.9, 0.5, 0.4, 0.3, 0.2])
+    seen: list[dict[str, torch.Tensor]] = []
+
+    def validate(module: nn.Module) -> float:
+        seen.append(weights(module))
+        assert not module.training
+        return next(scores)
+
+    for folder in (None, tmp_path):
+        scores = iter([0.1, 0.9, 0.5, 0.4, 0.3, 0.2])
+        seen.clear()
+        model = Regression()
+        settings = replace(TRAINING, steps=60, validate_every=5, patience=3)
+        outcome = train(model, Toy(), settings, folder=folder, validate=validate)
+        assert (outcome.best, outcome.best_step, outcome.steps) == (0.9, 10, 25)
+        assert same(weights(model), seen[1])
+
+
+def test_nothing_to_learn_and_nothing_to_learn_from() -> None:
+    with pytest.raises(SottovoceError, match="nothing in this model takes gradients"):
+        train(Regression().requires_grad_(False), Toy(), TRAINING)
+    with pytest.raises(SottovoceError, match="nothing to train on"):
+        train(Regression(), Toy(count=0), TRAINING)
+
+
+@pytest.mark.parametrize(
+    "wrong", [{"steps": 0}, {"lr": -1.0}, {"lr": float("nan")}, {"warmup": 2.0}, {"clip": 0.0}, {"patience": 0}]
+)
+def test_settings_are_checked(wrong: dict[str, Any]) -> None:
+    with pytest.raises(SottovoceError, match=next(iter(wrong))):
+        Training(**wrong)
+
+
+TWO = """
+import sys
+sys.path.insert(0, sys.argv[1])
+from test_training import Regression, TRAINING, Toy, train, weights, replace
+from accelerate import PartialState
+from safetensors.torch import save_file
+model = Regression()
+train(model, Toy(size=int(sys.argv[3])), replace(TRAINING, accumulate=2))
+if PartialState().is_main_process:
+    assert PartialState().num_processes == 2, PartialState()
+    save_file(weights(model), sys.argv[2])
+"""
+
+
+@pytest.mark.parametrize("size", [8, 3])
+def test_two_processes_compute_what_one_does(tmp_path: Path, size: int) -> None:
+    script = tmp_path / "two.py"
+    script.write_text(TWO)
+    # `accelerate launch` starts several processes on one machine for GPUs only; torchrun is what it starts them with.
+    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2"]
+    command += [str(script), str(Path(__file__).parent), str(tmp_path / "two.safetensors"), str(size)]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "ACCELERATE_USE_CPU": "true"}
+    done = subprocess.run(command, capture_output=True, text=True, env=environment)
+    assert done.returncode == 0, done.stderr[-3000:]
+    alone = Regression()
+    train(alone, Toy(size=size), replace(TRAINING, accumulate=2))
+    found = load_file(tmp_path / "two.safetensors")
+    for name, wanted in weights(alone).items():
+        torch.testing.assert_close(found[name], wanted, rtol=1e-5, atol=1e-6)
