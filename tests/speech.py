@@ -53,7 +53,7 @@ def toy_folder(folder: Path) -> Path:
     listed = []
     for utterance in toys():
         path = folder / f"{utterance.id}.flac"
-        soundfile.write(str(path), utterance.audio, RATE)
+        soundfile.write(str(path), np.asarray(utterance.audio), RATE)
         listed.append(Utterance(**{**vars(utterance), "audio": path}))
     write_manifest(folder / "manifest.jsonl", listed)
     return folder
