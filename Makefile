@@ -66,7 +66,7 @@ $(VENV)/pyvenv.cfg:
 $(VENV)/.ready-base: $(VENV)/pyvenv.cfg pyproject.toml constraints.txt
 	@echo "setting up $(VENV): minutes the first time, seconds after"
 	$(PIP) -c constraints.txt torch
-	$(PIP) -c constraints.txt -e .
+	$(PIP) -c constraints.txt -e ".[demo]"
 	@touch $@
 
 $(VENV)/.ready-dev-docs: $(VENV)/.ready-base

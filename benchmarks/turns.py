@@ -44,8 +44,8 @@ def ratio(times: dict[str, list[float]], new: str, old: str, *, draws: int = 200
     }
 
 
-def record(name: str, rows: dict[str, Any], *, command: str | None = None) -> None:
-    """Print rows and keep them, with what they were measured on, in `benchmarks/records`."""
+def record(name: str, rows: dict[str, Any], *, command: str | None = None, **more: Any) -> None:
+    """Print rows and keep them, with what they were measured on and `more`, in `benchmarks/records`."""
     about = {
         "command": command or f"python benchmarks/{name}.py",
         "date": datetime.now(UTC).date().isoformat(),
@@ -53,7 +53,7 @@ def record(name: str, rows: dict[str, Any], *, command: str | None = None) -> No
         "torch": torch.__version__,
         "transformers": transformers.__version__,
     }
-    text = json.dumps({**about, "rows": rows}, indent=2)
+    text = json.dumps({**about, **more, "rows": rows}, indent=2)
     print(text)
     RECORDS.mkdir(exist_ok=True)
     (RECORDS / f"{name}.json").write_text(text + "\n", encoding="utf-8")
