@@ -24,6 +24,7 @@ LEVELS = [
     ["analysis"],
     ["training"],
     ["tasks"],
+    ["pretraining"],
     ["registry"],
     ["methods", "measures"],
     ["cost"],

@@ -132,7 +132,8 @@ def working_in(folder: str | Path) -> Iterator[None]:
 
     Example:
         >>> with working_in("runs/finetune-3f2a/work"):
-        ...     finetune(model, data, task="keywords")
+        ...     print(work_folder())
+        runs/finetune-3f2a/work
     """
     token = _WORK.set(Path(folder))
     try:

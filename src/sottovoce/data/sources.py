@@ -14,20 +14,30 @@ ESPEAK = "espeak"
 
 
 def read_data(name: str | Path, *, on_bad: Callable[[str], None] | None = None) -> list[Utterance]:
-    """The utterances behind a name.
+    """The utterances behind a name; of several, joined by ` + `.
 
-    - `espeak`: made on the spot, offline; `espeak:2.5` is two and a half times as much.
+    - `espeak`: made on the spot, offline; `espeak:2.5` is two and a half times as much, and `espeak:2.5,de,fr` has
+      unlabelled speech of other languages beside it.
     - a manifest, or a folder with one (what `sottovoce corpus prepare` makes); `MANIFEST@ROOT` where its audio paths
       begin elsewhere.
     - `CORPUS@FOLDER`: a known corpus as its authors publish it, in a folder.
-    - `CORPUS`: that corpus, prepared in the folder of this name below the folder that `SOTTOVOCE_DATA` names.
+    - `CORPUS`: that corpus, prepared or as published, in the folder of this name below the folder that
+      `SOTTOVOCE_DATA` names.
 
     A bad line is an error; with `on_bad` that is told instead, and the line left out.
 
     Example:
-        >>> {utterance.split for utterance in read_data("speech-mini@speech-mini")}
+        >>> {utterance.split for utterance in read_data("speech-mini@speech-mini + espeak:4")}
     """
-    text = str(name)
+    names = [part.strip() for part in str(name).split(" + ")]
+    found = [utterance for part in names for utterance in read_one(part, on_bad)]
+    if len(names) > 1 and len({utterance.id for utterance in found}) < len(found):
+        raise SottovoceError(f"'{name}' has the same id twice; give each corpus once.")
+    return found
+
+
+def read_one(text: str, on_bad: Callable[[str], None] | None) -> list[Utterance]:
+    """The utterances behind one name."""
     if text.split(":")[0] == ESPEAK and not Path(text).exists():
         return speak_some(text)
     first, at, root = text.rpartition("@")
@@ -36,6 +46,8 @@ def read_data(name: str | Path, *, on_bad: Callable[[str], None] | None = None) 
     path = Path(first if at else text).expanduser()
     if not path.exists() and not at and text in CORPORA and os.environ.get(HOME):
         path = Path(os.environ[HOME]).expanduser() / text
+        if path.is_dir() and not (path / MANIFEST).is_file():
+            return listed(CORPORA[text], path, on_bad=on_bad)
     if path.is_dir():
         path = path / MANIFEST
     if path.is_file():
@@ -49,14 +61,15 @@ def read_data(name: str | Path, *, on_bad: Callable[[str], None] | None = None) 
 
 
 def speak_some(name: str) -> list[Utterance]:
-    """The embedded speech, in the amount that its name asks for."""
+    """The embedded speech, in the amount and the languages that its name asks for."""
     from sottovoce.data.corpora import espeak  # its library is loaded when somebody wants it
 
-    _, _, size = name.partition(":")
+    _, colon, rest = name.partition(":")
+    size, *languages = rest.split(",")
     try:
-        amount = float(size) if size else 1.0
+        amount = float(size) if colon else 1.0
     except ValueError:
         raise SottovoceError(
             f"'{name}' asks for no amount; give espeak, or espeak:2.5 for 2.5 times as much."
         ) from None
-    return espeak.make(size=amount)
+    return espeak.make(size=amount, languages=languages)

@@ -41,7 +41,7 @@ def register(task: Task) -> Any:
         mode = ("head" if own else "probe") if mode == "auto" else mode
         how = Decoding(width=max(beam, 8) if lm else beam, lm=NGrams.from_arpa(lm) if lm else None)
         if mode == "probe":
-            settings = Training(steps=steps, lr=lr or 2e-3, weight_decay=0.01, clip=None, seed=seed)
+            settings = Training(steps=steps, lr=2e-3 if lr is None else lr, weight_decay=0.01, clip=None, seed=seed)
             probed = probe(
                 task, model, data, layer=layer, settings=settings, size=batch, inner=inner, limit=limit, how=how
             )
@@ -56,7 +56,7 @@ def register(task: Task) -> Any:
                 for where, weight in weights
             ]
         if mode == "finetune":
-            settings = Training(steps=steps, lr=lr or 1e-4, seed=seed)
+            settings = Training(steps=steps, lr=1e-4 if lr is None else lr, seed=seed)
             model = finetune_model(task, model, data, settings=settings, size=batch, freeze=freeze, limit=limit)
         return [
             score.measured(task.name)

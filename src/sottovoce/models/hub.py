@@ -48,6 +48,7 @@ PROCESSOR_FILES = (
     "special_tokens_map.json",
     "added_tokens.json",
     "vocab.json",
+    "units.safetensors",
 )
 
 
@@ -219,9 +220,9 @@ def add_processor(source: str, folder: Path, model: Any, before: Path) -> None:
 
     A model with a head of its own (`with_head`) brings its own vocabulary, or needs none.
     """
-    own: dict[str, str] | None = getattr(model, "processor_files", None)
-    for name, text in (own or {}).items():
-        (folder / name).write_text(text, encoding="utf-8")
+    own: dict[str, str | bytes] | None = getattr(model, "processor_files", None)
+    for name, content in (own or {}).items():
+        (folder / name).write_bytes(content.encode() if isinstance(content, str) else content)
     names = PROCESSOR_FILES if own is None else PROCESSOR_FILES[:1]
     for name in names:
         if (before / name).is_file():

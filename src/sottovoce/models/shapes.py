@@ -1,4 +1,4 @@
-"""Named shapes of published checkpoints, as differences to their family's default configuration (the base shape)."""
+"""Named shapes: published checkpoints and our own, as differences to their family's default configuration (base)."""
 
 from typing import Any
 
@@ -31,4 +31,20 @@ SHAPES: dict[str, dict[str, Any]] = {
         "mask_time_prob": 0.0,
         "sottovoce": {"version": 1, "log_mel": {"bins": 40, "stack": 2}},
     },
+}
+# The teachers that travel with the package: twelve layers like the base models, narrow enough to be trained at home.
+SMALL: dict[str, Any] = {
+    "hidden_size": 128,
+    "num_attention_heads": 4,
+    "intermediate_size": 512,
+    "num_conv_pos_embeddings": 32,
+    "num_conv_pos_embedding_groups": 4,
+    "layerdrop": 0.0,
+}
+SHAPES["small-melhubert"] = {**SHAPES["melhubert"], **SMALL, "do_stable_layer_norm": True}
+SHAPES["small-hubert"] = {
+    "model_type": "hubert",
+    **SMALL,
+    **LAYER_NORMS,
+    "conv_dim": [64, 64, 96, 96, 128, 128, 128],
 }

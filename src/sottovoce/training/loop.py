@@ -24,6 +24,8 @@ from sottovoce.progress import Advance, bar
 from sottovoce.training.settings import Training
 from sottovoce.training.state import Keeper, identity
 
+# A score, higher is better, and on request more numbers for the log.
+Validate = Callable[[nn.Module], float | tuple[float, dict[str, float]]]
 DTYPES = {"bf16": torch.bfloat16, "fp16": torch.float16}
 
 
@@ -49,7 +51,7 @@ def train(
     settings: Training,
     *,
     folder: str | Path | None = None,
-    validate: Callable[[nn.Module], float] | None = None,
+    validate: Validate | None = None,
     name: str = "training",
 ) -> Outcome:
     """Train those of a module's parameters that take gradients, in place.
@@ -77,7 +79,7 @@ class _Loop:
         source: Source,
         settings: Training,
         folder: str | Path | None,
-        validate: Callable[[nn.Module], float] | None,
+        validate: Validate | None,
         name: str,
     ) -> None:
         self.objective, self.source, self.settings, self.validate = objective, source, settings, validate
@@ -228,7 +230,8 @@ class _Loop:
         assert self.validate is not None
         self.objective.eval()
         with torch.no_grad():
-            score = self.validate(self.objective)
+            result = self.validate(self.objective)
+        score, more = result if isinstance(result, tuple) else (result, {})
         position = self.position
         if position.best is None or score > position.best:
             position.best, position.best_step, position.worse = score, position.step, 0
@@ -237,8 +240,9 @@ class _Loop:
         else:
             position.worse += 1
         if self.accelerator.is_main_process:
-            self.keeper.log({"step": position.step, "score": score})
-        self.accelerator.log({"validation/score": score}, step=position.step)
+            self.keeper.log({"step": position.step, "score": score, **more})
+        values = {f"validation/{name}": value for name, value in {"score": score, **more}.items()}
+        self.accelerator.log(values, step=position.step)
 
     def save(self) -> None:
         """A checkpoint of now."""

@@ -1,0 +1,101 @@
+"""Masked prediction: spans of frames are hidden, and a head names their units from what is around them."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any, final
+
+import torch
+from torch import nn
+from torch.nn import functional as F
+
+from sottovoce.models.anatomy import Anatomy
+from sottovoce.models.encoder import Encoder, frame_mask
+from sottovoce.tasks.batch import Batch
+
+
+def span_mask(
+    frames: torch.Tensor, time: int, *, share: float, span: int, generator: torch.Generator | None = None
+) -> torch.Tensor:
+    """Frames hidden in spans, (batch, time): `share x frames / span` spans, which may overlap, begin anywhere.
+
+    At least one span an utterance, and none past its end. HuBERT's share is 0.8 with spans of 10, MelHuBERT's 0.7
+    with spans of 5.
+
+    Example:
+        >>> span_mask(torch.tensor([50, 20]), 50, share=0.8, span=10).shape
+        torch.Size([2, 50])
+    """
+    batch = len(frames)
+    counts = frames.cpu()
+    spans = share * counts / span + torch.rand(batch, generator=generator)
+    number = spans.floor().clamp(min=1)
+    # The starts are drawn without repetition: those with the highest of random numbers.
+    order = torch.rand(batch, time, generator=generator)
+    starts = torch.arange(time)[None, :] <= (counts - span).clamp(min=0)[:, None]
+    order = order.masked_fill(~starts, -1.0)
+    rank = order.argsort(dim=1, descending=True).argsort(dim=1)
+    begins = ((rank < number[:, None]) & starts).float()
+    covered = F.max_pool1d(F.pad(begins, (span - 1, 0))[:, None], span, stride=1)[:, 0] > 0
+    return covered & frame_mask(counts, time)
+
+
+@final
+class MaskedUnits(nn.Module):
+    """An encoder with a head over units, learning to name the units of hidden frames.
+
+    Example:
+        >>> loss, frames = MaskedUnits(model, 100, share=0.8, span=10)(batch)
+    """
+
+    def __init__(self, model: Any, units: int, *, share: float, span: int) -> None:
+        super().__init__()
+        self.model = model
+        self.head = nn.Linear(Anatomy(model).setting("hidden_size"), units)
+        self.share, self.span = share, span
+        self._keep = {"inputs": Encoder(model, outputs=True)}  # in a dictionary: a view is no part of the module
+
+    def logits(self, batch: Batch, mask: torch.Tensor) -> torch.Tensor:
+        """What the head says of the hidden frames, (hidden frames, units)."""
+        inputs = self._keep["inputs"].placed(batch.inputs)
+        with hidden_frames(self.model, mask) as more:
+            states = Anatomy(self.model).base(**inputs, **more)[0]
+        return self.head(states[mask])
+
+    def forward(self, batch: Batch) -> tuple[torch.Tensor, torch.Tensor]:
+        """Cross-entropy, summed over hidden frames."""
+        logits, wanted = self.asked(batch)
+        return F.cross_entropy(logits.float(), wanted, reduction="sum"), logits.new_tensor(len(wanted))
+
+    def asked(self, batch: Batch, generator: torch.Generator | None = None) -> tuple[torch.Tensor, torch.Tensor]:
+        """What the head says, and what is right, of the frames that are hidden this time."""
+        time = int(batch.frames.max())
+        mask = span_mask(batch.frames, time, share=self.share, span=self.span, generator=generator)
+        mask = mask.to(batch.frames.device)
+        wanted = nn.utils.rnn.pad_sequence(list(batch.targets), batch_first=True).to(mask.device)
+        return self.logits(batch, mask), wanted[mask]
+
+
+@contextmanager
+def hidden_frames(model: Any, mask: torch.Tensor) -> Iterator[dict[str, torch.Tensor]]:
+    """Hide frames inside, by the learned embedding where a model has one, else by zeros before its projection.
+
+    Yields what the forward pass must be given.
+    """
+    base = Anatomy(model).base
+    if getattr(base, "masked_spec_embed", None) is not None:
+        before = base.config.apply_spec_augment
+        base.config.apply_spec_augment = True
+        try:
+            yield {"mask_time_indices": mask}
+        finally:
+            base.config.apply_spec_augment = before
+        return
+
+    def blank(module: nn.Module, args: tuple[torch.Tensor, ...]) -> tuple[torch.Tensor, ...]:
+        return (args[0].masked_fill(mask[:, :, None], 0.0), *args[1:])
+
+    handle = base.feature_projection.register_forward_pre_hook(blank)
+    try:
+        yield {}
+    finally:
+        handle.remove()

@@ -1,0 +1,136 @@
+"""Units: the clusters that masked prediction predicts, and how well they fit phones."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+
+from sottovoce.errors import SottovoceError
+from sottovoce.models.front_end import SAMPLE_RATE, SHIFT, WINDOW, LogMel
+from sottovoce.progress import track
+
+CHUNK = 8192  # rows whose distances to all centres are in memory at once
+
+
+@dataclass(frozen=True)
+class Codebook:
+    """Centres in a space whose every number is standardised first.
+
+    Example:
+        >>> Codebook(torch.zeros(100, 39), torch.zeros(39), torch.ones(39)).units(torch.zeros(50, 39)).shape
+        torch.Size([50])
+    """
+
+    centres: torch.Tensor
+    mean: torch.Tensor
+    std: torch.Tensor
+
+    @classmethod
+    def fit(cls, sample: torch.Tensor, clusters: int, *, seed: int = 0, rounds: int = 30) -> "Codebook":
+        """k-means on a sample of frames (frames, width).
+
+        Example:
+            >>> Codebook.fit(frames, 100).centres.shape
+            torch.Size([100, 39])
+        """
+        if len(sample) < clusters:
+            raise SottovoceError(
+                f"{clusters} units from {len(sample)} frames; give more speech, or ask for fewer units."
+            )
+        mean, std = sample.mean(0), sample.std(0).clamp(min=1e-5)
+        points = (sample - mean) / std
+        generator = torch.Generator().manual_seed(seed)
+        centres = spread(points, clusters, generator)
+        for _ in track(range(rounds), f"{clusters} units", rounds):
+            nearest = closest(points, centres)
+            counts = torch.bincount(nearest, minlength=clusters)
+            sums = torch.zeros_like(centres).index_add_(0, nearest, points)
+            centres = sums / counts.clamp(min=1)[:, None]
+            # A centre that nobody is close to begins again at some point.
+            empty = (counts == 0).nonzero().flatten()
+            centres[empty] = points[torch.randint(len(points), (len(empty),), generator=generator)]
+        return cls(centres, mean, std)
+
+    def units(self, frames: torch.Tensor) -> torch.Tensor:
+        """The number of the closest centre of each frame."""
+        return closest((frames - self.mean) / self.std, self.centres)
+
+
+def spread(points: torch.Tensor, clusters: int, generator: torch.Generator) -> torch.Tensor:
+    """First centres, each drawn by its squared distance to those before (k-means++), from a part of the points."""
+    part = points[torch.randperm(len(points), generator=generator)[: max(20_000, 20 * clusters)]]
+    chosen = [int(torch.randint(len(part), (1,), generator=generator))]
+    distance = (part - part[chosen[0]]).square().sum(-1)
+    for _ in range(clusters - 1):
+        # Where all that is left lies on centres, any point will do.
+        weights = distance if distance.sum() > 0 else torch.ones_like(distance)
+        chosen.append(int(torch.multinomial(weights, 1, generator=generator)))
+        distance = torch.minimum(distance, (part - part[chosen[-1]]).square().sum(-1))
+    return part[chosen].clone()
+
+
+def closest(points: torch.Tensor, centres: torch.Tensor) -> torch.Tensor:
+    """The number of the closest centre of each point.
+
+    Example:
+        >>> closest(torch.tensor([[0.0], [9.0]]), torch.tensor([[1.0], [8.0]]))
+        tensor([0, 1])
+    """
+    # |x - c|^2 without |x|^2, which is the same for every centre.
+    half = 0.5 * centres.square().sum(-1)
+    return torch.cat([(half - part @ centres.T).argmin(-1) for part in points.split(CHUNK)])
+
+
+def mfcc(audio: np.ndarray, centres: np.ndarray) -> torch.Tensor:
+    """Thirteen cepstra with first and second differences, HuBERT's first features, at some times (seconds).
+
+    Example:
+        >>> mfcc(samples, encoder.centres(49)).shape
+        torch.Size([49, 39])
+    """
+    log_mel = LogMel(bins=40, stack=1)(torch.from_numpy(np.ascontiguousarray(audio))[None])[0].T
+    size = log_mel.shape[-1]
+    angles = torch.pi / size * (torch.arange(size) + 0.5)
+    cepstra = log_mel @ torch.cos(angles[:, None] * torch.arange(13)) * (2.0 / size) ** 0.5
+    first = slope(cepstra)
+    rows = torch.cat([cepstra, first, slope(first)], dim=-1)
+    wanted = np.rint((centres * SAMPLE_RATE - WINDOW / 2) / SHIFT).astype(np.int64)
+    return rows[torch.from_numpy(wanted).clamp(0, len(rows) - 1)]
+
+
+def slope(rows: torch.Tensor) -> torch.Tensor:
+    """The regression slope over two frames on each side."""
+    padded = torch.cat([rows[:1], rows[:1], rows, rows[-1:], rows[-1:]])
+    time = len(rows)
+    pairs = [(step, padded[2 + step : 2 + step + time] - padded[2 - step : 2 - step + time]) for step in (1, 2)]
+    return torch.stack([step * difference for step, difference in pairs]).sum(0) / 10.0
+
+
+@dataclass(frozen=True)
+class Fit:
+    """How much units say about phones: mutual information over the phones' entropy, and two purities.
+
+    Example:
+        >>> fit(np.array([[5, 0], [0, 5]])).information
+        1.0
+    """
+
+    information: float
+    phone_purity: float
+    unit_purity: float
+
+
+def fit(counts: np.ndarray) -> Fit:
+    """The fit of a table of counts (units, phones).
+
+    Example:
+        >>> fit(np.array([[5, 5], [5, 5]])).information
+        0.0
+    """
+    joint = counts / max(1, counts.sum())
+    units, phones = joint.sum(1), joint.sum(0)
+    inside = joint > 0
+    mutual = float((joint[inside] * np.log(joint[inside] / np.outer(units, phones)[inside])).sum())
+    entropy = float(-(phones[phones > 0] * np.log(phones[phones > 0])).sum())
+    information = max(0.0, mutual) / entropy if entropy > 0 else 0.0
+    return Fit(information, float(joint.max(1).sum()), float(joint.max(0).sum()))
