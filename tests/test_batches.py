@@ -10,6 +10,7 @@ import soundfile
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from sottovoce.data import batches
 from sottovoce.data.batches import Speech, ahead, decoded, only_sound, plan_batches, samples
 from sottovoce.data.shelf import Shelf
 from sottovoce.data.utterance import Utterance
@@ -22,11 +23,11 @@ LENGTHS = st.lists(st.floats(0.1, 30.0), max_size=80)
 def test_each_item_is_in_one_batch_and_batches_fit(
     lengths: list[float], most: float, seed: int | None, epoch: int
 ) -> None:
-    batches = plan_batches(lengths, most=most, seed=seed, epoch=epoch)
-    assert sorted(itertools.chain(*batches)) == list(range(len(lengths)))
-    for batch in batches:
+    planned = plan_batches(lengths, most=most, seed=seed, epoch=epoch)
+    assert sorted(itertools.chain(*planned)) == list(range(len(lengths)))
+    for batch in planned:
         assert batch and (len(batch) == 1 or len(batch) * max(lengths[item] for item in batch) <= most)
-    assert batches == plan_batches(lengths, most=most, seed=seed, epoch=epoch)
+    assert planned == plan_batches(lengths, most=most, seed=seed, epoch=epoch)
 
 
 def test_epochs_differ_and_padding_is_small() -> None:
@@ -115,16 +116,25 @@ def speech(tmp_path: Path) -> list[Utterance]:
     return found
 
 
-def test_decoding_once_changes_no_sample(tmp_path: Path, speech: list[Utterance]) -> None:
+def test_decoding_once_changes_no_sample(
+    tmp_path: Path, speech: list[Utterance], monkeypatch: pytest.MonkeyPatch
+) -> None:
     ready = decoded(speech, tmp_path / "cache")
     assert [utterance.id for utterance in ready] == [utterance.id for utterance in speech]
     for before, after in zip(speech, ready, strict=True):
         assert np.array_equal(samples(before), samples(after)), "a 16-bit file at 16 kHz loses nothing"
-    for utterance in speech:
-        assert isinstance(utterance.audio, Path)
-        utterance.audio.unlink()
+    monkeypatch.setattr(batches, "samples", lambda utterance: pytest.fail("decoded again"))
     again = decoded(speech, tmp_path / "cache")
-    assert all(np.array_equal(samples(a), samples(b)) for a, b in zip(ready, again, strict=True)), "decoded already"
+    monkeypatch.undo()
+    assert all(np.array_equal(samples(a), samples(b)) for a, b in zip(ready, again, strict=True))
+    soundfile.write(str(speech[0].audio), np.full(4000, 0.5), 16_000)
+    assert samples(decoded(speech, tmp_path / "cache")[0])[0] == 0.5, "another file of the same name is read again"
+
+
+def test_what_is_too_loud_for_16_bits_gets_quieter(tmp_path: Path) -> None:
+    loud = np.linspace(-3.0, 2.0, 4000).astype("float32")
+    ready = samples(decoded([Utterance("a", loud, 0.25)], tmp_path)[0])
+    np.testing.assert_allclose(ready, loud / 3.0, atol=1e-4)
 
 
 def test_one_bad_file_stops_or_is_listed(tmp_path: Path, speech: list[Utterance]) -> None:

@@ -35,7 +35,7 @@ def atomic_write(path: str | Path, content: bytes | str) -> None:
     target = _real(path)
     if target.is_dir():
         raise SottovoceError(f"cannot write '{target}': it is a folder, but a file is wanted; give another path.")
-    with _explained(target):
+    with explained(target):
         target.parent.mkdir(parents=True, exist_ok=True)
         _clear(target)
         temporary = _sibling(target, "new")
@@ -64,7 +64,7 @@ def append_lines(path: str | Path, text: str) -> None:
         b'1\\n2\\n'
     """
     target = _real(path)
-    with _explained(target):
+    with explained(target):
         end = len(whole_lines(target))
         # Unbuffered: a buffer would be written after all when the file closes, behind our back.
         with open(os.open(target, os.O_RDWR | os.O_CREAT, 0o666), "r+b", buffering=0) as file:
@@ -107,15 +107,15 @@ def atomic_folder(target: str | Path) -> Iterator[Path]:
     """
     real = _real(target)
     _refuse_precious(real)
-    with _explained(real):
+    with explained(real):
         real.parent.mkdir(parents=True, exist_ok=True)
         _clear(real)
         temporary = _sibling(real, "new")
         temporary.mkdir()
     try:
-        with _explained(real, only_full=True):
+        with explained(real, only_full=True):
             yield temporary
-        with _explained(real):
+        with explained(real):
             _sync_tree(temporary)
             _swap(temporary, real)
     except BaseException:
@@ -150,6 +150,23 @@ def work_folder() -> Path | None:
         True
     """
     return _WORK.get()
+
+
+def tidy(work: str | Path) -> None:
+    """Remove checkpoints and caches from a work folder; the logs of trainings stay.
+
+    Example:
+        >>> tidy("runs/finetune-3f2a/work")
+    """
+    folder = Path(work)
+    for path in sorted(folder.rglob("*"), reverse=True):
+        if path.is_dir():
+            with suppress(OSError):
+                path.rmdir()  # only where nothing is left in it
+        elif path.name != "log.jsonl" and not path.name.startswith("events."):
+            path.unlink()
+    if folder.is_dir() and not any(folder.iterdir()):
+        folder.rmdir()
 
 
 def _swap(new: Path, target: Path) -> None:
@@ -263,8 +280,13 @@ def _disk_full(error: Exception) -> bool:
 
 
 @contextmanager
-def _explained(target: Path, *, only_full: bool = False) -> Iterator[None]:
-    """Turn the system's refusals into sentences."""
+def explained(target: Path, *, only_full: bool = False) -> Iterator[None]:
+    """Turn the system's refusals into sentences.
+
+    Example:
+        >>> with explained(Path("cache")):
+        ...     pass
+    """
     try:
         yield
     except SottovoceError:

@@ -63,6 +63,10 @@ class Entry:
         code = inspect.unwrap(self.function).__code__
         return f"{code.co_filename}:{code.co_firstlineno}"
 
+    def takes(self, option: str) -> bool:
+        """Whether the function has an option of this name."""
+        return option in _options(inspect.unwrap(self.function))
+
     def __call__(self, model: Any, data: Any = None, **options: Any) -> Any:
         return self.function(model, data, **options)
 

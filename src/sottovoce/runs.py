@@ -14,10 +14,10 @@ from pathlib import Path
 from typing import Any
 
 from sottovoce.errors import SottovoceError
-from sottovoce.files import append_lines, atomic_write, whole_lines, working_in
+from sottovoce.files import append_lines, atomic_write, tidy, whole_lines, working_in
 from sottovoce.measurement import Measurement
 from sottovoce.recipe import Recipe, Step
-from sottovoce.registry import Registry
+from sottovoce.registry import Entry, Registry
 
 
 @dataclass(frozen=True)
@@ -200,14 +200,14 @@ def execute(
         data = read(recipe.data) if read is not None and recipe.data is not None else None
         for number, (name, options) in enumerate(_announced("step", recipe.steps, recipe.seed, say), start=1):
             with working_in(run.folder / "work" / f"step-{number}"):
-                model = methods[name](model, data, **options)
+                model = methods[name](model, data, **seeded(methods[name], options, recipe.seed))
         if recipe.steps:
             save(model, run.folder / "model")
         for number, (name, options) in enumerate(_announced("measure", recipe.measures, recipe.seed, say), start=1):
             with working_in(run.folder / "work" / f"measure-{number}"):
-                run.add(measures[name](model, data, **options))
+                run.add(measures[name](model, data, **seeded(measures[name], options, recipe.seed)))
         run.finish()
-        _tidy(run.folder / "work")
+        tidy(run.folder / "work")
     except BaseException as error:
         # Where even this cannot be written, the error itself is what the user needs to see.
         with contextlib.suppress(SottovoceError):
@@ -216,16 +216,9 @@ def execute(
     return run
 
 
-def _tidy(work: Path) -> None:
-    """Remove checkpoints and caches; the logs of trainings stay."""
-    for path in sorted(work.rglob("*"), reverse=True):
-        if path.is_dir():
-            with contextlib.suppress(OSError):
-                path.rmdir()  # only where nothing is left in it
-        elif path.name != "log.jsonl" and not path.name.startswith("events."):
-            path.unlink()
-    if work.is_dir() and not any(work.iterdir()):
-        work.rmdir()
+def seeded(entry: Entry, options: Mapping[str, Any], seed: int) -> dict[str, Any]:
+    """The options with the recipe's seed, for a function that takes one and is not given it."""
+    return {"seed": seed, **options} if entry.takes("seed") else dict(options)
 
 
 def _announced(kind: str, steps: Iterable[Step], seed: int, say: Callable[[str], None]) -> Iterable[Step]:

@@ -1,7 +1,10 @@
 """The command line: each command is a thin line to a public function."""
 
 import os
+import signal
 import sys
+import threading
+from typing import Any
 
 from sottovoce.cli import models, speech
 from sottovoce.cli.common import app, bars, err
@@ -17,16 +20,35 @@ def main(arguments: list[str] | None = None) -> None:
     Example:
         >>> main(["families"])  # doctest: +SKIP
     """
+    before = stop_on_interrupt()
     try:
         with shown_by(bars):
             app(arguments, standalone_mode=True)
     except SottovoceError as error:
         err.print(f"sottovoce: {error}", markup=False)
         sys.exit(2)
-    except KeyboardInterrupt:
+    except (Stopped, KeyboardInterrupt):
         err.print("sottovoce: stopped; what was finished is kept.")
         sys.exit(130)
     except BrokenPipeError:
         # The reader (head, less) has gone; writing more would only fail again at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(0)
+    finally:
+        if before is not None:
+            signal.signal(signal.SIGINT, before)
+
+
+class Stopped(BaseException):
+    """Ctrl-C, under a name that Typer does not take for its own affair and end without a word."""
+
+
+def stop_on_interrupt() -> Any:
+    """Turn Ctrl-C into `Stopped`; what stood for it before comes back."""
+
+    def stop(number: int, frame: Any) -> None:
+        raise Stopped
+
+    if threading.current_thread() is not threading.main_thread():
+        return None
+    return signal.signal(signal.SIGINT, stop)

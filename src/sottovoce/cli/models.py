@@ -1,10 +1,12 @@
 """Commands about models: what they cost, what is wrong with them, smaller ones, what they score."""
 
+from contextlib import nullcontext
 from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import typer
+from accelerate import PartialState
 from rich.table import Table
 
 import sottovoce as sv
@@ -26,7 +28,7 @@ from sottovoce.cli.common import (
 from sottovoce.data.utterance import Utterance, manifest_hash
 from sottovoce.demo import run_demo
 from sottovoce.errors import SottovoceError
-from sottovoce.files import atomic_write
+from sottovoce.files import atomic_write, working_in
 from sottovoce.models.anatomy import FAMILIES
 from sottovoce.models.shapes import SHAPES
 from sottovoce.progress import bar
@@ -173,19 +175,24 @@ def measure(
     output: Annotated[
         Path | None, typer.Option("-o", "--output", help="Also write the measurements here (JSON lines).")
     ] = None,
+    work: Annotated[Path | None, typer.Option(help="Keep states and checkpoints here, to go on from.")] = None,
 ) -> None:
     """Measure a model, or log-mel: size, macs, speed, and with --data what it knows (`sottovoce tasks`)."""
     listed = [name for text in measures for name in ([text] if ":" in text else text.split(","))]
     names = [parse_step(text, sv.MEASURES) for text in listed]
     loaded, known = get_model(model), get_data(data, skip_bad=skip_bad) if data else None
-    with bar("measuring", len(names)) as advance:
-        rows = []
-        for name, options in names:
-            rows += sv.MEASURES[name](loaded, known, **options)
-            advance(note=name)
-    if output is not None:
-        atomic_write(output, "".join(row.to_json() + "\n" for row in rows))
-    print_measurements(rows, as_json=as_json)
+    rows: list[sv.Measurement] = []
+    try:
+        with bar("measuring", len(names)) as advance, working_in(work) if work is not None else nullcontext():
+            for name, options in names:
+                rows += sv.MEASURES[name](loaded, known, **options)
+                advance(note=name)
+    finally:
+        # What was measured before a fault is told all the same.
+        if rows and PartialState().is_main_process:
+            if output is not None:
+                atomic_write(output, "".join(row.to_json() + "\n" for row in rows))
+            print_measurements(rows, as_json=as_json)
 
 
 @app.command()

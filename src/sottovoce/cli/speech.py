@@ -28,12 +28,14 @@ from sottovoce.data.corpora.prepare import check as check_manifest
 from sottovoce.data.corpora.prepare import prepare as prepare_corpus
 from sottovoce.data.sources import ESPEAK
 from sottovoce.errors import SottovoceError
-from sottovoce.files import working_in
+from sottovoce.files import tidy, working_in
+from sottovoce.models.hub import check_target
 from sottovoce.registry import parse_options
 from sottovoce.tasks import TASKS
 from sottovoce.tasks.finetune import score_head
 from sottovoce.tasks.kinds import GREEDY
 
+SPOKEN = "synthetic speech, made on this machine"
 corpus = typer.Typer(no_args_is_help=True, help="Speech with labels: list, prepare, check.")
 app.add_typer(corpus, name="corpus")
 
@@ -42,13 +44,13 @@ app.add_typer(corpus, name="corpus")
 def list_corpora(as_json: AsJson = False) -> None:
     """The corpora that `prepare` knows, their licences and parts."""
     if as_json:
-        print_json(
-            {"name": c.name, "about": c.about, "licence": c.licence, "page": c.page, "parts": list(c.archives or {})}
-            for c in CORPORA.values()
-        )
+        spoken = {"name": ESPEAK, "about": SPOKEN, "licence": espeak.LICENCE, "page": "", "parts": []}
+        rows = [{key: getattr(c, key) for key in ("name", "about", "licence", "page")} for c in CORPORA.values()]
+        parts = [list(c.archives or {}) for c in CORPORA.values()]
+        print_json([spoken, *({**row, "parts": part} for row, part in zip(rows, parts, strict=True))])
         return
     table = Table(Column("corpus", no_wrap=True), "what", "licence", "download")
-    table.add_row(ESPEAK, "synthetic speech, made on this machine", espeak.LICENCE, "not needed")
+    table.add_row(ESPEAK, SPOKEN, espeak.LICENCE, "not needed")
     for known in CORPORA.values():
         table.add_row(known.name, known.about, known.licence, ", ".join(known.archives or {}) or known.terms)
     out.print(table)
@@ -163,18 +165,21 @@ def finetune(
 ) -> None:
     """Train a model for a task and score it; stopped and started again, it goes on where it was."""
     chosen = parse_options(sv.METHODS["finetune"], f"task={task}" + (f",{options}" if options else ""))
-    if output.is_file():
-        raise SottovoceError(f"{output} is a file; give the name of a folder.")
+    output = output.expanduser().resolve()
+    check_target(output)
     utterances = get_data(data, skip_bad=skip_bad)
     counts = Counter(utterance.split for utterance in utterances)
     if not counts["train"]:
         raise SottovoceError(f"{data} has no train split, but {dict(counts)}; give other data.")
-    with working_in(work or output.with_name(f"{output.name}-training")):
+    place = work or output.with_name(f"{output.name}-training")
+    with working_in(place):
         tuned = sv.finetune(get_model(model), utterances, **chosen)
     if not PartialState().is_main_process:
         return
     sv.save(tuned, output)
+    tidy(place)
     if counts["test"]:
-        scores = score_head(TASKS[task], tuned, utterances, how=GREEDY, limit=chosen.get("limit"))
+        some = {name: chosen[name] for name in ("limit", "seed") if name in chosen}
+        scores = score_head(TASKS[task], tuned, utterances, how=GREEDY, **some)
         print_measurements([score.measured(task) for score in scores], as_json=as_json)
-    out.print(f"wrote {output}", markup=False, highlight=False)
+    (err if as_json else out).print(f"wrote {output}", markup=False, highlight=False)

@@ -1,6 +1,7 @@
 """Batches of speech: decoded once, of similar length, in an order that a seed decides, loaded ahead by threads."""
 
 import random
+import zlib
 from collections import deque
 from collections.abc import Callable, Generator, Iterable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -67,12 +68,15 @@ def decoded(
     Example:
         >>> ready = decoded(utterances, "cache")
     """
-    shelf = Shelf(folder, identity=f"audio {manifest_hash(utterances)}", row=(), dtype="int16")
+    shelf = Shelf(folder, identity=f"audio {data_stamp(utterances)}", row=(), dtype="int16")
     missing = [utterance for utterance in utterances if utterance.id not in shelf]
 
     def decode(utterance: Utterance) -> np.ndarray | SottovoceError:
         try:
-            return np.clip(np.rint(samples(utterance) * 32768.0), -32768, 32767).astype(np.int16)
+            audio = samples(utterance)
+            # Louder than 16 bits can say: quieter as a whole, rather than cut.
+            audio = audio / max(1.0, float(np.abs(audio).max()))
+            return np.clip(np.rint(audio * 32768.0), -32768, 32767).astype(np.int16)
         except SottovoceError as error:
             return error
 
@@ -92,6 +96,18 @@ def decoded(
         shelf.add(waiting)
     kept = [utterance for utterance in utterances if utterance.id in shelf]
     return [replace(u, audio=shelf[u.id], seconds=len(shelf[u.id]) / SAMPLE_RATE) for u in kept]
+
+
+def data_stamp(utterances: Sequence[Utterance]) -> str:
+    """What tells one state of some data from another: what is known of it, its samples, its files' sizes.
+
+    Example:
+        >>> data_stamp([]) == data_stamp([])
+        True
+    """
+    files = [utterance.audio for utterance in utterances if isinstance(utterance.audio, Path)]
+    sizes = [path.stat().st_size if path.is_file() else 0 for path in files]
+    return f"{manifest_hash(utterances)} {zlib.crc32(repr(sizes).encode()):08x}"
 
 
 def only_sound(utterances: Sequence[Utterance], on_bad: Callable[[str], None]) -> list[Utterance]:
@@ -181,7 +197,7 @@ class Speech:
     """Utterances as a `Source`: batches of at most so many seconds, put together by `collate`.
 
     Example:
-        >>> source = Speech(utterances, collate=encoder.batch, seconds=60, seed=0)
+        >>> source = Speech(utterances, collate=lambda chosen, audio: audio, batch_seconds=60, seed=0)
         >>> batch = source.load(source.plan(0)[0])
     """
 

@@ -8,7 +8,7 @@ from typing import final
 import numpy as np
 
 from sottovoce.errors import SottovoceError
-from sottovoce.files import atomic_write, whole_lines
+from sottovoce.files import atomic_write, explained, whole_lines
 
 
 @final
@@ -37,7 +37,8 @@ class Shelf:
             for lengths in kept[1:]:
                 self._note(lengths)
         # The machine, not only the process, may have died: then the index can be ahead of the data.
-        if not kept or kept[0] != head or self._data.stat().st_size < self._rows * self.row_bytes:
+        there = self._data.stat().st_size if self._data.is_file() else -1
+        if not kept or kept[0] != head or there < self._rows * self.row_bytes:
             self._places, self._rows = {}, 0
             atomic_write(self._index, json.dumps(head) + "\n")
             atomic_write(self._data, b"")
@@ -68,14 +69,14 @@ class Shelf:
                 raise SottovoceError(
                     f"'{key}' is {array.dtype} of rows {array.shape[1:]}; {self.dtype} of rows {self.row} is wanted."
                 )
-        with open(self._data, "r+b") as file:
+        with explained(self._data), open(self._data, "r+b") as file:
             # What a crash left behind the last entry of the index is written over.
             file.seek(self._rows * self.row_bytes)
             for array in arrays.values():
                 file.write(np.ascontiguousarray(array).data)
             file.truncate()
         lengths = {key: len(array) for key, array in arrays.items()}
-        with open(self._index, "r+b") as file:
+        with explained(self._index), open(self._index, "r+b") as file:
             # No wait for the disk after each batch: half a line is left out when it is read again.
             file.seek(self._end)
             self._end += file.write((json.dumps(lengths) + "\n").encode())

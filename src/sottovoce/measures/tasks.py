@@ -3,12 +3,12 @@
 from pathlib import Path
 from typing import Any, Literal
 
+from sottovoce.errors import SottovoceError
 from sottovoce.measurement import Measurement
-from sottovoce.models.front_end import LogMel
 from sottovoce.registry import measure
 from sottovoce.tasks import TASKS, Task
 from sottovoce.tasks.decoding import NGrams
-from sottovoce.tasks.finetune import finetune_model, has_head, score_head
+from sottovoce.tasks.finetune import finetune_model, score_head, speaks_for
 from sottovoce.tasks.kinds import VERSION, Decoding
 from sottovoce.tasks.probe import probe
 from sottovoce.training import Training
@@ -37,8 +37,10 @@ def register(task: Task) -> Any:
         beam: int = 1,
         lm: Path | None = None,
     ) -> list[Measurement]:
-        own = layer == "sum" and not isinstance(model, LogMel) and has_head(task, model)
+        own = mode == "auto" and layer == "sum" and speaks_for(task, model, data)
         mode = ("head" if own else "probe") if mode == "auto" else mode
+        if mode != "probe" and layer != "sum":
+            raise SottovoceError(f"layer={layer} is for probes, but mode={mode}; give one of the two.")
         how = Decoding(width=max(beam, 8) if lm else beam, lm=NGrams.from_arpa(lm) if lm else None)
         if mode == "probe":
             settings = Training(steps=steps, lr=2e-3 if lr is None else lr, weight_decay=0.01, clip=None, seed=seed)

@@ -32,7 +32,7 @@ def pretrain(
     save_seconds: float = 120.0,
     seed: int = 0,
 ) -> Any:
-    """Masked prediction of k-means units: of MFCCs first (`layer` not given), then of a layer of the last round's model.
+    """Masked prediction of k-means units: of MFCCs first (no `layer`), then of a layer of the last round's model.
 
     Example:
         >>> first = pretrain(sv.new("melhubert", num_hidden_layers=6), data, clusters=100, steps=20_000)

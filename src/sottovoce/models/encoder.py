@@ -52,6 +52,11 @@ class Encoder:
         return self.body.setting("hidden_size")
 
     @property
+    def normalises(self) -> bool | None:
+        """Whether each utterance is brought to mean 0 and variance 1; None where features come ready-made."""
+        return self._extractor if isinstance(self._extractor, bool) else None
+
+    @property
     def device(self) -> torch.device:
         """Where the model is."""
         return next(iter((*self.model.parameters(), *self.model.buffers()))).device
@@ -84,19 +89,26 @@ class Encoder:
         field, shift = self.field()
         return (field / 2 + shift * np.arange(frames)) / SAMPLE_RATE
 
+    @property
+    def shortest(self) -> int:
+        """The samples that make one frame, and in SEW one pooled frame; shorter audio is padded to so many."""
+        squeeze = self.body.config.squeeze_factor if self.body is not None and self.body.name == "sew" else 1
+        field, shift = self.field()
+        return field + (squeeze - self.squeeze) * shift // self.squeeze
+
     def inputs(self, audio: Sequence[np.ndarray]) -> Inputs:
         """A padded batch on the CPU."""
+        audio = [np.pad(piece, (0, max(0, self.shortest - len(piece)))) for piece in audio]
         if not isinstance(self._extractor, bool) and self._extractor is not None:
             made = self._extractor(
                 list(audio), sampling_rate=SAMPLE_RATE, return_tensors="pt", return_attention_mask=True
             )
             return {name: made[name] for name in (self.model.main_input_name, "attention_mask")}
-        # What is shorter than a frame is padded to one; its padding counts as its own silence.
-        lengths = torch.tensor([max(len(samples), self.field()[0]) for samples in audio])
+        lengths = torch.tensor([len(samples) for samples in audio])
         longest = int(lengths.max())
         values = torch.zeros(len(audio), longest)
         for row, samples in zip(values, audio, strict=True):
-            piece = torch.from_numpy(np.ascontiguousarray(samples))
+            piece = torch.from_numpy(samples)
             if self._extractor:
                 piece = (piece - piece.mean()) / torch.sqrt(piece.var(correction=0) + 1e-7)
             row[: len(piece)] = piece
@@ -120,9 +132,19 @@ class Encoder:
         }
 
     @contextmanager
+    def on(self, device: torch.device) -> Iterator[None]:
+        """The model is on a device inside, and behind it where it was."""
+        home = self.device
+        self.model.to(device)
+        try:
+            yield
+        finally:
+            self.model.to(home)
+
+    @contextmanager
     def exact(self) -> Iterator[None]:
         """Padded batches give inside what single utterances give; the model is in evaluation mode."""
-        training = self.model.training
+        modes = {module: module.training for module in self.model.modules()}
         self.model.eval()
         try:
             if self.body is None:
@@ -131,7 +153,8 @@ class Encoder:
                 with exact_padding(self.model):
                     yield
         finally:
-            self.model.train(training)
+            for module, mode in modes.items():
+                module.training = mode
 
     def _find_extractor(self, body: Anatomy) -> Any:
         """Hugging Face's feature extractor where features come in ready-made; else whether audio is normalised."""

@@ -18,12 +18,19 @@ TASK = "sottovoce_task"
 
 
 def with_head(
-    model: Any, head: str, labels: Sequence[str], *, task: str = "", blank: str | None = None, seed: int = 0
+    model: Any,
+    head: str,
+    labels: Sequence[str],
+    *,
+    task: str = "",
+    blank: str | None = None,
+    phones: bool = False,
+    seed: int = 0,
 ) -> Any:
     """A copy of a model's encoder under a new head of Hugging Face's, `ForCTC` or `ForSequenceClassification`.
 
-    With `blank`, the labels are the tokens of a CTC head, and the saved folder gets the vocabulary that Hugging Face's
-    speech recognition pipeline reads.
+    With `blank`, the labels are the tokens of a CTC head, characters or `phones`, and the saved folder gets the
+    vocabulary that Hugging Face's speech recognition pipeline reads.
 
     Example:
         >>> with_head(model, "ForSequenceClassification", ["no", "yes"]).config.id2label
@@ -34,8 +41,7 @@ def with_head(
     config.id2label, config.label2id = dict(enumerate(labels)), {label: i for i, label in enumerate(labels)}
     if head == "ForCTC":
         config.vocab_size = len(labels)
-        config.pad_token_id = list(labels).index(blank) if blank is not None else None
-        config.bos_token_id = config.eos_token_id = None
+        config.pad_token_id = list(labels).index(blank) if blank is not None else 0
     setattr(config, TASK, task)
     mapping = getattr(transformers, HEADS[head])._model_mapping
     if type(config) not in mapping or (body.name == "whisper" and head != "ForSequenceClassification"):
@@ -49,23 +55,20 @@ def with_head(
     for module in base.modules():
         if getattr(module, "config", None) is own:
             module.config = new.config
-    for name, module in new.named_modules():
-        for child, found in module.named_children():
+    for module in list(new.modules()):
+        for child, found in list(module.named_children()):
             if found is replaced:
                 setattr(module, child, base)
-                break
-        del name
     new.to(device=body.base.device, dtype=body.base.dtype)
     # Where its own files lie: the feature extractor's still hold, a tokenizer's do not.
     new.name_or_path = getattr(model, "name_or_path", "") or ""
-    new.processor_files = vocabulary_files(labels, blank) if blank is not None else {}
+    new.processor_files = vocabulary_files(labels, blank, phones=phones) if blank is not None else {}
     settle(new)
     return new.train(model.training)
 
 
-def vocabulary_files(labels: Sequence[str], blank: str) -> dict[str, str]:
+def vocabulary_files(labels: Sequence[str], blank: str, *, phones: bool) -> dict[str, str]:
     """The files of a tokenizer for CTC: of characters with `|` between words, or of phones with spaces."""
-    phones = any(len(label) > 1 and label != blank for label in labels)
     settings: dict[str, Any] = {
         "tokenizer_class": "Wav2Vec2PhonemeCTCTokenizer" if phones else "Wav2Vec2CTCTokenizer",
         "pad_token": blank,
@@ -82,20 +85,48 @@ def vocabulary_files(labels: Sequence[str], blank: str) -> dict[str, str]:
     return {name: json.dumps(value, indent=2, ensure_ascii=False) + "\n" for name, value in texts.items()}
 
 
-def head_labels(model: Any) -> tuple[str, ...]:
-    """The labels that a model's own head can say, in its order; empty where it has no head that says any.
+def head_labels(model: Any, *, blank: str = "<pad>", delimiter: str = "|") -> tuple[str, ...]:
+    """What a model's own head can say, in its order; empty where it has no head that says anything.
+
+    Of a CTC head the blank is named `blank`, what stands between words `delimiter`, and special tokens are empty.
 
     Example:
         >>> head_labels(sv.load("superb/hubert-base-superb-ks"))[:2]
         ('yes', 'no')
     """
     name = type(model).__name__
-    if name.endswith("ForCTC") and getattr(model.config, "pad_token_id", None) is not None:
-        files = getattr(model, "processor_files", None) or {}
-        path = processor_file(getattr(model, "name_or_path", "") or "", "vocab.json")
-        text = files.get("vocab.json") or (path.read_text(encoding="utf-8") if path is not None else "{}")
-        vocabulary: dict[str, int] = json.loads(text)
-        return tuple(sorted(vocabulary, key=lambda token: vocabulary[token]))
+    if name.endswith("ForCTC") and not getattr(model.config, TASK, None):
+        return vocabulary(model, blank, delimiter)
     if name.endswith(("ForCTC", "ForSequenceClassification", "ForAudioClassification", "ForAudioFrameClassification")):
         return tuple(label for _, label in sorted(model.config.id2label.items()))
     return ()
+
+
+def vocabulary(model: Any, blank: str, delimiter: str) -> tuple[str, ...]:
+    """The tokens of a CTC head that was made elsewhere, read off the files beside its weights."""
+    source = getattr(model, "name_or_path", "") or ""
+    files = {name: processor_file(source, f"{name}.json") for name in ("vocab", "added_tokens", "tokenizer_config")}
+    read = {name: json.loads(path.read_text(encoding="utf-8")) for name, path in files.items() if path is not None}
+    numbers = {**read.get("vocab", {}), **read.get("added_tokens", {})}
+    if not numbers:
+        return ()
+    if not all(isinstance(number, int) for number in numbers.values()):
+        raise SottovoceError(f"the vocabulary of {source} has a part for each language; give a model of one language.")
+    about = read.get("tokenizer_config", {})
+    special = {text_of(about.get(f"{kind}_token")) for kind in ("pad", "unk", "bos", "eos")}
+    tokens = [""] * model.config.vocab_size
+    for token, number in numbers.items():
+        if (
+            number < len(tokens)
+            and token not in special
+            and not (token[:1] in "<[" and token[-1:] in ">]" and token[1:])
+        ):
+            tokens[number] = delimiter if token == (text_of(about.get("word_delimiter_token")) or "|") else token
+    if model.config.pad_token_id is not None:
+        tokens[model.config.pad_token_id] = blank
+    return tuple(tokens)
+
+
+def text_of(token: Any) -> str:
+    """A token as tokenizer files write it: a text, or a mapping with its text."""
+    return token.get("content", "") if isinstance(token, dict) else token or ""

@@ -8,6 +8,7 @@ import torch
 
 from sottovoce.data.batches import plan_batches, samples
 from sottovoce.data.shelf import Shelf
+from sottovoce.errors import SottovoceError
 from sottovoce.models.encoder import Encoder
 from sottovoce.tasks.task import Material, Task
 
@@ -42,13 +43,17 @@ class Questions:
         tensor([49, 120])
     """
 
-    task: Task
+    task: Task | None
     material: Material
     encoder: Encoder
     labels: tuple[str, ...] = ()
     size: float = 16
     seed: int | None = None
     shelf: Shelf | None = None
+
+    def __post_init__(self) -> None:
+        if not 0 < self.size < float("inf"):
+            raise SottovoceError(f"batch={self.size}, but at least 1 utterance is wanted.")
 
     def _lengths(self) -> list[float]:
         if self.shelf is not None:
@@ -78,6 +83,7 @@ class Questions:
 
     def target(self, item: int, frames: int) -> torch.Tensor:
         """The answer of an utterance as numbers."""
+        assert self.task is not None
         numbers = {label: number for number, label in enumerate(self.labels)}
         centres = self.encoder.centres(frames)
         return torch.from_numpy(self.task.kind.target(self.material.answers[item], numbers, centres))

@@ -9,11 +9,11 @@ from typing import Any, final
 import torch
 from torch import nn
 
-from sottovoce.data.batches import decoded
+from sottovoce.data.batches import data_stamp, decoded
 from sottovoce.data.utterance import Utterance
 from sottovoce.errors import SottovoceError, unknown
 from sottovoce.models.anatomy import Anatomy
-from sottovoce.models.encoder import Encoder, mean_over_time
+from sottovoce.models.encoder import Encoder
 from sottovoce.models.front_end import LogMel
 from sottovoce.models.heads import TASK, head_labels, with_head
 from sottovoce.models.padding import exact_padding
@@ -21,7 +21,7 @@ from sottovoce.tasks.batch import Batch, Questions
 from sottovoce.tasks.kinds import BLANK, GREEDY, Decoding, Score
 from sottovoce.tasks.probe import a_folder, check_answers, judge
 from sottovoce.tasks.task import Material, Task, material, require
-from sottovoce.training import Training, train
+from sottovoce.training import Training, best_device, train
 
 PARTS = ("front_end", "projection", "positional", "layers", "head")
 
@@ -41,8 +41,8 @@ class Headed(nn.Module):
         config = self.model.config
         masks = getattr(config, "apply_spec_augment", False)
         try:
-            # Hugging Face refuses to mask what is shorter than one mask.
-            config.apply_spec_augment = masks and int(batch.frames.min()) > getattr(config, "mask_time_length", 0)
+            # Hugging Face refuses to mask a batch that is shorter than one mask.
+            config.apply_spec_augment = masks and int(batch.frames.max()) > getattr(config, "mask_time_length", 0)
             return self.model(**inputs).logits
         finally:
             config.apply_spec_augment = masks
@@ -51,13 +51,26 @@ class Headed(nn.Module):
         """The task's loss."""
         return self.task.kind.loss(self.logits(batch), batch.frames, batch.targets)
 
+    def train(self, mode: bool = True) -> "Headed":
+        """As usual, but what takes no gradients keeps its statistics as well."""
+        super().train(mode)
+        for module in self.modules():
+            if isinstance(module, nn.BatchNorm1d) and not any(p.requires_grad for p in module.parameters()):
+                module.eval()
+        return self
+
     def outputs(self, batch: Batch) -> list[torch.Tensor]:
         """What the head says, or for verification what its classifier reads."""
         batch = batch.to(self.model.device)
-        if not getattr(self.task.kind, "verifies", False):
+        if not self.task.kind.verifies:
             return [self.logits(batch)]
-        hidden = Anatomy(self.model).base(**self._keep["inputs"].placed(batch.inputs))[0]
-        return [mean_over_time(self.model.projector(hidden), batch.frames)]
+        seen: list[torch.Tensor] = []
+        handle = self.model.classifier.register_forward_pre_hook(lambda module, args: seen.append(args[0]))
+        try:
+            self.logits(batch)
+        finally:
+            handle.remove()
+        return seen
 
 
 def finetune_model(
@@ -82,8 +95,9 @@ def finetune_model(
     splits = material(task, data, limit=limit, seed=settings.seed)
     require(task, splits, "train")
     labels = task.kind.labels(splits["train"].answers)
-    check_answers(task, splits, labels)
-    tuned = start(task, model, labels, settings.seed)
+    check_answers(task, splits, labels, "dev")
+    check_chance(dropout, mask_time)
+    tuned = start(task, model, labels, settings.seed).requires_grad_(True)
     set_chance(tuned, dropout, mask_time)
     with a_folder(f"audio-{task.name}") as folder, exact_padding(tuned), only(tuned, freeze):
         parts = {name: in_memory(part, folder / name) for name, part in splits.items() if name != "test" and part}
@@ -92,7 +106,7 @@ def finetune_model(
 
         def validate(module: nn.Module) -> float:
             assert dev is not None
-            best = judge(objective.outputs, dev, labels, GREEDY)[0][0]
+            best = judge(objective.outputs, dev, labels, GREEDY, draws=5)[0][0]
             return best.value if best.better == "higher" else -best.value
 
         every = settings.validate_every or max(1, settings.steps // 10)
@@ -101,6 +115,7 @@ def finetune_model(
             Questions(task, parts["train"], encoder, labels, size, settings.seed),
             replace(settings, validate_every=every),
             validate=validate if dev is not None else None,
+            about=[data_stamp(splits[name].utterances) for name in parts] + [splits["train"].answers, size, labels],
             name=f"finetune {task.name}",
         )
     return tuned.eval()
@@ -111,13 +126,28 @@ def start(task: Task, model: Any, labels: Sequence[str], seed: int) -> Any:
     if has_head(task, model) and head_labels(model) == tuple(labels):
         return copy.deepcopy(model)
     blank = BLANK if labels[0] == BLANK else None
-    return with_head(model, task.kind.head, labels, task=task.name, blank=blank, seed=seed)
+    phones = not task.kind.words
+    return with_head(model, task.kind.head, labels, task=task.name, blank=blank, phones=phones, seed=seed)
+
+
+def check_chance(dropout: float | None, mask_time: float | None) -> None:
+    """Refuse shares that are none."""
+    for name, share in (("dropout", dropout), ("mask_time", mask_time)):
+        if share is not None and not 0 <= share < 1:
+            raise SottovoceError(f"{name}={share}, but a share is wanted: at least 0 and below 1.")
 
 
 def set_chance(model: Any, dropout: float | None, mask_time: float | None) -> None:
     """Dropout everywhere, and the share of frames that are masked in training, where they are given."""
-    if mask_time is not None:
-        model.config.apply_spec_augment, model.config.mask_time_prob = mask_time > 0, mask_time
+    base: Any = Anatomy(model).base
+    if mask_time == 0:
+        model.config.apply_spec_augment = False
+    elif mask_time is not None:
+        model.config.apply_spec_augment, model.config.mask_time_prob = True, mask_time
+        if getattr(base, "masked_spec_embed", None) is None:
+            # Hugging Face makes it where the configuration masks, and so it will when this model is loaded again.
+            first = torch.rand(Anatomy(model).setting("hidden_size"), device=base.device, dtype=base.dtype)
+            base.masked_spec_embed = nn.Parameter(first)
     if dropout is None:
         return
     for key in ("hidden_dropout", "attention_dropout", "activation_dropout", "feat_proj_dropout", "final_dropout"):
@@ -138,15 +168,22 @@ def in_memory(part: Material, folder: Any) -> Material:
 @contextmanager
 def only(model: Any, freeze: Sequence[str]) -> Iterator[None]:
     """Some parts take no gradients inside: `front_end`, `projection`, `positional`, `layers`, `layers.3`, `head`."""
-    frozen = [parameter for name in freeze for module in part(model, name) for parameter in module.parameters()]
+    modules = [module for name in freeze for module in part(model, name)]
+    frozen = [parameter for module in modules for parameter in module.parameters()]
     before = [parameter.requires_grad for parameter in frozen]
+    # Hugging Face's front ends go by a flag of their own whether anything is kept for a backward pass.
+    fronts = [module for module in modules if getattr(module, "_requires_grad", None) is True]
     for parameter in frozen:
         parameter.requires_grad_(False)
+    for front in fronts:
+        setattr(front, "_requires_grad", False)  # noqa: B010 (to the type checker it is a part, not a flag)
     try:
         yield
     finally:
         for parameter, flag in zip(frozen, before, strict=True):
             parameter.requires_grad_(flag)
+        for front in fronts:
+            setattr(front, "_requires_grad", True)  # noqa: B010
 
 
 def part(model: Any, name: str) -> list[nn.Module]:
@@ -156,24 +193,50 @@ def part(model: Any, name: str) -> list[nn.Module]:
     if kind not in PARTS or (number and (kind != "layers" or not number.isdigit() or int(number) >= len(body.layers))):
         raise unknown("part", name, [*PARTS, *(f"layers.{index}" for index in range(len(body.layers)))])
     inside = set(body.base.modules())
+    final = get_part(body.base, body.family.final_norm)
     found: dict[str, list[Any]] = {
         "front_end": [getattr(body.base, name, None) for name in ("feature_extractor", "conv1", "conv2")],
-        "projection": [body.projection],
+        "projection": [get_part(body.base, path) for path in ("feature_projection", body.family.projection_norm)],
         "positional": [module for _, module in body.positional_convs()],
-        "layers": [body.layers[int(number)]] if number else list(body.layers),
+        "layers": [body.layers[int(number)]] if number else [*body.layers, final],
         "head": [child for child in model.children() if child not in inside and not inside & set(child.modules())],
     }
     return [module for module in found[kind] if isinstance(module, nn.Module)]
 
 
+def get_part(base: Any, path: str | None) -> nn.Module | None:
+    """A module by its path, if there is one."""
+    try:
+        return base.get_submodule(path) if path is not None else None
+    except AttributeError:
+        return None
+
+
 def has_head(task: Task, model: Any) -> bool:
-    """Whether a model's own head is for a task: it was made for it here, or is of its kind and made elsewhere."""
+    """Whether a model's own head can be scored on a task: it was made for it here, or it is of its kind."""
     made_for = getattr(getattr(model, "config", None), TASK, None)
     if made_for:
         return made_for == task.name
-    if not type(model).__name__.endswith((task.kind.head, task.kind.head.replace("Sequence", "Audio"))):
+    names = {"ForSequenceClassification": ("ForSequenceClassification", "ForAudioClassification")}
+    fits = type(model).__name__.endswith(names.get(task.kind.head, (task.kind.head,)))
+    labels = head_labels(model) if fits else ()
+    return bool(labels) and (task.kind.head != "ForCTC" or BLANK in labels)
+
+
+def speaks_for(task: Task, model: Any, data: Any) -> bool:
+    """Whether a model is better judged by its own head than by a probe: it was made for the task, or elsewhere, and
+    then it must know every answer."""
+    if isinstance(model, LogMel) or not has_head(task, model):
         return False
-    return bool(head_labels(model)) and (task.kind.head != "ForCTC" or BLANK in head_labels(model))
+    if getattr(model.config, TASK, None):
+        return True
+    if task.kind.verifies or not (task.kind.words or task.kind.pooled):
+        return False  # a head for characters is not one for phones, nor one for words one for speakers
+    answers = material(task, data)["test"].answers
+    wanted = {token for answer in answers for token in answer} if task.kind.words else set(answers)
+    known = {label.upper() for label in head_labels(model)} if task.kind.words else set(head_labels(model))
+    # A recogniser may lack a rare letter.
+    return len(wanted & known) >= (0.8 if task.kind.words else 1.0) * len(wanted)
 
 
 def score_head(
@@ -197,8 +260,8 @@ def score_head(
     labels = head_labels(model)
     if not has_head(task, model):
         raise SottovoceError(f"{type(model).__name__} has no head for {task.name}; fine-tune it first, or probe it.")
-    check_answers(task, splits, labels)
+    check_answers(task, splits, labels, "test")
     headed = Headed(task, model)
     encoder = Encoder(model, outputs=True)
-    with encoder.exact():
+    with encoder.on(best_device()), encoder.exact():
         return judge(headed.outputs, Questions(task, splits["test"], encoder, size=size), labels, how)[0]

@@ -58,6 +58,10 @@ class Decoding:
     alpha: float = 0.5
     beta: float = 1.0
 
+    def __post_init__(self) -> None:
+        if self.width < 1:
+            raise SottovoceError(f"beam={self.width}, but at least 1 is wanted.")
+
 
 GREEDY = Decoding()
 
@@ -73,6 +77,16 @@ class Kind(Protocol):
     @property
     def pooled(self) -> bool:
         """Whether a mean over time is all that a linear probe needs."""
+        ...
+
+    @property
+    def verifies(self) -> bool:
+        """Whether what lies before the classifier is what counts."""
+        ...
+
+    @property
+    def words(self) -> bool:
+        """Whether the tokens are characters."""
         ...
 
     def labels(self, answers: Iterable[Any]) -> tuple[str, ...]:
@@ -97,9 +111,7 @@ class Kind(Protocol):
         """What a head says about each utterance."""
         ...
 
-    def score(
-        self, said: list[Any], answers: list[Any], centres: list[np.ndarray], labels: Sequence[str]
-    ) -> list[Score]:
+    def score(self, said: list[Any], answers: list[Any], centres: list[np.ndarray], *, draws: int) -> list[Score]:
         """The metrics, the main one first."""
         ...
 
@@ -165,6 +177,7 @@ class Classify:
     verifies: bool = False
     head: str = "ForSequenceClassification"
     pooled: bool = True
+    words: bool = False
 
     def labels(self, answers: Iterable[Any]) -> tuple[str, ...]:
         """The names that occur, sorted."""
@@ -190,15 +203,13 @@ class Classify:
             return list(output.float().cpu().numpy())
         return [labels[index] for index in output.argmax(-1).tolist()]
 
-    def score(
-        self, said: list[Any], answers: list[Any], centres: list[np.ndarray], labels: Sequence[str]
-    ) -> list[Score]:
+    def score(self, said: list[Any], answers: list[Any], centres: list[np.ndarray], *, draws: int) -> list[Score]:
         """Accuracy, or the equal error rate of all pairs."""
         if self.verifies:
-            rate, error, trials = scores.pairs_error_rate(np.stack(said), answers)
+            rate, error, trials = scores.pairs_error_rate(np.stack(said), answers, draws=max(1, draws // 5))
             return [Score("equal_error_rate", rate, error, "lower", trials)]
         tally = scores.accuracy_tally(np.array(said), np.array(answers))
-        return [Score("accuracy", *scores.ratio_interval(tally), "higher", len(said))]
+        return [Score("accuracy", *scores.ratio_interval(tally, draws=draws), "higher", len(said))]
 
 
 @dataclass(frozen=True)
@@ -212,6 +223,8 @@ class Frames:
 
     head: str = "ForCTC"  # a Linear a frame; not every family has a class ForAudioFrameClassification
     pooled: bool = False
+    verifies: bool = False
+    words: bool = False
 
     def labels(self, answers: Iterable[Any]) -> tuple[str, ...]:
         """The phones that occur, sorted."""
@@ -246,9 +259,7 @@ class Frames:
         best = output.argmax(-1).cpu()
         return [np.array(labels)[row[:count]] for row, count in zip(best.numpy(), frames.tolist(), strict=True)]
 
-    def score(
-        self, said: list[Any], answers: list[Any], centres: list[np.ndarray], labels: Sequence[str]
-    ) -> list[Score]:
+    def score(self, said: list[Any], answers: list[Any], centres: list[np.ndarray], *, draws: int) -> list[Score]:
         """Frame accuracy without silence, and with it."""
         wanted = [self.names(phones, middle) for phones, middle in zip(answers, centres, strict=True)]
         found = []
@@ -256,7 +267,7 @@ class Frames:
             masks = [~np.isin(names, left_out) for names in wanted]
             right = [((a == b) & mask).sum() for a, b, mask in zip(said, wanted, masks, strict=True)]
             tally = scores.Tally(np.array(right, float), np.array([mask.sum() for mask in masks], float))
-            found.append(Score(metric, *scores.ratio_interval(tally), "higher", len(said)))
+            found.append(Score(metric, *scores.ratio_interval(tally, draws=draws), "higher", len(said)))
         return found
 
 
@@ -272,6 +283,7 @@ class Transcribe:
     words: bool = False
     head: str = "ForCTC"
     pooled: bool = False
+    verifies: bool = False
 
     def labels(self, answers: Iterable[Any]) -> tuple[str, ...]:
         """The blank, then the tokens that occur, sorted."""
@@ -308,24 +320,25 @@ class Transcribe:
             found = decoding.greedy_batch(log_probs, frames.cpu(), blank=blank)
         else:
             settings: dict[str, Any] = {"width": how.width, "lm": how.lm, "alpha": how.alpha, "beta": how.beta}
-            symbols = [" " if label == DELIMITER else label for label in labels]
+            symbols = [" " if label == DELIMITER else label.upper() for label in labels]
             found = [
                 decoding.beam(row[:count], blank=blank, symbols=symbols, **settings)
                 for row, count in zip(log_probs, frames.tolist(), strict=True)
             ]
-        return [[labels[token] for token in tokens if labels[token][0] != "<"] for tokens in found]
+        said = [[labels[token] for token in tokens if labels[token] not in ("", BLANK)] for tokens in found]
+        # A head of small letters says the same as one of capitals.
+        small = self.words and not any(label.isupper() for label in labels)
+        return [[token.upper() for token in tokens] for tokens in said] if small else said
 
-    def score(
-        self, said: list[Any], answers: list[Any], centres: list[np.ndarray], labels: Sequence[str]
-    ) -> list[Score]:
+    def score(self, said: list[Any], answers: list[Any], centres: list[np.ndarray], *, draws: int) -> list[Score]:
         """The rate of wrong words and characters, or of wrong phones."""
         found = []
         if self.words:
             tally = scores.edit_tally([words_of(tokens) for tokens in answers], [words_of(tokens) for tokens in said])
-            found.append(Score("word_error_rate", *scores.ratio_interval(tally), "lower", len(said)))
+            found.append(Score("word_error_rate", *scores.ratio_interval(tally, draws=draws), "lower", len(said)))
         tally = scores.edit_tally(answers, said)
         name = "character_error_rate" if self.words else "phone_error_rate"
-        return [*found, Score(name, *scores.ratio_interval(tally), "lower", len(said))]
+        return [*found, Score(name, *scores.ratio_interval(tally, draws=draws), "lower", len(said))]
 
 
 def words_of(tokens: Sequence[str]) -> list[str]:

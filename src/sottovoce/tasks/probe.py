@@ -1,7 +1,9 @@
 """What a frozen encoder knows: heads on its states, which one pass over the audio collects."""
 
 import hashlib
+import json
 import os
+import shutil
 import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -13,9 +15,9 @@ import numpy as np
 import torch
 from torch import nn
 
-from sottovoce.data.batches import ahead
+from sottovoce.data.audio import SAMPLE_RATE
+from sottovoce.data.batches import ahead, data_stamp
 from sottovoce.data.shelf import Shelf
-from sottovoce.data.utterance import manifest_hash
 from sottovoce.errors import SottovoceError
 from sottovoce.files import work_folder
 from sottovoce.models.encoder import Encoder, mean_over_time
@@ -23,8 +25,9 @@ from sottovoce.progress import bar
 from sottovoce.tasks.batch import Batch, Questions, half
 from sottovoce.tasks.kinds import GREEDY, Decoding, Score, refuse_strangers
 from sottovoce.tasks.task import Material, Task, material, require
-from sottovoce.training import Training, train
+from sottovoce.training import Training, best_device, train
 
+DRAWS = 1000  # of a bootstrap
 BATCH_SECONDS = 60.0  # of audio in a pass through the encoder
 Layer = int | Literal["sum", "each"]
 
@@ -80,7 +83,7 @@ class Probe(nn.Module):
 
     def outputs(self, batch: Batch) -> list[torch.Tensor]:
         """What each head says, or for verification its embeddings."""
-        verifies = getattr(self.task.kind, "verifies", False)
+        verifies = self.task.kind.verifies
         return [(h.embed if verifies else h)(state, batch.frames) for h, state in self.each(batch)]
 
 
@@ -106,7 +109,9 @@ def probe(
     splits = material(task, data, limit=limit, seed=settings.seed)
     require(task, splits, "train", "test")
     labels = task.kind.labels(splits["train"].answers)
-    check_answers(task, splits, labels)
+    check_answers(task, splits, labels, "test")
+    if inner < 1:
+        raise SottovoceError(f"inner={inner}, but a head of at least 1 number is wanted.")
     with a_folder(f"states-{task.name}") as folder:
         shelf = collect(encoder, [splits["train"], splits["test"]], folder, layers=layers, pooled=task.kind.pooled)
         mean, std = moments(shelf, splits["train"])
@@ -115,7 +120,8 @@ def probe(
             heads = Probe(task, labels, mean, std, summed=layer == "sum", inner=inner)
         # The states are taken from the shelf; their frames have lost their padding.
         source = Questions(task, splits["train"], encoder, labels, size, settings.seed, shelf)
-        train(heads, source, settings, name=f"probe {task.name}")
+        about = [data_stamp(splits["train"].utterances), splits["train"].answers, size]
+        train(heads, source, settings, about=about, name=f"probe {task.name} {layer}")
         heads.eval().to("cpu")
         found = judge(heads.outputs, Questions(task, splits["test"], encoder, size=size, shelf=shelf), labels, how)
     weights = () if heads.mix is None else tuple(heads.mix.detach().softmax(0).tolist())
@@ -132,14 +138,14 @@ def chosen(layer: Layer, depth: int) -> list[int]:
     return [layer]
 
 
-def check_answers(task: Task, splits: dict[str, Material], labels: Sequence[str]) -> None:
-    """Refuse a test split with classes that no training utterance has; a training split of one class."""
-    if task.kind.head == "ForSequenceClassification":
-        if len(labels) < 2:
-            raise SottovoceError(f"{task.name}: the train split has one label only ({labels[0]}); give at least two.")
-        if not getattr(task.kind, "verifies", False):
-            refuse_strangers(task.name, splits["test"].answers, labels, "test")
-            refuse_strangers(task.name, splits["dev"].answers, labels, "dev")
+def check_answers(task: Task, splits: dict[str, Material], labels: Sequence[str], *scored: str) -> None:
+    """Refuse splits to be scored with classes that the head cannot say; a training split of one class."""
+    if task.kind.head != "ForSequenceClassification":
+        return
+    if len(labels) < 2:
+        raise SottovoceError(f"{task.name}: the train split has one label only ({labels[0]}); give at least two.")
+    for split in scored if not task.kind.verifies else ():
+        refuse_strangers(task.name, splits[split].answers, labels, split)
 
 
 def collect(encoder: Encoder, parts: Sequence[Material], folder: Path, *, layers: Sequence[int], pooled: bool) -> Shelf:
@@ -150,15 +156,17 @@ def collect(encoder: Encoder, parts: Sequence[Material], folder: Path, *, layers
         (1, 13, 768)
     """
     utterances = [utterance for part in parts for utterance in part.utterances]
-    identity = f"states {fingerprint(encoder)} {list(layers)} {pooled} {manifest_hash(utterances)}"
+    identity = f"states {fingerprint(encoder)} {list(layers)} {pooled} {data_stamp(utterances)}"
     row, dtype = (len(layers), encoder.width), "float32" if pooled else "float16"
     shelf = Shelf(folder, identity=identity, row=row, dtype=dtype)
     rest = Material(tuple(u for u in utterances if u.id not in shelf), ())
     # The task is not asked for anything here: no labels, no targets.
     mean = sum(utterance.seconds for utterance in rest.utterances) / max(1, len(rest))
-    source = Questions(Any, rest, encoder, size=BATCH_SECONDS / max(mean, 1e-3))  # type: ignore[arg-type]
+    source = Questions(None, rest, encoder, size=BATCH_SECONDS / max(mean, 1e-3))
     plan = source.plan(0)
-    with bar("encoding", len(rest)) as advance, encoder.exact(), torch.no_grad():
+    rows = len(rest) if pooled else int(sum(u.seconds for u in rest.utterances) / encoder.field()[1] * SAMPLE_RATE)
+    refuse_full(folder, rows * shelf.row_bytes)
+    with bar("encoding", len(rest)) as advance, encoder.on(best_device()), encoder.exact(), torch.no_grad():
         for items, batch in zip(plan, ahead(source.load, plan), strict=True):
             hidden = encoder.states(batch.inputs)
             names, frames = source.names(items), batch.frames.to(encoder.device)
@@ -175,6 +183,16 @@ def collect(encoder: Encoder, parts: Sequence[Material], folder: Path, *, layers
     return shelf
 
 
+def refuse_full(folder: Path, wanted: int) -> None:
+    """Stop before a disk is filled with states."""
+    free = shutil.disk_usage(folder).free
+    if wanted > 0.95 * free:
+        raise SottovoceError(
+            f"the states need {wanted / 1e9:.1f} GB in {folder}, where {free / 1e9:.1f} GB are free; take one layer, "
+            "fewer utterances (limit=...), or another disk (--work FOLDER)."
+        )
+
+
 def refuse_nan(names: Sequence[str], arrays: Sequence[np.ndarray], layers: Sequence[int]) -> None:
     """Stop where a state is no number, and say in which layer of which utterance."""
     for name, array in zip(names, arrays, strict=True):
@@ -187,8 +205,10 @@ def refuse_nan(names: Sequence[str], arrays: Sequence[np.ndarray], layers: Seque
 
 
 def fingerprint(encoder: Encoder) -> str:
-    """Twelve digits of an encoder's tensors."""
-    digest = hashlib.sha256()
+    """Twelve digits of an encoder: its tensors, its shape, how it takes its audio."""
+    config = encoder.model.config.to_dict() if encoder.body is not None else {}
+    inputs = encoder.normalises if encoder.body is not None else None
+    digest = hashlib.sha256(json.dumps([config, inputs], sort_keys=True, default=str).encode())
     for name, tensor in sorted(encoder.model.state_dict().items()):
         digest.update(name.encode())
         digest.update(tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy())
@@ -208,8 +228,11 @@ def moments(shelf: Shelf, part: Material) -> tuple[torch.Tensor, torch.Tensor]:
     return torch.from_numpy(mean).float(), torch.from_numpy(std).float()
 
 
-def judge(outputs: Any, source: Questions, labels: Sequence[str], how: Decoding) -> list[list[Score]]:
+def judge(
+    outputs: Any, source: Questions, labels: Sequence[str], how: Decoding, *, draws: int = DRAWS
+) -> list[list[Score]]:
     """The scores of each of some heads on a split; `outputs` gives their outputs for a batch."""
+    assert source.task is not None
     plan = source.plan(0)
     said: list[list[Any]] = []
     kind, encoder = source.task.kind, source.encoder
@@ -224,7 +247,7 @@ def judge(outputs: Any, source: Questions, labels: Sequence[str], how: Decoding)
             advance(len(items))
     order = [item for items in plan for item in items]
     wanted = [source.material.answers[item] for item in order]
-    return [kind.score(answers, wanted, centres, labels) for answers in said]
+    return [kind.score(answers, wanted, centres, draws=draws) for answers in said]
 
 
 @contextmanager

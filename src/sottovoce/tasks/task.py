@@ -1,6 +1,7 @@
 """What a task is, and which utterances of some data are for it."""
 
 import random
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -56,6 +57,8 @@ def material(
     """
     if data is None:
         raise SottovoceError(f"{task.name} needs data: utterances with {task.needs}; give --data.")
+    if limit is not None and limit < 1:
+        raise SottovoceError(f"{task.name}: limit={limit}, but at least 1 utterance of a split is wanted.")
     splits: dict[str, Material] = {}
     for split in SPLITS:
         rows = [u for u in data if u.split == split and u.task in (None, task.name)]
@@ -66,6 +69,11 @@ def material(
         if limit is not None and len(pairs) > limit:
             pairs = random.Random(f"{seed}/{split}").sample(pairs, limit)
         splits[split] = Material(tuple(u for u, _ in pairs), tuple(answer for _, answer in pairs))
+    counts = Counter(utterance.id for part in splits.values() for utterance in part.utterances)
+    if counts and counts.most_common(1)[0][1] > 1:
+        raise SottovoceError(
+            f"{task.name}: the id '{counts.most_common(1)[0][0]}' stands for several utterances; give each its own."
+        )
     return splits
 
 

@@ -13,7 +13,7 @@ from typing import Any
 import numpy
 import torch
 from accelerate import Accelerator
-from accelerate.utils import DistributedDataParallelKwargs, is_tensorboard_available
+from accelerate.utils import DistributedDataParallelKwargs, broadcast_object_list, is_tensorboard_available
 from torch import nn
 from transformers import PreTrainedModel
 
@@ -52,6 +52,7 @@ def train(
     *,
     folder: str | Path | None = None,
     validate: Validate | None = None,
+    about: object = None,
     name: str = "training",
 ) -> Outcome:
     """Train those of a module's parameters that take gradients, in place.
@@ -60,14 +61,15 @@ def train(
     loss of an update is the one sum over the other, however many batches, processes and devices it is spread over.
     `validate` gives a score, higher is better; training ends with the weights of the best one. Into `folder` (of the
     run that is under way, if not given) go checkpoints, from which a training that was stopped goes on to the very
-    same weights, and the log.
+    same weights, and the log. A checkpoint is taken up only by the same training: same tensors at the start, settings,
+    batches, and `about`, which says what else matters.
 
     Example:
         >>> train(objective, source, Training(steps=500, lr=1e-3), folder="training").loss
     """
     if folder is None and work_folder() is not None:
         folder = Path(str(work_folder())) / name.replace(" ", "-")
-    return _Loop(objective, source, settings, folder, validate, name).run()
+    return _Loop(objective, source, settings, folder, validate, about, name).run()
 
 
 class _Loop:
@@ -80,6 +82,7 @@ class _Loop:
         settings: Training,
         folder: str | Path | None,
         validate: Validate | None,
+        about: object,
         name: str,
     ) -> None:
         self.objective, self.source, self.settings, self.validate = objective, source, settings, validate
@@ -90,10 +93,20 @@ class _Loop:
             raise SottovoceError("nothing in this model takes gradients; train at least one part.")
         if not plan:
             raise SottovoceError("there is nothing to train on: the training split has no utterances.")
-        self.keeper = Keeper(folder, identity(objective, settings, (n for items in plan for n in source.names(items))))
+        heard = [source.names(items) for items in plan]
+        # Without a folder there is nothing to take up, and so no need to read every tensor.
+        known = identity(objective, settings, [heard, about, validate is not None]) if folder is not None else ""
+        self.keeper = Keeper(folder, known)
         unused = DistributedDataParallelKwargs(find_unused_parameters=True)
         board = "tensorboard" if folder is not None and is_tensorboard_available() else None
-        self.accelerator = Accelerator(log_with=board, project_dir=folder, kwargs_handlers=[unused])
+        # Precision and accumulation are this loop's own affair, whatever `accelerate config` says.
+        self.accelerator = Accelerator(
+            mixed_precision="no",
+            gradient_accumulation_steps=1,
+            log_with=board,
+            project_dir=folder,
+            kwargs_handlers=[unused],
+        )
         self.home = parameters[0].device
         self.optimiser = make_optimiser(objective, settings)
         self.wrapped: Any = self.accelerator.prepare_model(objective)
@@ -102,22 +115,38 @@ class _Loop:
         self.dtype = DTYPES.get(settings.precision)
         self.scaler = torch.amp.GradScaler(self.device.type, enabled=settings.precision == "fp16")
         self.position = self.keeper.load(objective, self.optimiser)
+        if self.accelerator.is_main_process:
+            self.keeper.cut_log(self.position.step)
         if self.position.scaler:
             self.scaler.load_state_dict(self.position.scaler)
 
     def run(self) -> Outcome:
-        """All steps that are left."""
-        settings, position = self.settings, self.position
-        begin = saved = time.monotonic()
+        """All steps that are left; whatever happens, the objective is left where and as it was."""
+        begin = time.monotonic()
+        modes = {module: module.training for module in self.objective.modules()}
         self.accelerator.init_trackers("log")
-        was_training = self.objective.training
-        heard, since = 0.0, begin
-        with (
-            own_chance(),
-            checkpointed(self.objective, settings.checkpoint_gradients),
-            bar(self.name, settings.steps) as advance,
-            contextlib.closing(self.steps(position.step)) as steps,
-        ):
+        try:
+            with own_chance(), checkpointed(self.objective, self.settings.checkpoint_gradients):
+                self.go()
+            if self.accelerator.is_main_process:
+                self.save()
+            self.accelerator.wait_for_everyone()
+            if self.position.best is not None:
+                self.keeper.load_best(self.objective)
+        finally:
+            self.accelerator.end_training()
+            self.objective.to(self.home)
+            for module, mode in modes.items():
+                module.training = mode
+        position = self.position
+        return Outcome(position.step, position.loss, position.best, position.best_step, time.monotonic() - begin)
+
+    def go(self) -> None:
+        """The steps."""
+        settings, position = self.settings, self.position
+        heard, since = 0.0, time.monotonic()
+        saved = since
+        with bar(self.name, settings.steps) as advance, contextlib.closing(self.steps(position.step)) as steps:
             advance(position.step)
             for batches, items in steps:
                 if self.stopped():
@@ -126,22 +155,13 @@ class _Loop:
                 position.loss = self.step(batches, items)
                 position.step += 1
                 heard += self.source.seconds(items)
-                rate = heard / max(1e-9, time.monotonic() - since)
-                self.tell(advance, rate)
+                self.tell(advance, heard / max(1e-9, time.monotonic() - since))
                 if self.validate is not None and self.due():
                     self.judge()
                     saved = -math.inf
                 if time.monotonic() - saved > settings.save_seconds and self.accelerator.is_main_process:
                     self.save()
                     saved = time.monotonic()
-        if self.accelerator.is_main_process:
-            self.save()
-        self.accelerator.wait_for_everyone()
-        if self.position.best is not None:
-            self.keeper.load_best(self.objective)
-        self.accelerator.end_training()
-        self.objective.to(self.home).train(was_training)
-        return Outcome(position.step, position.loss, position.best, position.best_step, time.monotonic() - begin)
 
     def stopped(self) -> bool:
         """Whether it was enough: no better score for too long."""
@@ -197,7 +217,7 @@ class _Loop:
         multiply = torch._foreach_mul_  # pyright: ignore[reportPrivateImportUsage] (torch's own optimisers use it)
         multiply([p.grad for p in self.parameters if p.grad is not None], scale)
         for group in self.optimiser.param_groups:
-            group["lr"] = settings.rate(position.step) * group["share"]
+            group["lr"] = settings.rate(position.step)
         self.scaler.step(self.optimiser)
         self.scaler.update()
         self.optimiser.zero_grad(set_to_none=True)
@@ -209,7 +229,8 @@ class _Loop:
         shown = ", ".join(names[:8]) + (f" and {len(names) - 8} more" if len(names) > 8 else "")
         kept = self.keeper.checkpoint
         place = f"the last good checkpoint is {kept}" if kept is not None else "no checkpoint was written yet"
-        self.keeper.log({"step": self.position.step, "bad": what, "value": str(value), "utterances": names})
+        if self.accelerator.is_main_process:
+            self.keeper.log({"step": self.position.step, "bad": what, "value": str(value), "utterances": names})
         raise SottovoceError(
             f"the {what} is {'not finite' if what == 'gradient' else value} at step {self.position.step + 1} "
             f"(utterances {shown}); {place}: check these utterances, or lower the learning rate ({self.settings.lr:g})."
@@ -228,10 +249,16 @@ class _Loop:
     def judge(self) -> None:
         """Validate, and keep the weights if they are the best so far."""
         assert self.validate is not None
-        self.objective.eval()
-        with torch.no_grad():
-            result = self.validate(self.objective)
-        score, more = result if isinstance(result, tuple) else (result, {})
+        # One process judges for all: were each to do it, a last bit could make one stop and leave the others waiting.
+        verdict: list[Any] = [None]
+        if self.accelerator.is_main_process:
+            self.objective.eval()
+            with torch.no_grad():
+                result = self.validate(self.objective)
+            verdict = [result if isinstance(result, tuple) else (result, {})]
+        score, more = broadcast_object_list(verdict)[0]
+        if math.isnan(score):
+            raise SottovoceError(f"the validation score is NaN at step {self.position.step}; check the dev split.")
         position = self.position
         if position.best is None or score > position.best:
             position.best, position.best_step, position.worse = score, position.step, 0
@@ -265,11 +292,11 @@ def seed(device: torch.device, *numbers: int) -> None:
 @contextlib.contextmanager
 def own_chance() -> Iterator[None]:
     """Leave the caller's random state as it was."""
-    cpu, other = torch.get_rng_state(), numpy.random.get_state()
+    other = numpy.random.get_state()
     try:
-        yield
+        with torch.random.fork_rng():
+            yield
     finally:
-        torch.set_rng_state(cpu)
         numpy.random.set_state(other)
 
 
@@ -277,40 +304,42 @@ def own_chance() -> Iterator[None]:
 def checkpointed(objective: nn.Module, on: bool) -> Iterator[None]:
     """Hidden states are computed again in the backward pass instead of kept: more time, less memory."""
     models = [module for module in objective.modules() if isinstance(module, PreTrainedModel)] if on else []
+    if any(isinstance(module, nn.BatchNorm1d) for model in models for module in model.modules()):
+        raise SottovoceError(
+            "checkpoint_gradients would count each batch twice in this model's batch norms; leave it off."
+        )
     for model in models[:1]:  # a model switches the models inside it
-        model.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
+        # The older name is deprecated in the versions of transformers that have the newer one.
+        enable = getattr(model, "activation_checkpointing_enable", None) or model.gradient_checkpointing_enable
+        enable({"use_reentrant": False})
     try:
         yield
     finally:
         for model in models[:1]:
-            model.gradient_checkpointing_disable()
+            disable = getattr(model, "activation_checkpointing_disable", None) or model.gradient_checkpointing_disable
+            disable()
 
 
 def make_optimiser(objective: nn.Module, settings: Training) -> torch.optim.AdamW:
     """AdamW; norms and biases, which have one dimension, do not decay.
 
-    An objective may have `learning_shares`, a mapping from prefixes of names to factors of the learning rate.
-
     Example:
         >>> make_optimiser(torch.nn.Linear(2, 2), Training()).param_groups[1]["weight_decay"]
         0.0
     """
-    shares: dict[str, float] = getattr(objective, "learning_shares", {})
-    groups: dict[tuple[float, float], list[nn.Parameter]] = {(1.0, settings.weight_decay): [], (1.0, 0.0): []}
-    for name, parameter in objective.named_parameters():
-        if parameter.requires_grad:
-            share = next((factor for prefix, factor in shares.items() if name.startswith(prefix)), 1.0)
-            decay = settings.weight_decay if parameter.dim() > 1 else 0.0
-            groups.setdefault((share, decay), []).append(parameter)
-    return torch.optim.AdamW(
-        [
-            {"params": parameters, "weight_decay": decay, "share": share, "lr": settings.lr * share}
-            for (share, decay), parameters in groups.items()
-            if parameters or len(groups) == 2
-        ],
-        lr=settings.lr,
-        betas=settings.betas,
-        eps=settings.eps,
-        # One pass over the memory instead of a dozen.
-        fused=True,
-    )
+    learnt = [parameter for parameter in objective.parameters() if parameter.requires_grad]
+    groups = [
+        {"params": [p for p in learnt if p.dim() > 1], "weight_decay": settings.weight_decay},
+        {"params": [p for p in learnt if p.dim() <= 1], "weight_decay": 0.0},
+    ]
+    # Fused: one pass over the memory instead of a dozen.
+    return torch.optim.AdamW(groups, lr=settings.lr, betas=settings.betas, eps=settings.eps, fused=True)
+
+
+def best_device() -> torch.device:
+    """Where Accelerate would run a model: a GPU if there is one, and CPU if the user said so.
+
+    Example:
+        >>> model.to(best_device())
+    """
+    return Accelerator(mixed_precision="no", gradient_accumulation_steps=1).device

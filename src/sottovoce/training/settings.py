@@ -56,6 +56,8 @@ class Training:
                 raise SottovoceError(f"training: {name}={value}, but at least 1 is wanted.")
         if not 0 < self.lr < math.inf:
             raise SottovoceError(f"training: lr={self.lr}, but a finite rate above 0 is wanted.")
+        if not 0 <= self.weight_decay < math.inf:
+            raise SottovoceError(f"training: weight_decay={self.weight_decay}, but a number of at least 0 is wanted.")
         if not 0 <= self.warmup <= 1:
             raise SottovoceError(f"training: warmup={self.warmup}, but a share of the steps is wanted: 0 to 1.")
         if self.clip is not None and not self.clip > 0:

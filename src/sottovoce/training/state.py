@@ -45,14 +45,23 @@ def trained_tensors(objective: torch.nn.Module) -> dict[str, torch.Tensor]:
     return kept | {name: buffer for name, buffer in objective.named_buffers() if name in saved}
 
 
-def identity(objective: torch.nn.Module, settings: Training, names: Iterable[str]) -> str:
-    """Twelve digits of what a checkpoint belongs to: the tensors' names and shapes, the settings, the utterances."""
-    shapes = {name: list(tensor.shape) for name, tensor in trained_tensors(objective).items()}
+def identity(objective: torch.nn.Module, settings: Training, about: object) -> str:
+    """Twelve digits of what a checkpoint belongs to: every tensor as it is at the start, frozen ones too, the modules
+    and configurations, the settings, and what else decides the outcome."""
+    digest = hashlib.sha256(repr(objective).encode())
+    for name, tensor in sorted(objective.state_dict().items()):
+        digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
+        digest.update(tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy())
+    for name, module in objective.named_modules():
+        config = getattr(module, "config", None)
+        if config is not None and hasattr(config, "to_dict"):
+            digest.update(f"{name} {json.dumps(config.to_dict(), sort_keys=True, default=str)}".encode())
+    trained = [name for name, parameter in objective.named_parameters() if parameter.requires_grad]
     record = asdict(settings)
     for name in ("save_seconds", "log_every"):
         del record[name]
-    text = json.dumps([shapes, record, list(names)])
-    return hashlib.sha256(text.encode()).hexdigest()[:12]
+    digest.update(json.dumps([trained, record, about], default=str).encode())
+    return digest.hexdigest()[:12]
 
 
 class Keeper:
@@ -94,17 +103,17 @@ class Keeper:
             state = json.loads((self.checkpoint / "state.json").read_text(encoding="utf-8"))
             trained = load_file(self.checkpoint / "trained.safetensors")
             moments = load_file(self.checkpoint / "optimiser.safetensors")
-        except (OSError, ValueError, SafetensorError) as error:
+            found, position = state["identity"], Position(**state["position"])
+        except (OSError, ValueError, KeyError, TypeError, SafetensorError) as error:
             raise SottovoceError(f"the checkpoint {self.checkpoint} cannot be read ({error}); delete it.") from error
-        if state["identity"] != self.identity:
+        if found != self.identity:
             raise SottovoceError(
                 f"{self.checkpoint} belongs to a training with other settings, data or model; give another folder, "
                 "or delete it to begin anew."
             )
         put(objective, trained)
         restore_moments(objective, optimiser, moments)
-        self._cut_log(state["position"]["step"])
-        return Position(**state["position"])
+        return position
 
     def save_best(self, objective: torch.nn.Module) -> None:
         """Keep the present weights as the best."""
@@ -117,16 +126,26 @@ class Keeper:
 
     def load_best(self, objective: torch.nn.Module) -> None:
         """Go back to the best weights."""
-        put(objective, self._best or load_file(Path(self.folder or ".") / "best" / "trained.safetensors"))
+        if self.folder is None:
+            put(objective, self._best)
+            return
+        path = self.folder / "best" / "trained.safetensors"
+        if not path.is_file():
+            raise SottovoceError(
+                f"{path}, the best weights of this training, is gone; delete {self.folder} to begin anew."
+            )
+        put(objective, load_file(path))
 
     def log(self, record: dict[str, Any]) -> None:
         """Add a line to log.jsonl."""
         if self.folder is not None:
             append_lines(self.folder / "log.jsonl", json.dumps(record) + "\n")
 
-    def _cut_log(self, step: int) -> None:
-        # What was logged behind the checkpoint will be logged again.
-        path = Path(self.folder or ".") / "log.jsonl"
+    def cut_log(self, step: int) -> None:
+        """Forget what was logged behind a step: it will be logged again."""
+        if self.folder is None:
+            return
+        path = self.folder / "log.jsonl"
         lines = [line for line in whole_lines(path).decode().splitlines() if json.loads(line)["step"] <= step]
         atomic_write(path, "".join(line + "\n" for line in lines))
 
