@@ -74,8 +74,8 @@ interval, `n` the number of test utterances (pairs for verification).
 
 `speech-mini` is hard speech and little of it: English of Chinese speakers, half of them children, with forced
 alignments; Arabic keywords; German emotions, cut after two seconds. Speakers of the test split are not in the train
-split, except for `speakers`, and perhaps `intents`, whose speakers are not known. Probes of `phones`, `pr` and `asr` saw
-1 000 utterances of a split, the trained models all.
+split, except for `speakers`, and perhaps `intents`, whose speakers are not known. Probes of `phones`, `pr` and `asr`
+saw 1 000 utterances of a split, the trained models all.
 
 ### Synthetic speech
 
@@ -83,8 +83,8 @@ split, except for `speakers`, and perhaps `intents`, whose speakers are not know
 
 {espeak}
 
-The test voices of `espeak` are not in the train split (except for `speakers`). The phone recogniser, {ctc_steps} updates
-from nothing, took {ctc_cpu} s of one CPU core, scoring included.
+The test voices of `espeak` are not in the train split (except for `speakers`). The phone recogniser, {ctc_steps}
+updates from nothing, took {ctc_cpu} s of one CPU core, scoring included.
 
 ## The loader
 

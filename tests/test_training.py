@@ -305,14 +305,34 @@ def test_settings_are_checked(wrong: dict[str, Any]) -> None:
         Training(**wrong)
 
 
+def test_a_validation_may_train_as_well() -> None:
+    inner: list[float | None] = []
+
+    def validate(module: nn.Module) -> float:
+        inner.append(train(Regression(), Toy(), TRAINING).loss)
+        return 1.0
+
+    model, alone = Regression(dropout=0.3), Regression(dropout=0.3)
+    train(model, Toy(), replace(TRAINING, validate_every=5), validate=validate)
+    train(alone, Toy(), replace(TRAINING, validate_every=5), validate=lambda module: 1.0)
+    assert len(inner) == 4 and len(set(inner)) == 1 and same(weights(model), weights(alone))
+
+
 TWO = """
 import sys
 sys.path.insert(0, sys.argv[1])
 from test_training import Regression, TRAINING, Toy, train, weights, replace
 from accelerate import PartialState
 from safetensors.torch import save_file
+def validate(module):
+    # Each process would say something else; only the first one's word counts. And it trains inside.
+    train(Regression(), Toy(), TRAINING)
+    return [0.1, 0.5, 0.2, 0.3][validate.calls.append(1) or len(validate.calls) - 1] - PartialState().process_index
+validate.calls = []
 model = Regression()
-train(model, Toy(size=int(sys.argv[3])), replace(TRAINING, accumulate=2))
+train(Regression(), Toy(), TRAINING)
+settings = replace(TRAINING, accumulate=2, validate_every=5, patience=int(sys.argv[4]))
+assert train(model, Toy(size=int(sys.argv[3])), settings, validate=validate).best == 0.5
 if PartialState().is_main_process:
     assert PartialState().num_processes == 2, PartialState()
     save_file(weights(model), sys.argv[2])
@@ -325,12 +345,14 @@ def test_two_processes_compute_what_one_does(tmp_path: Path, size: int) -> None:
     script.write_text(TWO)
     # `accelerate launch` starts several processes on one machine for GPUs only; torchrun is what it starts them with.
     command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2"]
-    command += [str(script), str(Path(__file__).parent), str(tmp_path / "two.safetensors"), str(size)]
+    command += [str(script), str(Path(__file__).parent), str(tmp_path / "two.safetensors"), str(size), "2"]
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "ACCELERATE_USE_CPU": "true"}
     done = subprocess.run(command, capture_output=True, text=True, env=environment)
     assert done.returncode == 0, done.stderr[-3000:]
     alone = Regression()
-    train(alone, Toy(size=size), replace(TRAINING, accumulate=2))
+    scores = iter([0.1, 0.5, 0.2, 0.3])
+    settings = replace(TRAINING, accumulate=2, validate_every=5, patience=2)
+    train(alone, Toy(size=size), settings, validate=lambda module: next(scores))
     found = load_file(tmp_path / "two.safetensors")
     for name, wanted in weights(alone).items():
         torch.testing.assert_close(found[name], wanted, rtol=1e-5, atol=1e-6)

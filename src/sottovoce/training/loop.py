@@ -6,6 +6,7 @@ import itertools
 import math
 import time
 from collections.abc import Callable, Generator, Iterator
+from contextvars import ContextVar
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -26,6 +27,7 @@ from sottovoce.training.state import Keeper, identity
 
 # A score, higher is better, and on request more numbers for the log.
 Validate = Callable[[nn.Module], float | tuple[float, dict[str, float]]]
+_JUDGING: ContextVar[bool] = ContextVar("judging", default=False)
 DTYPES = {"bf16": torch.bfloat16, "fp16": torch.float16}
 
 
@@ -108,14 +110,17 @@ class _Loop:
             kwargs_handlers=[unused],
         )
         self.home = parameters[0].device
+        # A training inside another one's validation is of the one process that validates.
+        alone = _JUDGING.get() or self.accelerator.num_processes == 1
+        self.rank, self.world = (0, 1) if alone else (self.accelerator.process_index, self.accelerator.num_processes)
         self.optimiser = make_optimiser(objective, settings)
-        self.wrapped: Any = self.accelerator.prepare_model(objective)
         self.device = self.accelerator.device
+        self.wrapped: Any = objective.to(self.device) if alone else self.accelerator.prepare_model(objective)
         self.parameters = parameters
         self.dtype = DTYPES.get(settings.precision)
         self.scaler = torch.amp.GradScaler(self.device.type, enabled=settings.precision == "fp16")
         self.position = self.keeper.load(objective, self.optimiser)
-        if self.accelerator.is_main_process:
+        if self.rank == 0:
             self.keeper.cut_log(self.position.step)
         if self.position.scaler:
             self.scaler.load_state_dict(self.position.scaler)
@@ -126,15 +131,18 @@ class _Loop:
         modes = {module: module.training for module in self.objective.modules()}
         self.accelerator.init_trackers("log")
         try:
-            with own_chance(), checkpointed(self.objective, self.settings.checkpoint_gradients):
+            with own_chance(), checkpointed(self.objective, self.settings.checkpoint_gradients), torch.enable_grad():
                 self.go()
-            if self.accelerator.is_main_process:
+            if self.rank == 0:
                 self.save()
-            self.accelerator.wait_for_everyone()
+            if self.world > 1:
+                self.accelerator.wait_for_everyone()
             if self.position.best is not None:
                 self.keeper.load_best(self.objective)
         finally:
-            self.accelerator.end_training()
+            # Not `end_training`, which would also part the processes, and this may not be their last training.
+            for tracker in self.accelerator.trackers:
+                tracker.finish()
             self.objective.to(self.home)
             for module, mode in modes.items():
                 module.training = mode
@@ -159,7 +167,7 @@ class _Loop:
                 if self.validate is not None and self.due():
                     self.judge()
                     saved = -math.inf
-                if time.monotonic() - saved > settings.save_seconds and self.accelerator.is_main_process:
+                if time.monotonic() - saved > settings.save_seconds and self.rank == 0:
                     self.save()
                     saved = time.monotonic()
 
@@ -175,7 +183,7 @@ class _Loop:
     def steps(self, first: int) -> Generator[tuple[list[Any], list[int]]]:
         """The batches of each update that is left, loaded ahead, and all processes' items in them."""
         settings = self.settings
-        rank, world = self.accelerator.process_index, self.accelerator.num_processes
+        rank, world = self.rank, self.world
         micro = (items for epoch in itertools.count() for items in self.source.plan(epoch))
         micro = itertools.islice(micro, first * settings.accumulate, settings.steps * settings.accumulate)
         # Every process loads its share; one that has none runs an item of another's, without weight.
@@ -191,24 +199,25 @@ class _Loop:
 
     def step(self, batches: list[Any], items: list[int]) -> float:
         """One update; the loss, or a stop where it is no number."""
-        settings, position, accelerator = self.settings, self.position, self.accelerator
+        settings, position = self.settings, self.position
         # Chance at a step is a matter of the step alone, so that nothing of it must be kept to go on.
-        seed(self.device, settings.seed, position.step, accelerator.process_index)
+        seed(self.device, settings.seed, position.step, self.rank)
         total: Any = torch.zeros(2, device=self.device)
         for number, (batch, mine) in enumerate(batches):
             last = number == len(batches) - 1
-            with contextlib.nullcontext() if last else accelerator.no_sync(self.wrapped):
+            with contextlib.nullcontext() if last or self.world == 1 else self.wrapped.no_sync():
                 with torch.autocast(self.device.type, self.dtype, enabled=self.dtype is not None):
                     loss, weight = self.wrapped(batch.to(self.device))
                 self.scaler.scale(loss if mine else 0.0 * loss).backward()
             if mine:
                 total += torch.stack([loss.detach().float(), torch.as_tensor(weight, device=self.device).float()])
-        total = accelerator.reduce(total, reduction="sum")
+        if self.world > 1:
+            total = self.accelerator.reduce(total, reduction="sum")
         summed, weight = total.tolist()
         mean = summed / weight if weight else 0.0
         self.scaler.unscale_(self.optimiser)
         # Sums of gradients become those of the mean; DistributedDataParallel has divided by the processes before.
-        scale = accelerator.num_processes / max(weight, 1e-12)
+        scale = self.world / max(weight, 1e-12)
         norm = scale * float(torch.nn.utils.get_total_norm(p.grad for p in self.parameters if p.grad is not None))
         if not math.isfinite(mean) or not (math.isfinite(norm) or self.scaler.is_enabled()):
             self.refuse("loss" if not math.isfinite(mean) else "gradient", mean, items)
@@ -229,7 +238,7 @@ class _Loop:
         shown = ", ".join(names[:8]) + (f" and {len(names) - 8} more" if len(names) > 8 else "")
         kept = self.keeper.checkpoint
         place = f"the last good checkpoint is {kept}" if kept is not None else "no checkpoint was written yet"
-        if self.accelerator.is_main_process:
+        if self.rank == 0:
             self.keeper.log({"step": self.position.step, "bad": what, "value": str(value), "utterances": names})
         raise SottovoceError(
             f"the {what} is {'not finite' if what == 'gradient' else value} at step {self.position.step + 1} "
@@ -242,7 +251,7 @@ class _Loop:
         advance(1, note=f"loss {position.loss:.4g}, {rate:.0f} s of audio a second")
         if position.step % settings.log_every == 0 or position.step == settings.steps:
             values = {"loss": position.loss, "lr": settings.rate(position.step - 1), "audio_rate": round(rate, 1)}
-            if self.accelerator.is_main_process:
+            if self.rank == 0:
                 self.keeper.log({"step": position.step, **values})
             self.accelerator.log({f"train/{name}": value for name, value in values.items()}, step=position.step)
 
@@ -251,22 +260,26 @@ class _Loop:
         assert self.validate is not None
         # One process judges for all: were each to do it, a last bit could make one stop and leave the others waiting.
         verdict: list[Any] = [None]
-        if self.accelerator.is_main_process:
+        if self.rank == 0:
             self.objective.eval()
-            with torch.no_grad():
-                result = self.validate(self.objective)
+            token = _JUDGING.set(True)
+            try:
+                with torch.no_grad():
+                    result = self.validate(self.objective)
+            finally:
+                _JUDGING.reset(token)
             verdict = [result if isinstance(result, tuple) else (result, {})]
-        score, more = broadcast_object_list(verdict)[0]
+        score, more = (broadcast_object_list(verdict) if self.world > 1 else verdict)[0]
         if math.isnan(score):
             raise SottovoceError(f"the validation score is NaN at step {self.position.step}; check the dev split.")
         position = self.position
         if position.best is None or score > position.best:
             position.best, position.best_step, position.worse = score, position.step, 0
-            if self.accelerator.is_main_process or self.keeper.folder is None:
+            if self.rank == 0 or self.keeper.folder is None:
                 self.keeper.save_best(self.objective)
         else:
             position.worse += 1
-        if self.accelerator.is_main_process:
+        if self.rank == 0:
             self.keeper.log({"step": position.step, "score": score, **more})
         values = {f"validation/{name}": value for name, value in {"score": score, **more}.items()}
         self.accelerator.log(values, step=position.step)
