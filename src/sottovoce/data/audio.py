@@ -50,16 +50,18 @@ def as_speech(samples: np.ndarray, rate: int, *, name: str = "the audio") -> np.
     """
     mono = np.asarray(samples, dtype=np.float32)
     if mono.ndim == 2:
-        mono = mono.mean(axis=1, dtype=np.float32)
+        mono = mono[:, 0] if mono.shape[1] == 1 else mono.mean(axis=1, dtype=np.float32)
     if mono.ndim != 1:
         raise SottovoceError(f"{name} has {mono.ndim} dimensions; give time, or time x channels.")
     if len(mono) == 0:
         raise SottovoceError(f"{name} holds no samples; leave it out.")
-    if not np.isfinite(mono).all():
+    # One fast pass says whether a closer look is needed: only NaN, infinity and silence have such an energy.
+    energy = float(np.dot(mono, mono))
+    if not np.isfinite(energy) and not np.isfinite(mono).all():
         raise SottovoceError(
             f"{name} holds NaN or infinite samples, at {np.argmin(np.isfinite(mono))} first; make it anew."
         )
-    if not mono.any():
+    if energy == 0.0 and not mono.any():
         raise SottovoceError(f"{name} is silent: every sample is zero; leave it out.")
     if rate != SAMPLE_RATE:
         mono = soxr.resample(mono, rate, SAMPLE_RATE, quality="HQ")
