@@ -126,6 +126,60 @@ def test_fine_tuning_makes_a_folder_that_scores(capsys: pytest.CaptureFixture[st
     assert (target.with_name("tuned-training") / "finetune-keywords" / "log.jsonl").is_file()
 
 
+def test_pretraining_makes_a_folder(capsys: pytest.CaptureFixture[str], corpus: Path, saved: Path) -> None:
+    target = saved.with_name("teacher")
+    options = "steps=4,clusters=5,batch_seconds=4"
+    code, out, err = run(capsys, "pretrain", str(saved), "--data", str(corpus), "--options", options, "-o", str(target))
+    assert code == 0 and "wrote" in out, err
+    assert (target / "units.safetensors").is_file() and sv.load(target).config.num_hidden_layers == 2
+    left = [path.name for path in target.with_name("teacher-training").rglob("*") if path.is_file()]
+    assert "log.jsonl" in left and "rows.bin" not in left
+
+
+def test_a_folder_of_something_else_is_refused_before_the_work(
+    capsys: pytest.CaptureFixture[str], corpus: Path, saved: Path
+) -> None:
+    command = ["finetune", str(saved), "--task", "keywords", "--data", str(corpus), "-o", str(corpus)]
+    code, _, err = run(capsys, *command)
+    assert code == 2 and "is no part of a model" in err and not corpus.with_name("toys-training").exists()
+
+
+def test_what_was_measured_before_a_fault_is_told(capsys: pytest.CaptureFixture[str], corpus: Path) -> None:
+    wanted = ["--measure", "keywords:steps=5", "--measure", "phones:layer=9"]
+    code, out, err = run(capsys, "measure", "log-mel", *wanted, "--data", str(corpus), "--json")
+    assert code == 2 and "layer=9" in err and json.loads(out.splitlines()[0])["measure"] == "keywords"
+
+
+def test_a_recipes_seed_is_the_trainings_seed(capsys: pytest.CaptureFixture[str], corpus: Path, saved: Path) -> None:
+    steps = (("finetune", {"task": "keywords", "steps": 2}),)
+    path = saved.with_name("recipe.yaml")
+    path.write_text(Recipe(str(saved), data=str(corpus), steps=steps, vary={"seed": [0, 1]}).to_yaml())
+    code, _, _ = run(capsys, "compress", str(saved), "--recipe", str(path), "-o", str(saved.with_name("runs")))
+    first, second = read_runs(saved.with_name("runs"))
+    assert code == 0
+    assert (first.folder / "model/model.safetensors").read_bytes() != (
+        second.folder / "model/model.safetensors"
+    ).read_bytes()
+
+
+def test_ctrl_c_says_what_is_kept(corpus: Path, saved: Path) -> None:
+    options = "steps=100000,save_seconds=0.0"
+    command = [sys.executable, "-m", "sottovoce", "finetune", str(saved), "--task", "keywords", "--data", str(corpus)]
+    process = subprocess.Popen(
+        [*command, "--options", options, "-o", str(saved.with_name("long"))],
+        stderr=subprocess.PIPE,
+        stdout=subprocess.DEVNULL,
+        text=True,
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+    )
+    checkpoint = saved.with_name("long-training") / "finetune-keywords" / "checkpoint" / "state.json"
+    while process.poll() is None and not checkpoint.exists():
+        time.sleep(0.02)
+    process.send_signal(signal.SIGINT)
+    _, err = process.communicate(timeout=60)
+    assert process.returncode == 130 and "stopped; what was finished is kept" in err and "Traceback" not in err
+
+
 def test_a_killed_command_goes_on_and_ends_with_the_same_bits(corpus: Path, saved: Path) -> None:
     def command(target: str) -> list[str]:
         options = "steps=40,lr=1e-3,freeze=[],save_seconds=0.0,dropout=0.1"

@@ -3,7 +3,7 @@
 from collections import Counter
 from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 from accelerate import PartialState
@@ -27,6 +27,7 @@ from sottovoce.data.corpora.hub_dataset import from_hub_dataset
 from sottovoce.data.corpora.prepare import check as check_manifest
 from sottovoce.data.corpora.prepare import prepare as prepare_corpus
 from sottovoce.data.sources import ESPEAK
+from sottovoce.data.utterance import Utterance
 from sottovoce.errors import SottovoceError
 from sottovoce.files import tidy, working_in
 from sottovoce.models.hub import check_target
@@ -150,36 +151,67 @@ def tasks(as_json: AsJson = False) -> None:
     out.print(table)
 
 
+Options = Annotated[str, typer.Option(help="steps=2000,lr=1e-4,...; `sottovoce methods` lists them.")]
+Output = Annotated[Path, typer.Option("-o", "--output", help="The new model's folder.")]
+Work = Annotated[Path | None, typer.Option(help="Checkpoints, logs and caches; beside the output if not given.")]
+Speech = Annotated[str, typer.Option(help="As for measure.")]
+
+
 @app.command()
 def finetune(
     model: Model,
     task: Annotated[str, typer.Option(help="What to learn; `sottovoce tasks` lists.")],
-    data: Annotated[str, typer.Option(help="As for measure.")],
-    output: Annotated[Path, typer.Option("-o", "--output", help="The new model's folder.")],
-    options: Annotated[str, typer.Option(help="steps=2000,lr=1e-4,...; `sottovoce methods` lists them.")] = "",
-    work: Annotated[
-        Path | None, typer.Option(help="Checkpoints, logs and caches; beside the output if not given.")
-    ] = None,
+    data: Speech,
+    output: Output,
+    options: Options = "",
+    work: Work = None,
     skip_bad: SkipBad = False,
     as_json: AsJson = False,
 ) -> None:
     """Train a model for a task and score it; stopped and started again, it goes on where it was."""
     chosen = parse_options(sv.METHODS["finetune"], f"task={task}" + (f",{options}" if options else ""))
-    output = output.expanduser().resolve()
-    check_target(output)
-    utterances = get_data(data, skip_bad=skip_bad)
-    counts = Counter(utterance.split for utterance in utterances)
-    if not counts["train"]:
-        raise SottovoceError(f"{data} has no train split, but {dict(counts)}; give other data.")
-    place = work or output.with_name(f"{output.name}-training")
-    with working_in(place):
-        tuned = sv.finetune(get_model(model), utterances, **chosen)
-    if not PartialState().is_main_process:
+    check_target(output.expanduser().resolve())
+    utterances = split_data(data, "train", skip_bad=skip_bad)
+    tuned = train_and_save("finetune", model, utterances, chosen, output, work)
+    if tuned is None:
         return
-    sv.save(tuned, output)
-    tidy(place)
-    if counts["test"]:
+    if any(utterance.split == "test" for utterance in utterances):
         some = {name: chosen[name] for name in ("limit", "seed") if name in chosen}
         scores = score_head(TASKS[task], tuned, utterances, how=GREEDY, **some)
         print_measurements([score.measured(task) for score in scores], as_json=as_json)
     (err if as_json else out).print(f"wrote {output}", markup=False, highlight=False)
+
+
+@app.command()
+def pretrain(
+    model: Model, data: Speech, output: Output, options: Options = "", work: Work = None, skip_bad: SkipBad = False
+) -> None:
+    """Train an encoder to name units of what it cannot hear: a round of HuBERT's pretraining."""
+    chosen = parse_options(sv.METHODS["pretrain"], options)
+    check_target(output.expanduser().resolve())
+    if train_and_save("pretrain", model, get_data(data, skip_bad=skip_bad), chosen, output, work) is not None:
+        out.print(f"wrote {output}", markup=False, highlight=False)
+
+
+def split_data(name: str, split: str, *, skip_bad: bool) -> list[Utterance]:
+    """Utterances by name, some of them in a split."""
+    utterances = get_data(name, skip_bad=skip_bad)
+    counts = Counter(str(utterance.split) for utterance in utterances)
+    if not counts[split]:
+        raise SottovoceError(f"{name} has no {split} split, but {dict(counts)}; give other data.")
+    return utterances
+
+
+def train_and_save(
+    method: str, model: str, utterances: list[Utterance], options: dict[str, Any], output: Path, work: Path | None
+) -> Any:
+    """The trained model, saved, its checkpoints gone; None in all processes but the first."""
+    target = output.expanduser().resolve()
+    place = work or target.with_name(f"{target.name}-training")
+    with working_in(place):
+        trained = sv.METHODS[method](get_model(model), utterances, **options)
+    if not PartialState().is_main_process:
+        return None
+    sv.save(trained, target)
+    tidy(place)
+    return trained
