@@ -6,8 +6,6 @@ import sys
 import threading
 from typing import Any
 
-import torch
-
 from sottovoce.cli import models, speech
 from sottovoce.cli.common import app, bars, err
 from sottovoce.errors import SottovoceError
@@ -39,8 +37,6 @@ def main(arguments: list[str] | None = None) -> None:
     finally:
         if before is not None:
             signal.signal(signal.SIGINT, before)
-        if torch.distributed.is_available() and torch.distributed.is_initialized():
-            torch.distributed.destroy_process_group()
 
 
 class Stopped(BaseException):

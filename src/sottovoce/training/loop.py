@@ -1,5 +1,6 @@
 """The one training loop: on one CPU, one GPU or many, interrupted or not, the same seed gives the same weights."""
 
+import atexit
 import contextlib
 import hashlib
 import itertools
@@ -113,6 +114,8 @@ class _Loop:
         # A training inside another one's validation is of the one process that validates.
         alone = _JUDGING.get() or self.accelerator.num_processes == 1
         self.rank, self.world = (0, 1) if alone else (self.accelerator.process_index, self.accelerator.num_processes)
+        if self.world > 1:
+            atexit.register(part_processes)
         self.optimiser = make_optimiser(objective, settings)
         self.device = self.accelerator.device
         self.wrapped: Any = objective.to(self.device) if alone else self.accelerator.prepare_model(objective)
@@ -347,6 +350,12 @@ def make_optimiser(objective: nn.Module, settings: Training) -> torch.optim.Adam
     ]
     # Fused: one pass over the memory instead of a dozen.
     return torch.optim.AdamW(groups, lr=settings.lr, betas=settings.betas, eps=settings.eps, fused=True)
+
+
+def part_processes() -> None:
+    """Take leave of the other processes: who ends without doing so may be aborted."""
+    if torch.distributed.is_available() and torch.distributed.is_initialized():
+        torch.distributed.destroy_process_group()
 
 
 def best_device() -> torch.device:
