@@ -10,10 +10,10 @@ from turns import in_turns, ratio, record
 import sottovoce as sv
 from sottovoce.training import Training, train
 
-STEPS = 5
+STEPS = 20
 SHAPES: dict[str, dict[str, Any]] = {
     "2 layers of 64, 4 x 4 s": {"hidden_size": 64, "num_hidden_layers": 2, "num_attention_heads": 4, "batch": 4},
-    "4 layers of 192, 8 x 4 s": {"hidden_size": 192, "num_hidden_layers": 4, "num_attention_heads": 4, "batch": 8},
+    "4 layers of 128, 4 x 4 s": {"hidden_size": 128, "num_hidden_layers": 4, "num_attention_heads": 4, "batch": 4},
 }
 PLAIN = {f"{name}_dropout": 0.0 for name in ("hidden", "attention", "activation", "feat_proj", "final")}
 
@@ -96,7 +96,7 @@ def main() -> None:
             "by_hand_again": lambda o=objective, b=batch: by_hand(o, b, settings),
             "loop": lambda o=objective, b=batch: train(o, Fixed(b), settings),
         }
-        times = in_turns(functions, rounds=12, warm_up=1)
+        times = in_turns(functions, rounds=14, warm_up=1)
         rows[name] = {new: ratio(times, new, "by_hand") for new in ("by_hand_again", "loop")}
     record("step", rows)
 

@@ -79,9 +79,9 @@ def main(name: str) -> None:
                 "cpu_seconds": round(cpu_seconds() - cpu, 1),
                 "scores": {m.metric: {"value": m.value, "error": m.error, "n": m.n} for m in measured},
             }
-            record(
-                file, rows, command=f"python benchmarks/tasks.py {name.partition('@')[0]}" + "@FOLDER" * ("@" in name)
-            )
+            place = "@FOLDER" * ("@" in name)
+            about = {"command": f"python benchmarks/tasks.py {name.partition('@')[0]}{place}", "trainings": TRAININGS}
+            record(file, rows, **about, probes=PROBES, encoder_parameters=encoder.num_parameters())
 
 
 def ways(task: str, encoder: Any, data: Any) -> dict[str, Callable[[], list[sv.Measurement]]]:

@@ -5,6 +5,7 @@ import zlib
 from collections import deque
 from collections.abc import Callable, Generator, Iterable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import closing
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Protocol, TypeVar
@@ -81,17 +82,18 @@ def decoded(
             return error
 
     waiting: dict[str, np.ndarray] = {}
-    results = zip(missing, ahead(decode, missing, workers=4, depth=64), strict=True)
-    for utterance, result in track(results, "decoding", len(missing)):
-        if isinstance(result, np.ndarray):
-            waiting[utterance.id] = result
-        elif on_bad is None:
-            raise result
-        else:
-            on_bad(f"{utterance.id}: {result}")
-        if sum(map(len, waiting.values())) > 600 * SAMPLE_RATE:
-            shelf.add(waiting)
-            waiting = {}
+    # Closed at once where the loop ends early: left to the garbage collector, its threads might have to end themselves.
+    with closing(ahead(decode, missing, workers=4, depth=64)) as results:
+        for utterance, result in track(zip(missing, results, strict=True), "decoding", len(missing)):
+            if isinstance(result, np.ndarray):
+                waiting[utterance.id] = result
+            elif on_bad is None:
+                raise result
+            else:
+                on_bad(f"{utterance.id}: {result}")
+            if sum(map(len, waiting.values())) > 600 * SAMPLE_RATE:
+                shelf.add(waiting)
+                waiting = {}
     if waiting:
         shelf.add(waiting)
     kept = [utterance for utterance in utterances if utterance.id in shelf]
@@ -125,12 +127,12 @@ def only_sound(utterances: Sequence[Utterance], on_bad: Callable[[str], None]) -
         return None
 
     kept = []
-    results = zip(utterances, ahead(fault, utterances, workers=4, depth=64), strict=True)
-    for utterance, message in track(results, "checking", len(utterances)):
-        if message is None:
-            kept.append(utterance)
-        else:
-            on_bad(message)
+    with closing(ahead(fault, utterances, workers=4, depth=64)) as results:
+        for utterance, message in track(zip(utterances, results, strict=True), "checking", len(utterances)):
+            if message is None:
+                kept.append(utterance)
+            else:
+                on_bad(message)
     return kept
 
 

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Sequence
+from contextlib import closing
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -165,8 +166,8 @@ def all_units(encoder: Encoder, utterances: Sequence[Utterance], book: Codebook,
         found = [book.units(rows).numpy().astype(np.uint16) for rows in features(encoder, chosen, plan)]
         return dict(zip([utterance.id for utterance in chosen], found, strict=True))
 
-    with bar("naming units", len(batches)) as advance:
-        for made in ahead(work, batches, workers=1):
+    with bar("naming units", len(batches)) as advance, closing(ahead(work, batches, workers=1)) as results:
+        for made in results:
             shelf.add(made)
             advance()
     return shelf

@@ -6,7 +6,7 @@ import os
 import shutil
 import tempfile
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, final
@@ -166,8 +166,14 @@ def collect(encoder: Encoder, parts: Sequence[Material], folder: Path, *, layers
     plan = source.plan(0)
     rows = len(rest) if pooled else int(sum(u.seconds for u in rest.utterances) / encoder.field()[1] * SAMPLE_RATE)
     refuse_full(folder, rows * shelf.row_bytes)
-    with bar("encoding", len(rest)) as advance, encoder.on(best_device()), encoder.exact(), torch.no_grad():
-        for items, batch in zip(plan, ahead(source.load, plan), strict=True):
+    with (
+        bar("encoding", len(rest)) as advance,
+        encoder.on(best_device()),
+        encoder.exact(),
+        torch.no_grad(),
+        closing(ahead(source.load, plan)) as loads,
+    ):
+        for items, batch in zip(plan, loads, strict=True):
             hidden = encoder.states(batch.inputs)
             names, frames = source.names(items), batch.frames.to(encoder.device)
             arrays: list[np.ndarray]
@@ -237,8 +243,12 @@ def judge(
     said: list[list[Any]] = []
     kind, encoder = source.task.kind, source.encoder
     centres: list[np.ndarray] = []
-    with torch.no_grad(), bar(f"scoring {source.task.name}", len(source.material)) as advance:
-        for items, batch in zip(plan, ahead(source.load, plan), strict=True):
+    with (
+        torch.no_grad(),
+        bar(f"scoring {source.task.name}", len(source.material)) as advance,
+        closing(ahead(source.load, plan)) as loads,
+    ):
+        for items, batch in zip(plan, loads, strict=True):
             results = outputs(batch)
             said = said or [[] for _ in results]
             for answers, output in zip(said, results, strict=True):

@@ -157,18 +157,19 @@ class _Loop:
         settings, position = self.settings, self.position
         heard, since = 0.0, time.monotonic()
         saved = since
+        self.wrapped.train()
         with bar(self.name, settings.steps) as advance, contextlib.closing(self.steps(position.step)) as steps:
             advance(position.step)
             for batches, items in steps:
                 if self.stopped():
                     break
-                self.wrapped.train()
                 position.loss = self.step(batches, items)
                 position.step += 1
                 heard += self.source.seconds(items)
                 self.tell(advance, heard / max(1e-9, time.monotonic() - since))
                 if self.validate is not None and self.due():
                     self.judge()
+                    self.wrapped.train()
                     saved = -math.inf
                 if time.monotonic() - saved > settings.save_seconds and self.rank == 0:
                     self.save()
