@@ -6,6 +6,9 @@ from pathlib import Path
 
 import pytest
 
+from sottovoce import MEASURES, METHODS
+from sottovoce.recipe import Recipe
+
 ROOT = Path(__file__).resolve().parents[1]
 SRC = ROOT / "src"
 LISTED = set(re.findall(r"^::: (\S+)", (ROOT / "docs" / "reference.md").read_text(encoding="utf-8"), re.MULTILINE))
@@ -40,3 +43,8 @@ def test_results_are_written_from_the_records() -> None:
     spec.loader.exec_module(script)
     page = (ROOT / "docs" / "results.md").read_text(encoding="utf-8")
     assert page == script.render(), "run python benchmarks/write_results.py"
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "recipes").glob("*.yaml")), ids=lambda path: path.stem)
+def test_recipes_are_ones(path: Path) -> None:
+    Recipe.from_yaml(path).check(METHODS, MEASURES)
