@@ -27,7 +27,7 @@ from sottovoce.data.corpora.hub_dataset import from_hub_dataset
 from sottovoce.data.corpora.prepare import check as check_manifest
 from sottovoce.data.corpora.prepare import prepare as prepare_corpus
 from sottovoce.data.sources import ESPEAK
-from sottovoce.data.utterance import Utterance
+from sottovoce.data.utterance import MANIFEST, Utterance
 from sottovoce.errors import SottovoceError
 from sottovoce.files import tidy, working_in
 from sottovoce.models.hub import check_target
@@ -71,7 +71,7 @@ def prepare(
     bad: list[str] = []
     if name == ESPEAK:
         espeak.write(folder, size=size, seed=seed)
-        manifest = folder / "manifest.jsonl"
+        manifest = folder / MANIFEST
     else:
         manifest = prepare_corpus(name, folder, parts=part, download=download, on_bad=bad.append if skip_bad else None)
     finish_corpus(manifest, bad)
@@ -123,7 +123,7 @@ def check(
     as_json: AsJson = False,
 ) -> None:
     """Decode every file of a manifest; exit code 1 if one is bad."""
-    found = check_manifest(manifest / "manifest.jsonl" if manifest.is_dir() else manifest, root=root)
+    found = check_manifest(manifest / MANIFEST if manifest.is_dir() else manifest, root=root)
     if as_json:
         print_json([asdict(found)])
     else:

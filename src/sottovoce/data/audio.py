@@ -1,5 +1,7 @@
 """Decoding: any file that libsndfile reads, as mono at 16 kHz, with a sentence for each thing that can be wrong."""
 
+import os
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
@@ -66,3 +68,20 @@ def as_speech(samples: np.ndarray, rate: int, *, name: str = "the audio") -> np.
     if rate != SAMPLE_RATE:
         mono = soxr.resample(mono, rate, SAMPLE_RATE, quality="HQ")
     return np.ascontiguousarray(mono, dtype=np.float32)
+
+
+def write_flac(path: Path, samples: np.ndarray, rate: int) -> None:
+    """Write a FLAC file that is whole or not there; the disk is not waited for, because corpora have a million.
+
+    Example:
+        >>> write_flac(Path("a.flac"), samples, 16_000)
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    part = path.with_name(f"{path.name}.{os.getpid()}.part")
+    try:
+        soundfile.write(str(part), samples, rate, format="FLAC")
+        os.replace(part, path)
+    except BaseException:
+        with suppress(OSError):
+            part.unlink()
+        raise

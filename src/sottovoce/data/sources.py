@@ -5,8 +5,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 from sottovoce.data.corpora import CORPORA
-from sottovoce.data.corpora.prepare import MANIFEST, listed
-from sottovoce.data.utterance import Utterance, read_manifest
+from sottovoce.data.corpora.prepare import listed
+from sottovoce.data.utterance import MANIFEST, Utterance, read_manifest
 from sottovoce.errors import SottovoceError, unknown
 
 HOME = "SOTTOVOCE_DATA"

@@ -51,6 +51,7 @@ class Utterance:
     licence: str | None = None
 
 
+MANIFEST = "manifest.jsonl"  # the name of the manifest of a folder
 COLUMNS = ("id", "path", *(entry.name for entry in fields(Utterance) if entry.name not in ("id", "audio")))
 TEXTS = ("text", "speaker", "label", "task", "split", "licence")
 

@@ -1,26 +1,13 @@
 """The most bytes of tensors that are alive at once in a forward pass, counted and not sampled."""
 
 import weakref
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Any
 
 import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
-
-@contextmanager
-def evaluating(*models: Any) -> Iterator[None]:
-    """Evaluation mode inside, for models that are measured; every module's own mode after."""
-    modes = [(module, module.training) for model in models for module in model.modules()]
-    for model in models:
-        model.eval()
-    try:
-        yield
-    finally:
-        for module, mode in modes:
-            module.training = mode
+from sottovoce.models.modes import evaluating
 
 
 class LiveBytes(TorchDispatchMode):

@@ -10,9 +10,10 @@ import torch
 
 from sottovoce.errors import SottovoceError
 from sottovoce.measurement import Measurement
-from sottovoce.measures.memory import evaluating, peak_bytes
+from sottovoce.measures.memory import peak_bytes
 from sottovoce.measures.parts import Part, modules_by_part
 from sottovoce.models.anatomy import Anatomy
+from sottovoce.models.modes import evaluating
 from sottovoce.registry import measure
 
 

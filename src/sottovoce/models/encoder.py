@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from typing import Any, final
 
 import numpy as np
@@ -13,6 +13,7 @@ from sottovoce.errors import SottovoceError
 from sottovoce.models.anatomy import Anatomy
 from sottovoce.models.front_end import SAMPLE_RATE, SHIFT, WINDOW, LogMel
 from sottovoce.models.hub import processor_file
+from sottovoce.models.modes import evaluating
 from sottovoce.models.padding import exact_padding
 from sottovoce.models.record import states
 
@@ -144,17 +145,8 @@ class Encoder:
     @contextmanager
     def exact(self) -> Iterator[None]:
         """Padded batches give inside what single utterances give; the model is in evaluation mode."""
-        modes = {module: module.training for module in self.model.modules()}
-        self.model.eval()
-        try:
-            if self.body is None:
-                yield
-            else:
-                with exact_padding(self.model):
-                    yield
-        finally:
-            for module, mode in modes.items():
-                module.training = mode
+        with evaluating(self.model), nullcontext() if self.body is None else exact_padding(self.model):
+            yield
 
     def _find_extractor(self, body: Anatomy) -> Any:
         """Hugging Face's feature extractor where features come in ready-made; else whether audio is normalised."""

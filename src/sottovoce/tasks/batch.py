@@ -78,15 +78,17 @@ class Questions:
                 {"states": torch.nn.utils.rnn.pad_sequence(pieces, batch_first=True)},
                 list(map(len, pieces)),
             )
-        targets = [self.target(item, count) for item, count in zip(items, frames, strict=True)] if self.labels else []
-        return Batch(inputs, torch.tensor(frames), tuple(targets))
+        return Batch(inputs, torch.tensor(frames), self.targets(items, frames))
 
-    def target(self, item: int, frames: int) -> torch.Tensor:
-        """The answer of an utterance as numbers."""
-        assert self.task is not None
-        numbers = {label: number for number, label in enumerate(self.labels)}
-        centres = self.encoder.centres(frames)
-        return torch.from_numpy(self.task.kind.target(self.material.answers[item], numbers, centres))
+    def targets(self, items: Sequence[int], frames: Sequence[int]) -> tuple[torch.Tensor, ...]:
+        """The answers of some utterances as numbers; none where there are no labels."""
+        if self.task is None or not self.labels:
+            return ()
+        kind, numbers = self.task.kind, {label: number for number, label in enumerate(self.labels)}
+        return tuple(
+            torch.from_numpy(kind.target(self.material.answers[item], numbers, self.encoder.centres(count)))
+            for item, count in zip(items, frames, strict=True)
+        )
 
     def names(self, items: Sequence[int]) -> list[str]:
         """The ids."""

@@ -22,6 +22,7 @@ from transformers import PreTrainedModel
 from sottovoce.data.batches import Source, ahead
 from sottovoce.errors import SottovoceError
 from sottovoce.files import work_folder
+from sottovoce.models.modes import own_modes
 from sottovoce.progress import Advance, bar
 from sottovoce.training.settings import Training
 from sottovoce.training.state import Keeper, identity
@@ -70,8 +71,8 @@ def train(
     Example:
         >>> train(objective, source, Training(steps=500, lr=1e-3), folder="training").loss
     """
-    if folder is None and work_folder() is not None:
-        folder = Path(str(work_folder())) / name.replace(" ", "-")
+    if folder is None and (place := work_folder()) is not None:
+        folder = place / name.replace(" ", "-")
     return _Loop(objective, source, settings, folder, validate, about, name).run()
 
 
@@ -96,9 +97,10 @@ class _Loop:
             raise SottovoceError("nothing in this model takes gradients; train at least one part.")
         if not plan:
             raise SottovoceError("there is nothing to train on: the training split has no utterances.")
-        heard = [source.names(items) for items in plan]
-        # Without a folder there is nothing to take up, and so no need to read every tensor.
-        known = identity(objective, settings, [heard, about, validate is not None]) if folder is not None else ""
+        known = ""
+        if folder is not None:  # without one there is nothing to take up, and no need to read every tensor
+            heard = [source.names(items) for items in plan]
+            known = identity(objective, settings, [heard, about, validate is not None])
         self.keeper = Keeper(folder, known)
         unused = DistributedDataParallelKwargs(find_unused_parameters=True)
         board = "tensorboard" if folder is not None and is_tensorboard_available() else None
@@ -131,10 +133,10 @@ class _Loop:
     def run(self) -> Outcome:
         """All steps that are left; whatever happens, the objective is left where and as it was."""
         begin = time.monotonic()
-        modes = {module: module.training for module in self.objective.modules()}
         self.accelerator.init_trackers("log")
         try:
-            with own_chance(), checkpointed(self.objective, self.settings.checkpoint_gradients), torch.enable_grad():
+            checkpoints = checkpointed(self.objective, self.settings.checkpoint_gradients)
+            with own_modes(self.objective), own_chance(), checkpoints, torch.enable_grad():
                 self.go()
             if self.rank == 0:
                 self.save()
@@ -147,8 +149,6 @@ class _Loop:
             for tracker in self.accelerator.trackers:
                 tracker.finish()
             self.objective.to(self.home)
-            for module, mode in modes.items():
-                module.training = mode
         position = self.position
         return Outcome(position.step, position.loss, position.best, position.best_step, time.monotonic() - begin)
 

@@ -16,7 +16,7 @@ import soundfile
 
 from sottovoce.data.audio import SAMPLE_RATE
 from sottovoce.data.espeak import Voice, speak
-from sottovoce.data.utterance import Utterance, write_manifest
+from sottovoce.data.utterance import MANIFEST, Utterance, write_manifest
 from sottovoce.errors import SottovoceError, unknown
 from sottovoce.files import atomic_write
 from sottovoce.progress import track
@@ -231,7 +231,7 @@ def write(
         if not path.is_file() or path.read_bytes() != buffer.getvalue():
             atomic_write(path, buffer.getvalue())
         written.append(replace(utterance, audio=path))
-    write_manifest(place / "manifest.jsonl", written)
+    write_manifest(place / MANIFEST, written)
     return written
 
 

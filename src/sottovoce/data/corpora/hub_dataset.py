@@ -9,8 +9,8 @@ from typing import Any
 
 import soundfile
 
-from sottovoce.data.audio import SAMPLE_RATE, as_speech
-from sottovoce.data.utterance import Utterance, write_manifest
+from sottovoce.data.audio import SAMPLE_RATE, as_speech, write_flac
+from sottovoce.data.utterance import MANIFEST, Utterance, write_manifest
 from sottovoce.errors import SottovoceError, unknown
 from sottovoce.progress import track
 
@@ -21,7 +21,6 @@ GUESSES = {
     "label": ("label", "intent", "intent_class", "emotion", "keyword", "command"),
     "speaker": ("speaker_id", "speaker", "client_id", "speakers"),
 }
-MANIFEST = "manifest.jsonl"
 SPLITS = {"validation": "dev", "valid": "dev", "devel": "dev", "eval": "dev"}
 
 
@@ -137,6 +136,5 @@ def _write(audio: Any, path: Path, name: str) -> float:
     except (soundfile.LibsndfileError, RuntimeError, OSError) as error:
         raise SottovoceError(f"{name} is no audio that can be decoded ({error}); leave it out.") from error
     speech = as_speech(samples, rate, name=name)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    soundfile.write(str(path), speech, SAMPLE_RATE, format="FLAC")
+    write_flac(path, speech, SAMPLE_RATE)
     return round(len(speech) / SAMPLE_RATE, 4)

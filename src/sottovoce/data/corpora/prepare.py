@@ -3,26 +3,24 @@
 import os
 import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager, suppress
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, replace
 from itertools import groupby
 from pathlib import Path
 from typing import TypeVar
 
-import numpy as np
 import soundfile
 
-from sottovoce.data.audio import SAMPLE_RATE, read_audio
+from sottovoce.data.audio import SAMPLE_RATE, read_audio, write_flac
+from sottovoce.data.batches import ahead
 from sottovoce.data.corpora import CORPORA
 from sottovoce.data.corpora.corpus import Corpus, Segment
 from sottovoce.data.download import fetch, unpack
-from sottovoce.data.utterance import Utterance, read_manifest, write_manifest
+from sottovoce.data.utterance import MANIFEST, Utterance, read_manifest, write_manifest
 from sottovoce.errors import SottovoceError, unknown
-from sottovoce.progress import bar
+from sottovoce.progress import track
 
-MANIFEST = "manifest.jsonl"
-BATCH = 4096  # what the threads get at a time, so that a million files do not wait in memory
+AHEAD = 4096  # results at most that wait to be taken, so that a million files do not lie in memory
 TOLERANCE = 0.05  # seconds between what a manifest says and what its file holds
 
 T = TypeVar("T")
@@ -212,23 +210,11 @@ def _cut_one(segments: Sequence[Segment]) -> list[tuple[Segment, str]]:
                     problems.append((segment, f"{source} has no {span}: it is {opened.frames / rate:.2f} s long."))
                     continue
                 opened.seek(first)
-                _write_flac(segment.audio, opened.read(last - first, dtype="int16"), rate)
+                write_flac(segment.audio, opened.read(last - first, dtype="int16"), rate)
     except (soundfile.LibsndfileError, RuntimeError, OSError) as error:
         message = f"{source} cannot be cut ({error}); copy or unpack it again."
         return [(segment, message) for segment in segments if not segment.audio.is_file()]
     return problems
-
-
-def _write_flac(path: Path, samples: np.ndarray, rate: int) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(f"{path.name}.{os.getpid()}.part")
-    try:
-        soundfile.write(str(part), samples, rate, format="FLAC")
-        os.replace(part, path)
-    except BaseException:
-        with suppress(OSError):
-            part.unlink()
-        raise
 
 
 def check(manifest: str | Path, *, root: str | Path | None = None, on_bad: OnBad | None = None) -> Check:
@@ -295,11 +281,9 @@ def _parts(utterances: Iterable[Utterance]) -> tuple[Part, ...]:
 def _in_threads(function: Callable[[T], R], items: Sequence[T], text: str) -> Iterator[R]:
     """The results in the order of the items."""
     # libsndfile releases the interpreter while it decodes, so threads use every core.
-    with ThreadPoolExecutor() as pool, bar(text, len(items)) as advance:
-        for start in range(0, len(items), BATCH):
-            for result in pool.map(function, items[start : start + BATCH]):
-                yield result
-                advance()
+    workers = min(32, (os.cpu_count() or 1) + 4)
+    with closing(ahead(function, items, workers=workers, depth=AHEAD)) as results:
+        yield from track(results, text, len(items))
 
 
 def _tell(message: str, on_bad: OnBad | None) -> None:
