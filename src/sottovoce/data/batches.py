@@ -59,12 +59,16 @@ def samples(utterance: Utterance) -> np.ndarray:
 
 
 def decoded(
-    utterances: Sequence[Utterance], folder: str | Path, *, on_bad: Callable[[str], None] | None = None
+    utterances: Sequence[Utterance],
+    folder: str | Path,
+    *,
+    on_bad: Callable[[str], None] | None = None,
+    change: Callable[[np.ndarray], np.ndarray] | None = None,
 ) -> list[Utterance]:
     """The same utterances with their audio in one memory-mapped file of 16-bit samples: each file is decoded once.
 
     An utterance that cannot be decoded is an error; with `on_bad` that is told instead and the utterance left out.
-    An interrupted pass goes on where it stopped.
+    What `change` makes of the samples is kept instead of them. An interrupted pass goes on where it stopped.
 
     Example:
         >>> ready = decoded(utterances, "cache")
@@ -74,7 +78,7 @@ def decoded(
 
     def decode(utterance: Utterance) -> np.ndarray | SottovoceError:
         try:
-            audio = samples(utterance)
+            audio = samples(utterance) if change is None else change(samples(utterance))
             # Louder than 16 bits can say: quieter as a whole, rather than cut.
             audio = audio / max(1.0, float(np.abs(audio).max()))
             return np.clip(np.rint(audio * 32768.0), -32768, 32767).astype(np.int16)

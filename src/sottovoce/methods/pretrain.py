@@ -14,6 +14,8 @@ def pretrain(
     *,
     clusters: int = 100,
     layer: int | None = None,
+    teacher: str | None = None,
+    context: int | None = None,
     share: float = 0.8,
     span: int = 10,
     steps: int = 10_000,
@@ -25,7 +27,9 @@ def pretrain(
     clip: float | None = 1.0,
     accumulate: int = 1,
     precision: Literal["fp32", "bf16", "fp16"] = "fp32",
+    optimiser: Literal["adamw", "muon"] = "adamw",
     noise: float = 0.0,
+    speeds: list[float] = [],  # noqa: B006 (it is only read)
     dropout: float | None = None,
     validate_every: int | None = None,
     probe_every: int | None = None,
@@ -34,6 +38,8 @@ def pretrain(
 ) -> Any:
     """Masked prediction of k-means units: of MFCCs first (no `layer`), then of a layer of the last round's model.
 
+    With `teacher`, the layer is that model's.
+
     Example:
         >>> first = pretrain(sv.new("melhubert", num_hidden_layers=6), data, clusters=100, steps=20_000)
         >>> second = pretrain(first, data, clusters=200, layer=4, steps=20_000)
@@ -41,6 +47,7 @@ def pretrain(
     settings = Training(
         steps=steps,
         lr=lr,
+        optimiser=optimiser,
         warmup=warmup,
         schedule=schedule,
         weight_decay=weight_decay,
@@ -52,5 +59,17 @@ def pretrain(
         log_every=50,
         seed=seed,
     )
-    plan = Round(clusters, layer, share, span, noise, batch_seconds, probe_every)
+    plan = Round(
+        clusters=clusters,
+        layer=layer,
+        teacher=teacher,
+        context=context,
+        share=share,
+        span=span,
+        noise=noise,
+        speeds=tuple(speeds),
+        precision=precision,
+        batch_seconds=batch_seconds,
+        probe_every=probe_every,
+    )
     return pretrain_model(model, data, plan=plan, settings=settings, dropout=dropout)

@@ -18,6 +18,7 @@ from sottovoce.errors import SottovoceError, unknown
 from sottovoce.models.anatomy import FAMILIES, PREFIX, Anatomy
 from sottovoce.models.shapes import SHAPES
 from sottovoce.models.structure import KEY, Structure
+from sottovoce.models.teachers import TEACHERS, teacher_names
 
 # Only training reads it, and fine-tuned checkpoints of the early days were saved without it.
 MAY_BE_MISSING = ("masked_spec_embed",)
@@ -50,20 +51,24 @@ def read_config(id_or_folder: str | Path, *, revision: str | None = None) -> tup
 
 
 def find_source(id_or_folder: str | Path) -> str:
-    """A folder that exists, a run's `model` folder in it, or else a Hub id."""
+    """A folder that exists, a run's `model` folder in it, a model that comes with the package, or else a Hub id."""
     path = Path(id_or_folder).expanduser()
     if path.is_dir():
         run = path / "run.json"
         return str(path / "model") if run.is_file() and not (path / "config.json").is_file() else str(path)
     name = str(id_or_folder)
+    if name in teacher_names():
+        return str(TEACHERS / name)
     if path.exists():
         raise SottovoceError(f"{name} is a file, but a model is a folder with config.json and model.safetensors.")
     # Every speech model of the Hub belongs to somebody: a name without a slash is a folder that is not there.
     if not re.fullmatch(r"[\w-][\w.-]*/[\w.-]+", name):
         near = difflib.get_close_matches(name, [*FAMILIES, *SHAPES], n=1)
+        ours = f"one of {', '.join(teacher_names())}, which come with sottovoce"
         shape = f" For random weights of a shape: sv.new('{near[0]}')." if near else ""
         raise SottovoceError(
-            f"there is no folder {name}; give a model's folder or a Hub id such as facebook/hubert-base-ls960.{shape}"
+            f"there is no folder {name}; give a model's folder, a Hub id such as facebook/hubert-base-ls960, "
+            f"or {ours}.{shape}"
         )
     return name
 

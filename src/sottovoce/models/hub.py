@@ -28,6 +28,7 @@ from sottovoce.models.checkpoint import (
 )
 from sottovoce.models.shapes import SHAPES
 from sottovoce.models.structure import settle
+from sottovoce.models.teachers import DIFFERENCE, read_difference
 from sottovoce.models.wavlm import adopt_attention, is_uncuttable
 
 HEADS = {
@@ -73,10 +74,14 @@ def load(
     options: dict[str, Any] = {"revision": revision} if revision else {}
     if dtype is not None:
         options["dtype"] = dtype
+    if Path(source, DIFFERENCE).is_file():
+        with quiet():
+            tensors = read_difference(source, compressed(model_class, plain=True)(config).state_dict())
+        options["state_dict"] = tensors
     with quiet():
         try:
             model, found = compressed(model_class, plain=True).from_pretrained(
-                source,
+                None if "state_dict" in options else source,
                 config=config,
                 use_safetensors=True,
                 output_loading_info=True,
@@ -90,6 +95,7 @@ def load(
         except OSError as error:
             raise SottovoceError(f"no weights of {source} could be read: {first_line(error)}") from error
     check_loaded(model, found, source)
+    model.name_or_path = source
     align(model.eval())
     return model if device is None else model.to(device)
 

@@ -34,9 +34,9 @@ SHAPES: dict[str, dict[str, Any]] = {
 }
 # The teachers that travel with the package: twelve layers like the base models, narrow enough to be trained at home.
 SMALL: dict[str, Any] = {
-    "hidden_size": 128,
+    "hidden_size": 192,
     "num_attention_heads": 4,
-    "intermediate_size": 512,
+    "intermediate_size": 768,
     "num_conv_pos_embeddings": 32,
     "num_conv_pos_embedding_groups": 4,
     "layerdrop": 0.0,
@@ -45,6 +45,6 @@ SHAPES["small-melhubert"] = {**SHAPES["melhubert"], **SMALL, "do_stable_layer_no
 SHAPES["small-hubert"] = {
     "model_type": "hubert",
     **SMALL,
-    **LAYER_NORMS,
-    "conv_dim": [64, 64, 96, 96, 128, 128, 128],
+    "do_stable_layer_norm": True,
+    "conv_dim": [32, 48, 64, 64, 96, 128, 128],
 }

@@ -1,9 +1,11 @@
 """One round of pretraining: audio, units, training, and what is kept of it beside the model."""
 
 import json
+import zlib
 from collections.abc import Sequence
 from contextlib import closing
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -12,14 +14,16 @@ import torch
 from safetensors.torch import save as tensor_bytes
 from torch import nn
 
+from sottovoce.data.audio import SAMPLE_RATE
 from sottovoce.data.batches import Speech, ahead, decoded, plan_batches, samples
 from sottovoce.data.shelf import Shelf
 from sottovoce.data.utterance import Utterance, manifest_hash
 from sottovoce.errors import SottovoceError
 from sottovoce.models.encoder import Encoder
 from sottovoce.models.front_end import LogMel
+from sottovoce.models.hub import load
 from sottovoce.models.padding import exact_padding
-from sottovoce.pretraining.augment import disturbed
+from sottovoce.pretraining.augment import disturbed, sped
 from sottovoce.pretraining.objective import MaskedUnits
 from sottovoce.pretraining.units import Codebook, Fit, fit, mfcc
 from sottovoce.progress import bar
@@ -28,8 +32,11 @@ from sottovoce.tasks.batch import Batch
 from sottovoce.tasks.finetune import set_chance
 from sottovoce.tasks.probe import a_folder, fingerprint, probe
 from sottovoce.training import Training, train
+from sottovoce.training.precision import half
+from sottovoce.training.settings import Precision
 
 SAMPLE_SECONDS = 3600.0  # of audio that k-means sees: 180 000 frames
+JUDGED_SECONDS = 900.0  # of audio in a validation
 UNITS_FILE = "units.safetensors"
 
 
@@ -39,8 +46,12 @@ class Round:
 
     Args:
         layer: the state whose clusters are the units; None for MFCCs.
+        teacher: the model whose state that is, a folder or a Hub id; None for the model itself.
+        context: how many frames on each side MFCCs are clustered with, standardised over the utterance; None for
+            HuBERT's own: single frames, as they are.
         share, span: of the mask; HuBERT's are 0.8 and 10, MelHuBERT's 0.7 and 5.
         noise: the share of utterances that are heard with noise and reverberation, while their units are clean.
+        speeds: each recording is there so often more, at these speeds (and pitches).
         probe_every: validations between phone probes; None for none.
 
     Example:
@@ -50,9 +61,13 @@ class Round:
 
     clusters: int = 100
     layer: int | None = None
+    teacher: str | None = None
+    context: int | None = None
     share: float = 0.8
     span: int = 10
     noise: float = 0.0
+    speeds: tuple[float, ...] = ()
+    precision: Precision = "fp32"
     batch_seconds: float = 90.0
     probe_every: int | None = None
 
@@ -75,12 +90,15 @@ def pretrain_model(
         learnt = [utterance for utterance in audio if utterance.id in sizes]
         judged = [utterance for utterance in audio if utterance.id not in sizes]
         calibrate(model, learnt)
+        learnt += at_other_speeds(learnt, plan.speeds, place)
         encoder = Encoder(model)
-        book = codebook(encoder, learnt, plan, seed=settings.seed)
-        units = all_units(encoder, [*learnt, *judged], book, plan, place / "units")
+        listener = Listener(encoder, plan)
+        book = codebook(listener, learnt, seed=settings.seed)
+        units = all_units(listener, [*learnt, *judged], book, place / "units")
         objective = MaskedUnits(model, plan.clusters, share=plan.share, span=plan.span)
         source = units_source(encoder, learnt, units, plan, seed=settings.seed, noise=plan.noise)
-        judge = Judge(objective, units_source(encoder, judged or learnt[:100], units, plan), plan, data or ())
+        heard = spread_out(judged or learnt[:100], JUDGED_SECONDS)
+        judge = Judge(objective, units_source(encoder, heard, units, plan), plan, data or ())
         quality = phone_fit(encoder, judged or learnt, units, plan.clusters)
         train(objective, source, settings, validate=judge, name="pretrain")
     keep_beside(model, objective.head, book, quality, plan)
@@ -130,40 +148,76 @@ def spread_out(utterances: Sequence[Utterance], seconds: float) -> list[Utteranc
     return list(utterances[::step])
 
 
-def features(encoder: Encoder, utterances: Sequence[Utterance], plan: Round) -> list[torch.Tensor]:
-    """The frames that are clustered, of each utterance."""
-    if plan.layer is None:
+def at_other_speeds(utterances: Sequence[Utterance], speeds: Sequence[float], place: Path) -> list[Utterance]:
+    """Copies of all utterances at each speed, named after it; their phones' times are not those of the original."""
+    made: list[Utterance] = []
+    for speed in speeds:
+        copies = [replace(utterance, id=f"{utterance.id} x{speed:g}", phones=None) for utterance in utterances]
+        made += decoded(copies, place / f"audio-x{speed:g}", change=partial(sped, speed=speed))
+    return made
+
+
+class Listener:
+    """Hears, of each utterance, the frames that are clustered, at the times of an encoder's frames.
+
+    Example:
+        >>> rows = Listener(Encoder(model), Round(layer=6)).frames(utterances)
+    """
+
+    def __init__(self, encoder: Encoder, plan: Round) -> None:
+        self.encoder, self.plan = encoder, plan
+        self.namer = encoder if plan.teacher is None else Encoder(load(plan.teacher).to(encoder.device))
+        if plan.layer is not None and not 0 <= plan.layer < self.namer.depth:
+            raise SottovoceError(f"layer={plan.layer}, but this model's states are 0-{self.namer.depth - 1}.")
+        if plan.layer is None and plan.teacher is not None:
+            raise SottovoceError(f"teacher='{plan.teacher}' needs a layer= whose clusters are the units.")
+
+    @property
+    def identity(self) -> str:
+        """What tells what this one hears from what others hear."""
+        made_of = fingerprint(self.namer) if self.plan.layer is not None else ""
+        return f"{asdict(self.plan)} {made_of} {self.encoder.field()}"
+
+    def frames(self, utterances: Sequence[Utterance]) -> list[torch.Tensor]:
+        """The rows of each utterance, one a frame of the encoder."""
         audio = [samples(utterance) for utterance in utterances]
-        return [mfcc(piece, encoder.centres(max(1, encoder.frames(len(piece))))) for piece in audio]
-    audio = [samples(utterance) for utterance in utterances]
-    with encoder.exact(), torch.no_grad():
-        state = encoder.states(encoder.inputs(audio))[plan.layer].float().cpu()
-    return [row[: max(1, encoder.frames(len(piece)))] for row, piece in zip(state, audio, strict=True)]
+        times = [self.encoder.centres(max(1, self.encoder.frames(len(piece)))) for piece in audio]
+        if self.plan.layer is None:
+            return [
+                mfcc(piece, centres, context=self.plan.context) for piece, centres in zip(audio, times, strict=True)
+            ]
+        with self.namer.exact(), torch.no_grad(), half(self.namer.model, self.namer.device, self.plan.precision):
+            state = self.namer.states(self.namer.inputs(audio))[self.plan.layer].float().cpu()
+        field, shift = self.namer.field()
+        rows = []
+        for row, piece, centres in zip(state, audio, times, strict=True):
+            nearest = np.rint((centres * SAMPLE_RATE - field / 2) / shift).astype(np.int64)
+            rows.append(row[nearest.clip(0, max(1, self.namer.frames(len(piece))) - 1)])
+        return rows
 
 
-def codebook(encoder: Encoder, learnt: Sequence[Utterance], plan: Round, *, seed: int) -> Codebook:
+def codebook(listener: Listener, learnt: Sequence[Utterance], *, seed: int) -> Codebook:
     """k-means on a sample of the speech."""
     chosen = spread_out(learnt, SAMPLE_SECONDS)
     batches = plan_batches([utterance.seconds for utterance in chosen], most=60.0, seed=None)
     rows = []
     with bar("listening for units", len(batches)) as advance:
         for items in batches:
-            rows += features(encoder, [chosen[item] for item in items], plan)
+            rows += listener.frames([chosen[item] for item in items])
             advance()
-    return Codebook.fit(torch.cat(rows), plan.clusters, seed=seed)
+    return Codebook.fit(torch.cat(rows), listener.plan.clusters, seed=seed)
 
 
-def all_units(encoder: Encoder, utterances: Sequence[Utterance], book: Codebook, plan: Round, folder: Path) -> Shelf:
+def all_units(listener: Listener, utterances: Sequence[Utterance], book: Codebook, folder: Path) -> Shelf:
     """The units of every utterance, kept."""
-    made_of = fingerprint(encoder) if plan.layer is not None else f"{encoder.field()}"
-    identity = f"units {asdict(plan)} {made_of} {float(book.centres.sum())} {manifest_hash(utterances)}"
+    identity = f"units {listener.identity} {float(book.centres.sum())} {manifest_hash(utterances)}"
     shelf = Shelf(folder, identity=identity, row=(), dtype="uint16")
     rest = [utterance for utterance in utterances if utterance.id not in shelf]
     batches = plan_batches([utterance.seconds for utterance in rest], most=60.0, seed=None)
 
     def work(items: list[int]) -> dict[str, np.ndarray]:
         chosen = [rest[item] for item in items]
-        found = [book.units(rows).numpy().astype(np.uint16) for rows in features(encoder, chosen, plan)]
+        found = [book.units(rows).numpy().astype(np.uint16) for rows in listener.frames(chosen)]
         return dict(zip([utterance.id for utterance in chosen], found, strict=True))
 
     with bar("naming units", len(batches)) as advance, closing(ahead(work, batches, workers=1)) as results:
@@ -182,12 +236,25 @@ def units_source(
     seed: int | None = None,
     noise: float = 0.0,
 ) -> Speech:
-    """Batches of audio with the units of their frames."""
+    """Batches of audio with the units of their frames.
+
+    With a seed, which means for training, the utterances of a batch are cut to the length of the shortest, each
+    somewhere: they are of similar length, and what is lost is less than what padding costs.
+    """
     inputs = Encoder(encoder.model, outputs=True)
+    field, shift = inputs.field()
 
     def collate(chosen: Sequence[Utterance], audio: list[np.ndarray]) -> Batch:
+        rows = [torch.from_numpy(units[utterance.id].astype(np.int64)) for utterance in chosen]
+        if seed is not None:
+            rng = np.random.default_rng([seed, zlib.crc32(chosen[0].id.encode())])
+            count = max(1, min(inputs.frames(len(piece)) for piece in audio))
+            size = max(field, shift) + shift * (count - 1)
+            begins = [int(rng.integers(0, len(row) - count + 1)) for row in rows]
+            audio = [piece[b * shift : b * shift + size] for piece, b in zip(audio, begins, strict=True)]
+            rows = [row[b : b + count] for row, b in zip(rows, begins, strict=True)]
         frames = torch.tensor([max(1, inputs.frames(len(piece))) for piece in audio])
-        targets = tuple(torch.from_numpy(units[utterance.id].astype(np.int64)) for utterance in chosen)
+        targets = tuple(rows)
         if noise:
             audio = [
                 disturbed(piece, u.id, chosen[0].id, seed or 0, noise) for u, piece in zip(chosen, audio, strict=True)
@@ -213,7 +280,8 @@ class Judge:
         right = loss = count = 0.0
         device = next(self.objective.parameters()).device
         for items in self.source.plan(0):
-            logits, wanted = self.objective.asked(self.source.load(items).to(device), generator)
+            with half(self.objective, device, self.plan.precision):
+                logits, wanted = self.objective.asked(self.source.load(items).to(device), generator)
             right += float((logits.argmax(-1) == wanted).sum())
             loss += float(nn.functional.cross_entropy(logits.float(), wanted, reduction="sum"))
             count += len(wanted)

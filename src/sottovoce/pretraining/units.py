@@ -9,6 +9,7 @@ from sottovoce.errors import SottovoceError
 from sottovoce.models.front_end import SAMPLE_RATE, SHIFT, WINDOW, LogMel
 from sottovoce.progress import track
 
+CEPSTRA = 13
 CHUNK = 8192  # rows whose distances to all centres are in memory at once
 
 
@@ -81,21 +82,43 @@ def closest(points: torch.Tensor, centres: torch.Tensor) -> torch.Tensor:
     return torch.cat([(half - part @ centres.T).argmin(-1) for part in points.split(CHUNK)])
 
 
-def mfcc(audio: np.ndarray, centres: np.ndarray) -> torch.Tensor:
+def mfcc(audio: np.ndarray, centres: np.ndarray, *, context: int | None = None) -> torch.Tensor:
     """Thirteen cepstra with first and second differences, HuBERT's first features, at some times (seconds).
+
+    With `context`, cepstra and first differences are standardised over the utterance, which takes away most of the
+    speaker and the channel, and stand beside those of so many frames on each side: their clusters say more of phones.
 
     Example:
         >>> mfcc(samples, encoder.centres(49)).shape
         torch.Size([49, 39])
+        >>> mfcc(samples, encoder.centres(49), context=2).shape
+        torch.Size([49, 130])
     """
     log_mel = LogMel(bins=40, stack=1)(torch.from_numpy(np.ascontiguousarray(audio))[None])[0].T
     size = log_mel.shape[-1]
     angles = torch.pi / size * (torch.arange(size) + 0.5)
-    cepstra = log_mel @ torch.cos(angles[:, None] * torch.arange(13)) * (2.0 / size) ** 0.5
+    cepstra = log_mel @ torch.cos(angles[:, None] * torch.arange(CEPSTRA)) * (2.0 / size) ** 0.5
     first = slope(cepstra)
     rows = torch.cat([cepstra, first, slope(first)], dim=-1)
     wanted = np.rint((centres * SAMPLE_RATE - WINDOW / 2) / SHIFT).astype(np.int64)
-    return rows[torch.from_numpy(wanted).clamp(0, len(rows) - 1)]
+    rows = rows[torch.from_numpy(wanted).clamp(0, len(rows) - 1)]
+    if context is None:
+        return rows
+    own = (rows - rows.mean(0)) / rows.std(0, correction=0).clamp(min=1e-3)
+    return beside(own[:, : 2 * CEPSTRA], context)
+
+
+def beside(rows: torch.Tensor, context: int) -> torch.Tensor:
+    """Each row with those of so many before and behind it; the first and the last row go on past the ends.
+
+    Example:
+        >>> beside(torch.tensor([[1.0], [2.0], [3.0]]), 1)
+        tensor([[1., 1., 2.],
+                [1., 2., 3.],
+                [2., 3., 3.]])
+    """
+    padded = torch.cat([rows[:1]] * context + [rows] + [rows[-1:]] * context)
+    return torch.cat([padded[start : start + len(rows)] for start in range(2 * context + 1)], dim=-1)
 
 
 def slope(rows: torch.Tensor) -> torch.Tensor:

@@ -24,13 +24,14 @@ from sottovoce.errors import SottovoceError
 from sottovoce.files import work_folder
 from sottovoce.models.modes import own_modes
 from sottovoce.progress import Advance, bar
+from sottovoce.training.optimisers import make_optimisers
+from sottovoce.training.precision import half
 from sottovoce.training.settings import Training
 from sottovoce.training.state import Keeper, identity
 
 # A score, higher is better, and on request more numbers for the log.
 Validate = Callable[[nn.Module], float | tuple[float, dict[str, float]]]
 _JUDGING: ContextVar[bool] = ContextVar("judging", default=False)
-DTYPES = {"bf16": torch.bfloat16, "fp16": torch.float16}
 
 
 @dataclass(frozen=True)
@@ -118,13 +119,12 @@ class _Loop:
         self.rank, self.world = (0, 1) if alone else (self.accelerator.process_index, self.accelerator.num_processes)
         if self.world > 1:
             atexit.register(part_processes)
-        self.optimiser = make_optimiser(objective, settings)
+        self.optimisers = make_optimisers(objective, settings)
         self.device = self.accelerator.device
         self.wrapped: Any = objective.to(self.device) if alone else self.accelerator.prepare_model(objective)
         self.parameters = parameters
-        self.dtype = DTYPES.get(settings.precision)
         self.scaler = torch.amp.GradScaler(self.device.type, enabled=settings.precision == "fp16")
-        self.position = self.keeper.load(objective, self.optimiser)
+        self.position = self.keeper.load(objective, self.optimisers)
         if self.rank == 0:
             self.keeper.cut_log(self.position.step)
         if self.position.scaler:
@@ -210,7 +210,7 @@ class _Loop:
         for number, (batch, mine) in enumerate(batches):
             last = number == len(batches) - 1
             with contextlib.nullcontext() if last or self.world == 1 else self.wrapped.no_sync():
-                with torch.autocast(self.device.type, self.dtype, enabled=self.dtype is not None):
+                with half(self.objective, self.device, settings.precision):
                     loss, weight = self.wrapped(batch.to(self.device))
                 self.scaler.scale(loss if mine else 0.0 * loss).backward()
             if mine:
@@ -219,7 +219,8 @@ class _Loop:
             total = self.accelerator.reduce(total, reduction="sum")
         summed, weight = total.tolist()
         mean = summed / weight if weight else 0.0
-        self.scaler.unscale_(self.optimiser)
+        for optimiser in self.optimisers:
+            self.scaler.unscale_(optimiser)
         # Sums of gradients become those of the mean; DistributedDataParallel has divided by the processes before.
         scale = self.world / max(weight, 1e-12)
         norm = scale * float(torch.nn.utils.get_total_norm(p.grad for p in self.parameters if p.grad is not None))
@@ -229,11 +230,12 @@ class _Loop:
             scale *= settings.clip / norm
         multiply = torch._foreach_mul_  # pyright: ignore[reportPrivateImportUsage] (torch's own optimisers use it)
         multiply([p.grad for p in self.parameters if p.grad is not None], scale)
-        for group in self.optimiser.param_groups:
-            group["lr"] = settings.rate(position.step)
-        self.scaler.step(self.optimiser)
+        for optimiser in self.optimisers:
+            for group in optimiser.param_groups:
+                group["lr"] = settings.rate(position.step)
+            self.scaler.step(optimiser)
+            optimiser.zero_grad(set_to_none=True)
         self.scaler.update()
-        self.optimiser.zero_grad(set_to_none=True)
         return mean
 
     def refuse(self, what: str, value: float, items: list[int]) -> None:
@@ -291,7 +293,7 @@ class _Loop:
     def save(self) -> None:
         """A checkpoint of now."""
         self.position.scaler = self.scaler.state_dict() if self.scaler.is_enabled() else {}
-        self.keeper.save(self.objective, self.optimiser, self.position)
+        self.keeper.save(self.objective, self.optimisers, self.position)
 
 
 def seed(device: torch.device, *numbers: int) -> None:
@@ -335,22 +337,6 @@ def checkpointed(objective: nn.Module, on: bool) -> Iterator[None]:
         for model in models[:1]:
             disable = getattr(model, "activation_checkpointing_disable", None) or model.gradient_checkpointing_disable
             disable()
-
-
-def make_optimiser(objective: nn.Module, settings: Training) -> torch.optim.AdamW:
-    """AdamW; norms and biases, which have one dimension, do not decay.
-
-    Example:
-        >>> make_optimiser(torch.nn.Linear(2, 2), Training()).param_groups[1]["weight_decay"]
-        0.0
-    """
-    learnt = [parameter for parameter in objective.parameters() if parameter.requires_grad]
-    groups = [
-        {"params": [p for p in learnt if p.dim() > 1], "weight_decay": settings.weight_decay},
-        {"params": [p for p in learnt if p.dim() <= 1], "weight_decay": 0.0},
-    ]
-    # Fused: one pass over the memory instead of a dozen.
-    return torch.optim.AdamW(groups, lr=settings.lr, betas=settings.betas, eps=settings.eps, fused=True)
 
 
 def part_processes() -> None:

@@ -2,7 +2,7 @@
 
 import hashlib
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -69,7 +69,7 @@ class Keeper:
 
     Example:
         >>> keeper = Keeper("training", "0a1b2c3d4e5f")
-        >>> keeper.load(objective, optimiser)
+        >>> keeper.load(objective, optimisers)
         Position(step=0, best=None, best_step=0, worse=0, loss=None, scaler={})
     """
 
@@ -84,18 +84,18 @@ class Keeper:
         place = None if self.folder is None else self.folder / "checkpoint"
         return place if place is not None and place.is_dir() else None
 
-    def save(self, objective: torch.nn.Module, optimiser: torch.optim.Optimizer, position: Position) -> None:
+    def save(self, objective: torch.nn.Module, optimisers: Sequence[torch.optim.Optimizer], position: Position) -> None:
         """Replace the checkpoint by the present state."""
         if self.folder is None:
             return
-        moments = {f"{key}.{name}": value for name, key, value in moments_of(objective, optimiser)}
+        moments = {f"{key}.{name}": value for name, key, value in moments_of(objective, optimisers)}
         with atomic_folder(self.folder / "checkpoint") as folder:
             save_file(contiguous(trained_tensors(objective)), folder / "trained.safetensors")
             save_file(contiguous(moments), folder / "optimiser.safetensors")
             state = {"identity": self.identity, "position": asdict(position)}
             (folder / "state.json").write_text(json.dumps(state, indent=2) + "\n", encoding="utf-8")
 
-    def load(self, objective: torch.nn.Module, optimiser: torch.optim.Optimizer) -> Position:
+    def load(self, objective: torch.nn.Module, optimisers: Sequence[torch.optim.Optimizer]) -> Position:
         """Take up the last checkpoint, or begin."""
         if self.checkpoint is None:
             return Position()
@@ -112,7 +112,7 @@ class Keeper:
                 "or delete it to begin anew."
             )
         put(objective, trained)
-        restore_moments(objective, optimiser, moments)
+        restore_moments(objective, optimisers, moments)
         return position
 
     def save_best(self, objective: torch.nn.Module) -> None:
@@ -150,22 +150,26 @@ class Keeper:
         atomic_write(path, "".join(line + "\n" for line in lines))
 
 
-def moments_of(objective: torch.nn.Module, optimiser: torch.optim.Optimizer) -> Iterable[tuple[str, str, torch.Tensor]]:
-    """The optimiser's tensors by parameter name."""
+def moments_of(
+    objective: torch.nn.Module, optimisers: Sequence[torch.optim.Optimizer]
+) -> Iterable[tuple[str, str, torch.Tensor]]:
+    """The optimisers' tensors by parameter name."""
     for name, parameter in objective.named_parameters():
-        for key, value in optimiser.state.get(parameter, {}).items():
-            yield name, key, torch.as_tensor(value)
+        for optimiser in optimisers:
+            for key, value in optimiser.state.get(parameter, {}).items():
+                yield name, key, torch.as_tensor(value)
 
 
 def restore_moments(
-    objective: torch.nn.Module, optimiser: torch.optim.Optimizer, moments: dict[str, torch.Tensor]
+    objective: torch.nn.Module, optimisers: Sequence[torch.optim.Optimizer], moments: dict[str, torch.Tensor]
 ) -> None:
-    """Put the optimiser's tensors back."""
+    """Put the optimisers' tensors back."""
     parameters = dict(objective.named_parameters())
+    owner = {id(p): optimiser for optimiser in optimisers for group in optimiser.param_groups for p in group["params"]}
     for path, value in moments.items():
         key, _, name = path.partition(".")
         parameter = parameters[name]
-        optimiser.state[parameter][key] = value.to(parameter.device).clone()
+        owner[id(parameter)].state[parameter][key] = value.to(parameter.device).clone()
 
 
 def put(objective: torch.nn.Module, tensors: dict[str, torch.Tensor]) -> None:

@@ -1,0 +1,92 @@
+"""The pretrained models that travel with the package, and what was fine-tuned from them."""
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+
+import torch
+from safetensors import safe_open
+from safetensors.torch import load_file, save
+
+from sottovoce.errors import SottovoceError
+from sottovoce.files import atomic_write
+
+TEACHERS = Path(__file__).parents[1] / "teachers"
+WHOLE = "model.safetensors"
+DIFFERENCE = "difference.safetensors"
+LEVELS = 127  # steps on each side of zero
+
+
+def teacher_names() -> list[str]:
+    """The names that `load` knows without a network.
+
+    Example:
+        >>> "small-hubert" in teacher_names()
+        True
+    """
+    return sorted(path.parent.name for path in TEACHERS.glob("*/config.json"))
+
+
+def write_difference(folder: str | Path, tensors: Mapping[str, torch.Tensor], base: str) -> None:
+    """Write a model's tensors as what they differ by from a teacher's: 8 bits a number and a scale a row.
+
+    Tensors that the teacher has not are written whole, in half precision; those that are equal are not written. A
+    difference of fine-tuning is small, so that its 8 bits say as much as the 16 of the teacher's own numbers.
+
+    Example:
+        >>> write_difference("keywords", tuned.state_dict(), "small-hubert")
+    """
+    known = _whole(base)
+    kept: dict[str, torch.Tensor] = {}
+    for name, tensor in tensors.items():
+        source = _counterpart(name, known)
+        if source is None or known[source].shape != tensor.shape:
+            kept[f"whole.{name}"] = tensor.detach().half()
+            continue
+        difference = tensor.detach().float() - known[source].float()
+        if bool(difference.any()):
+            rows = difference.flatten(1) if difference.dim() > 1 else difference[None]
+            scale = rows.abs().amax(1).clamp(min=torch.finfo(torch.float32).tiny) / LEVELS
+            kept[f"steps.{name}"] = (rows / scale[:, None]).round().to(torch.int8).view(difference.shape)
+            kept[f"scale.{name}"] = scale
+    place = Path(folder)
+    record = json.dumps({"base": base})
+    atomic_write(place / DIFFERENCE, save(kept, metadata={"sottovoce": record}))
+    (place / WHOLE).unlink(missing_ok=True)
+
+
+def read_difference(folder: str | Path, names: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    """The tensors of a model that was written as a difference, by the names that it needs.
+
+    Example:
+        >>> read_difference("keywords", model.state_dict())["classifier.weight"].dtype
+        torch.float32
+    """
+    path = Path(folder, DIFFERENCE)
+    with safe_open(str(path), framework="pt") as opened:
+        base = json.loads((opened.metadata() or {}).get("sottovoce", "{}")).get("base")
+        kept = {name: opened.get_tensor(name) for name in opened.keys()}  # noqa: SIM118 (it is no mapping)
+    if base not in teacher_names():
+        raise SottovoceError(f"{path} is a difference to '{base}', which does not come with this version of sottovoce.")
+    known = _whole(str(base))
+    found = {}
+    for name in names:
+        if f"whole.{name}" in kept:
+            found[name] = kept[f"whole.{name}"].float()
+        elif (source := _counterpart(name, known)) is not None:
+            found[name] = known[source].float()
+            if f"steps.{name}" in kept:
+                steps, scale = kept[f"steps.{name}"], kept[f"scale.{name}"]
+                rows = steps.float().flatten(1) if steps.dim() > 1 else steps.float()[None]
+                found[name] += (rows * scale[:, None]).view(steps.shape)
+    return found
+
+
+def _whole(base: str) -> dict[str, torch.Tensor]:
+    return load_file(TEACHERS / base / WHOLE)
+
+
+def _counterpart(name: str, known: Mapping[str, torch.Tensor]) -> str | None:
+    """The teacher's name of a tensor: a model with a head has the encoder's name before it."""
+    short = name.partition(".")[2]
+    return name if name in known else short if short in known else None
