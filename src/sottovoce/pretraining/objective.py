@@ -52,6 +52,8 @@ class MaskedUnits(nn.Module):
         self.model = model
         self.head = nn.Linear(Anatomy(model).setting("hidden_size"), units)
         self.share, self.span = share, span
+        # How often it was judged: a buffer, so that a training that goes on knows which validations have a probe.
+        self.validations = nn.Buffer(torch.zeros((), dtype=torch.int64))
         self._keep = {"inputs": Encoder(model, outputs=True)}  # in a dictionary: a view is no part of the module
 
     def logits(self, batch: Batch, mask: torch.Tensor) -> torch.Tensor:

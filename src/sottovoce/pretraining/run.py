@@ -1,6 +1,7 @@
 """One round of pretraining: audio, units, training, and what is kept of it beside the model."""
 
 import json
+import tempfile
 import zlib
 from collections.abc import Sequence
 from contextlib import closing
@@ -19,6 +20,7 @@ from sottovoce.data.batches import Speech, ahead, decoded, plan_batches, samples
 from sottovoce.data.shelf import Shelf
 from sottovoce.data.utterance import Utterance, manifest_hash
 from sottovoce.errors import SottovoceError
+from sottovoce.files import working_in
 from sottovoce.models.encoder import Encoder
 from sottovoce.models.front_end import LogMel
 from sottovoce.models.hub import load
@@ -98,8 +100,8 @@ def pretrain_model(
         objective = MaskedUnits(model, plan.clusters, share=plan.share, span=plan.span)
         source = units_source(encoder, learnt, units, plan, seed=settings.seed, noise=plan.noise)
         heard = spread_out(judged or learnt[:100], JUDGED_SECONDS)
-        judge = Judge(objective, units_source(encoder, heard, units, plan), plan, data or ())
         quality = phone_fit(encoder, judged or learnt, units, plan.clusters)
+        judge = Judge(objective, units_source(encoder, heard, units, plan), plan, data or (), quality)
         train(objective, source, settings, validate=judge, name="pretrain")
     keep_beside(model, objective.head, book, quality, plan)
     return model.eval()
@@ -272,7 +274,7 @@ class Judge:
     source: Speech
     plan: Round
     data: Sequence[Utterance]
-    calls: int = 0
+    quality: Fit | None = None
 
     def __call__(self, objective: nn.Module) -> tuple[float, dict[str, float]]:
         """The accuracy, and what else is to be logged. The frames that are hidden are always the same."""
@@ -286,15 +288,19 @@ class Judge:
             loss += float(nn.functional.cross_entropy(logits.float(), wanted, reduction="sum"))
             count += len(wanted)
         found = {"validation_loss": loss / count, "unit_accuracy": right / count}
-        self.calls += 1
-        if self.plan.probe_every is not None and self.calls % self.plan.probe_every == 0:
+        if self.quality is not None:
+            found |= {f"unit_{name}": value for name, value in asdict(self.quality).items()}
+        self.objective.validations += 1
+        if self.plan.probe_every is not None and int(self.objective.validations) % self.plan.probe_every == 0:
             found |= self.phones()
         return -loss / count, found
 
     def phones(self) -> dict[str, float]:
         """Frame accuracy without silence of a quick probe, by state."""
         settings = Training(steps=300, lr=2e-3, clip=None)
-        probed = probe(TASKS["phones"], self.objective.model, self.data, layer="each", settings=settings, limit=300)
+        # In a folder of its own: what an earlier validation left is of other weights.
+        with tempfile.TemporaryDirectory(prefix="sottovoce-") as folder, working_in(folder):
+            probed = probe(TASKS["phones"], self.objective.model, self.data, layer="each", settings=settings, limit=300)
         return {f"phones_{found.layer}": found.scores[0].value for found in probed}
 
 

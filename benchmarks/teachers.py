@@ -1,0 +1,64 @@
+"""What each layer of the bundled teachers knows, beside the same model with random weights, and log-mel features.
+
+python benchmarks/teachers.py MODEL CORPUS...
+
+MODEL is log-mel or a teacher's name; without it all are measured, one after another. The corpora of the stored records
+are speech-mini@FOLDER and espeak:4. Rows that are in the record already are not made again; delete the record to begin
+anew.
+"""
+
+import json
+import sys
+import time
+from typing import Any
+
+from turns import RECORDS, record
+
+import sottovoce as sv
+from sottovoce.models.front_end import LogMel
+from sottovoce.models.teachers import TEACHERS, WHOLE, teacher_names
+
+# Probes read at most so many utterances of a split where they read every frame.
+PROBES: dict[str, dict[str, Any]] = {
+    "phones": {"limit": 1000},
+    "pr": {"limit": 1000, "batch": 16},
+    "keywords": {},
+    "speakers": {},
+    "emotion": {},
+}
+LOG_MEL = "log-mel"
+
+
+def main(name: str, corpora: list[str]) -> None:
+    """All rows of a model."""
+    file = f"teachers_{name.replace('-', '_')}"
+    path = RECORDS / f"{file}.json"
+    rows: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))["rows"] if path.exists() else {}
+    ways = {"features": LogMel()} if name == LOG_MEL else {"pretrained": sv.load(name), "random": sv.new(name)}
+    corpus_names = {corpus: corpus.partition("@")[0].partition(":")[0] for corpus in corpora}
+    for way, model in ways.items():
+        for corpus, short in corpus_names.items():
+            data = sv.read_data(corpus)
+            for task, options in PROBES.items():
+                key = f"{way}, {short}, {task}"
+                if key in rows:
+                    continue
+                begin = time.perf_counter()
+                measured = sv.MEASURES[task](model, data, mode="probe", layer="each", **options)
+                scores: dict[str, list[dict[str, Any]]] = {}
+                for m in measured:
+                    layer = {"layer": m.where[1], "value": m.value, "error": m.error, "n": m.n}
+                    scores.setdefault(m.metric, []).append(layer)
+                rows[key] = {"seconds": round(time.perf_counter() - begin, 1), "scores": scores}
+                places = " ".join(c.partition("@")[0] + "@FOLDER" * ("@" in c) for c in corpora)
+                record(file, rows, command=f"python benchmarks/teachers.py {name} {places}", probes=PROBES)
+
+
+if __name__ == "__main__":
+    first, *rest = sys.argv[1:] or ["espeak:4"]
+    names = [LOG_MEL, *(name for name in teacher_names() if (TEACHERS / name / WHOLE).is_file())]
+    if first in names:
+        main(first, rest or ["espeak:4"])
+    else:
+        for each in names:
+            main(each, [first, *rest])

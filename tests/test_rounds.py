@@ -1,0 +1,230 @@
+"""What a round of pretraining hears and learns from: cepstra in context, crops, other speeds, another model's units."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from conftest import tiny
+from hypothesis import given
+from hypothesis import strategies as st
+from speech import toys
+
+import sottovoce as sv
+from sottovoce.errors import SottovoceError
+from sottovoce.methods import pretrain
+from sottovoce.models.encoder import Encoder
+from sottovoce.pretraining.augment import disturbed, sped
+from sottovoce.pretraining.run import Listener, Round, at_other_speeds, units_source
+from sottovoce.pretraining.units import beside, mfcc
+from sottovoce.training import Training
+from sottovoce.training.optimisers import make_optimisers
+from sottovoce.training.precision import half
+
+DATA = toys()
+SMALL: dict[str, Any] = {"steps": 12, "lr": 3e-3, "batch_seconds": 4, "dropout": 0.0, "share": 0.5, "span": 3}
+
+
+def small(**settings: Any) -> Any:
+    """A log-mel encoder of two layers."""
+    model = tiny("hubert-large", num_hidden_layers=2, **settings)
+    sv.edits.use_log_mel(model, bins=20)
+    return model
+
+
+@given(st.integers(1, 12), st.integers(0, 4))
+def test_rows_stand_beside_their_neighbours(rows: int, context: int) -> None:
+    values = torch.arange(2.0 * rows).view(rows, 2)
+    wanted = [
+        [float(values[min(max(row + step, 0), rows - 1), k]) for step in range(-context, context + 1) for k in range(2)]
+        for row in range(rows)
+    ]
+    assert beside(values, context).tolist() == wanted
+
+
+def test_cepstra_in_context_forget_level_and_channel() -> None:
+    audio = np.asarray(DATA[0].audio)
+    centres = Encoder(tiny("hubert")).centres(19)
+    plain = mfcc(audio, centres).double()
+    found = mfcc(audio, centres, context=1)
+    own = (plain - plain.mean(0)) / plain.std(0, correction=0).clamp(min=1e-3)
+    for row in range(19):
+        around = [own[min(max(row + step, 0), 18), :26] for step in (-1, 0, 1)]
+        torch.testing.assert_close(found[row].double(), torch.cat(around), rtol=1e-4, atol=1e-4)
+    torch.testing.assert_close(mfcc(0.5 * audio, centres, context=1), found, rtol=1e-2, atol=2e-2)
+    assert float((mfcc(0.5 * audio, centres) - mfcc(audio, centres)).abs().max()) > 1.0
+    assert torch.isfinite(mfcc(np.zeros(400, np.float32), centres[:1], context=2)).all(), "one frame of silence"
+
+
+@pytest.mark.parametrize("family", ["hubert", "log-mel", "whisper"])
+def test_training_batches_are_crops_of_one_length_with_their_own_units(family: str) -> None:
+    model = small() if family == "log-mel" else tiny(family)
+    inputs = Encoder(model, outputs=True)
+    field, shift = inputs.field()
+    data = [u for u in DATA if u.split == "train"]
+    shelf: Any = {
+        u.id: np.arange(max(1, inputs.frames(len(np.asarray(u.audio))))) + 100 * n for n, u in enumerate(data)
+    }
+    source = units_source(inputs, data, shelf, Round(batch_seconds=20), seed=0)
+    begins = set()
+    for items in source.plan(0):
+        batch = source.load(items)
+        assert len(set(batch.frames.tolist())) == 1
+        for item, row, count in zip(items, batch.targets, batch.frames.tolist(), strict=True):
+            begin = int(row[0]) - 100 * item
+            begins.add(begin)
+            assert row.tolist() == list(range(100 * item + begin, 100 * item + begin + count)), "one stretch of its own"
+        if family == "log-mel":
+            place = items.index(item)
+            cut = np.asarray(data[item].audio)[begin * shift : begin * shift + field + shift * (count - 1)]
+            with inputs.exact(), torch.no_grad():
+                alone = model.feature_extractor(inputs.inputs([cut])["input_values"])
+                among = model.feature_extractor(batch.inputs["input_values"])[place : place + 1]
+            torch.testing.assert_close(alone, among, rtol=1e-4, atol=1e-4)
+    assert len(begins) > 1 or family == "whisper", "crops begin anywhere"
+    again = units_source(inputs, data, shelf, Round(batch_seconds=20), seed=0)
+    first, second = source.load(source.plan(0)[0]), again.load(again.plan(0)[0])
+    assert all(torch.equal(a, b) for a, b in zip(first.targets, second.targets, strict=True))
+
+
+def test_faster_is_shorter_and_higher(tmp_path: Path) -> None:
+    times = np.arange(16_000) / 16_000
+    tone = np.sin(2 * np.pi * 400 * times).astype(np.float32)
+    fast = sped(tone, 1.25)
+    assert abs(len(fast) - 12_800) <= 1 and fast.dtype == np.float32
+    spectrum = np.abs(np.fft.rfft(fast))
+    assert abs(spectrum.argmax() * 16_000 / len(fast) - 500) < 3
+    made = at_other_speeds(DATA[:3], [0.9, 1.25], tmp_path)
+    assert [u.id for u in made][:4] == [f"{u.id} x0.9" for u in DATA[:3]] + [f"{DATA[0].id} x1.25"]
+    assert all(u.phones is None for u in made) and made[3].seconds == pytest.approx(DATA[0].seconds / 1.25, abs=1e-3)
+
+
+@pytest.mark.parametrize("length", [1, 160, 4001, 16_007])
+def test_noise_fits_speech_of_any_length(length: int) -> None:
+    audio = np.random.default_rng(0).standard_normal(length).astype(np.float32)
+    for occasion in map(str, range(8)):
+        heard = disturbed(audio, "a", occasion, 0, 1.0)
+        assert heard.shape == audio.shape and heard.dtype == np.float32 and np.isfinite(heard).all()
+
+
+def test_units_may_be_those_of_another_model(tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    teacher = tiny("hubert", num_hidden_layers=3)
+    sv.save(teacher, tmp_path / "teacher")
+    student = small()
+    rows = Listener(Encoder(student), Round(layer=2, teacher=str(tmp_path / "teacher"))).frames(DATA[:2])
+    own = Listener(Encoder(teacher), Round(layer=2)).frames(DATA[:2])
+    inputs = Encoder(student)
+    for utterance, found, theirs in zip(DATA[:2], rows, own, strict=True):
+        times = inputs.centres(inputs.frames(len(np.asarray(utterance.audio))))
+        nearest = [int(np.abs(Encoder(teacher).centres(len(theirs)) - time).argmin()) for time in times]
+        torch.testing.assert_close(found, theirs[nearest])
+    learnt = pretrain(student, DATA, clusters=4, layer=2, teacher=str(tmp_path / "teacher"), **SMALL)
+    assert learnt.config.num_hidden_layers == 2
+    with pytest.raises(SottovoceError, match=r"layer=9, but this model's states are 0-3\."):
+        pretrain(student, DATA, clusters=4, layer=9, teacher=str(tmp_path / "teacher"), **SMALL)
+    with pytest.raises(SottovoceError, match="needs a layer="):
+        pretrain(student, DATA, clusters=4, teacher=str(tmp_path / "teacher"), **SMALL)
+
+
+def test_muon_takes_the_matrices_inside_layers_and_nothing_else() -> None:
+    model = sv.new("hubert", head="ForCTC", num_hidden_layers=2, hidden_size=32, num_attention_heads=2)
+    muon, adamw = make_optimisers(model, Training(optimiser="muon"))
+    taken = {id(p) for group in muon.param_groups for p in group["params"]}
+    rest = {id(p) for group in adamw.param_groups for p in group["params"]}
+    for name, parameter in model.named_parameters():
+        inner = ".layers." in name and parameter.dim() == 2
+        assert (id(parameter) in taken, id(parameter) in rest) == (inner, not inner), name
+    assert len(taken) == 12
+    assert len(make_optimisers(torch.nn.Linear(2, 2), Training(optimiser="muon"))) == 1, "no layers: all is AdamW's"
+
+
+def test_a_step_of_muon_is_orthogonal() -> None:
+    """Of any gradient, a step moves a matrix by nearly the same amount in every direction."""
+    model = small()
+    weight = model.encoder.layers[0].attention.q_proj.weight
+    before = weight.detach().clone()
+    muon, _ = make_optimisers(model, Training(optimiser="muon", lr=1e-2, weight_decay=0.0))
+    weight.grad = torch.randn(weight.shape, generator=torch.Generator().manual_seed(0))
+    muon.step()
+    moved = torch.linalg.svdvals((weight.detach() - before) / 1e-2)
+    scale = 0.2 * max(weight.shape) ** 0.5
+    assert 0.5 * scale < float(moved.min()) and float(moved.max()) < 1.5 * scale
+
+
+def test_half_precision_changes_attention_for_its_time_only() -> None:
+    model = small()
+    kinds = [model.config._attn_implementation]
+    with half(model, torch.device("cpu"), "bf16"):
+        kinds.append(model.config._attn_implementation)
+        assert torch.is_autocast_enabled("cpu")
+    with half(model, torch.device("cpu"), "fp32"):
+        kinds.append(model.config._attn_implementation)
+        assert not torch.is_autocast_enabled("cpu")
+    assert kinds == ["sdpa", "eager", "sdpa"] and model.config._attn_implementation == "sdpa"
+
+
+KILLED = """
+import sys
+sys.path.insert(0, sys.argv[1])
+from test_rounds import DATA, SMALL, pretrain, small, sv, torch
+from sottovoce.files import working_in
+torch.manual_seed(0)
+model = small()
+options = {**SMALL, "steps": 40, "probe_every": 2, "optimiser": "muon", "precision": "bf16", "noise": 0.5, "speeds": [1.1]}
+with working_in(sys.argv[2]):
+    sv.save(pretrain(model, DATA, clusters=4, context=1, save_seconds=0.01, validate_every=10, **options), sys.argv[3])
+"""
+
+
+def test_killed_and_resumed_it_draws_the_same_curve(tmp_path: Path) -> None:
+    def start(name: str) -> subprocess.Popen[bytes]:
+        script = [sys.executable, "-c", KILLED, str(Path(__file__).parent), str(tmp_path / name)]
+        return subprocess.Popen([*script, str(tmp_path / f"{name}-model")], env={**os.environ, "OMP_NUM_THREADS": "1"})
+
+    undisturbed = start("a")
+    process = start("b")
+    log = tmp_path / "b" / "pretrain" / "log.jsonl"
+    while process.poll() is None and not (log.exists() and '"step": 20' in log.read_text()):
+        pass
+    process.kill()
+    assert process.wait() != 0, "killed in the middle"
+    assert start("b").wait() == 0 and undisturbed.wait() == 0
+    first, second = ((tmp_path / name / "pretrain" / "log.jsonl").read_text().splitlines() for name in "ab")
+    kept = [[{**json.loads(line), "audio_rate": 0} for line in lines] for lines in (first, second)]
+    assert kept[0] == kept[1]
+    assert [line["step"] for line in kept[0] if "phones_0" in line] == [20, 40], "every second validation has a probe"
+    tensors = [sv.load(tmp_path / f"{name}-model").state_dict() for name in "ab"]
+    assert all(torch.equal(tensor, tensors[1][name]) for name, tensor in tensors[0].items())
+
+
+TWO = """
+import sys
+sys.path.insert(0, sys.argv[1])
+from test_rounds import DATA, SMALL, pretrain, small, torch
+from sottovoce.files import working_in
+torch.manual_seed(0)
+with working_in(sys.argv[2]):
+    pretrain(small(), DATA, clusters=4, **{**SMALL, "steps": 60, "validate_every": 60})
+"""
+
+
+def test_two_processes_reach_the_loss_of_one(tmp_path: Path) -> None:
+    script = tmp_path / "two.py"
+    script.write_text(TWO)
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "ACCELERATE_USE_CPU": "true"}
+    losses = []
+    for count in ("1", "2"):
+        command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", count]
+        command += [str(script), str(Path(__file__).parent), str(tmp_path / count)]
+        done = subprocess.run(command, capture_output=True, text=True, env=environment)
+        assert done.returncode == 0, done.stderr[-3000:]
+        lines = (tmp_path / count / "pretrain" / "log.jsonl").read_text().splitlines()
+        losses += [row["validation_loss"] for row in map(json.loads, lines) if "validation_loss" in row]
+    # The masks are drawn by each process, so that the two differ by chance; untrained, the loss is log 4 = 1.39.
+    assert abs(losses[0] - losses[1]) < 0.15 and max(losses) < 1.2, losses

@@ -1,0 +1,168 @@
+"""Put the model of a run into the package, with its model card, and its curves into the records.
+
+python tools/bundle.py RUN NAME
+python tools/bundle.py RUN NAME --base TEACHER     what was fine-tuned, as a difference to a teacher
+"""
+
+import argparse
+import json
+import platform
+import sys
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import torch
+import transformers
+from safetensors.torch import load_file, save_file
+
+import sottovoce as sv
+from sottovoce.files import load_yaml
+from sottovoce.models.bundle import FILE
+from sottovoce.models.teachers import TEACHERS, WHOLE, write_difference
+
+RECORDS = Path(__file__).parents[1] / "benchmarks" / "records"
+CARD = """---
+license: apache-2.0
+library_name: sottovoce
+tags: [speech, self-supervised, feature-extraction]
+---
+# {name}
+
+{what} It is small, made to show and test what compression does; it is no rival of large models. What its layers know is
+in sottovoce's `docs/results.md`.
+
+Made by sottovoce {version} with `recipes/{recipe}.yaml`; the curves are in `benchmarks/records/{record}.json`. Load it
+with `sottovoce.load("{name}")`; `sottovoce.save(model, folder)` makes a folder for plain Hugging Face code.
+
+## What it learned from
+
+Recordings in no test split of:
+
+| corpus | what | licence |
+|---|---|---|
+| speechocean762 (Zhang et al. 2021, OpenSLR 101) | English of Chinese speakers, half of them children | CC BY 4.0 |
+| LibriSpeech train-clean-100 (Panayotov et al. 2015, OpenSLR 12), one recording a speaker | read English | CC BY 4.0 |
+| Arabic Speech Commands (Ghandoura et al. 2021) | Arabic keywords | CC BY 4.0 |
+| Speech-to-intent benchmark (Picovoice) | orders of coffee in English | Apache 2.0 |
+| Berlin Database of Emotional Speech (Burkhardt et al. 2005), two seconds of each file | acted German | CC0 |
+| Free Spoken Digit Dataset (Jackson et al.) | English digits | CC BY-SA 4.0 |
+| sentences and words spoken by espeak-ng {languages} | synthetic speech, made by sottovoce | CC0 |
+
+The recordings were cut, sped up, and mixed with noise. No corpus's authors endorse this model.
+"""
+
+
+def main() -> None:
+    """The command."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("run", type=Path)
+    parser.add_argument("name")
+    parser.add_argument("--base", help="a teacher in the package that the model was fine-tuned from")
+    given = parser.parse_args()
+    recipe = load_yaml((given.run / "recipe.yaml").read_text(encoding="utf-8"), name="recipe")
+    model = sv.load(given.run)
+    target = TEACHERS / given.name
+    if given.base is None:
+        shrink(model, target)
+        name = given.name.replace("-", "_")
+        rounds = {f"round {n + 1}": curves(path) for n, path in enumerate(logs(given.run))}
+        write_record(f"pretraining_{name}", f"sottovoce compress --recipe recipes/{given.name}.yaml", recipe, rounds)
+    else:
+        sv.save(model, target)
+        write_difference(target, model.state_dict(), given.base)
+    (target / FILE).unlink(missing_ok=True)
+    clean(target / "config.json")
+    card(target, given.name, given.base, recipe)
+    sizes = {path.name: path.stat().st_size for path in target.iterdir()}
+    again = sv.load(given.name)
+    print(json.dumps({"files": sizes, "parameters": again.num_parameters()}))
+
+
+def shrink(model: Any, target: Path) -> None:
+    """Save with matrices in half precision; what is small, and the front end's filters, stays as it is."""
+    matrices = {name: p for name, p in model.named_parameters() if p.dim() > 1}
+    with torch.no_grad():
+        for parameter in matrices.values():
+            parameter.copy_(parameter.half())
+    sv.save(model, target)
+    tensors = load_file(target / WHOLE)
+    halved = {
+        name: tensor.half() if tensor.dim() > 1 and name in matrices else tensor for name, tensor in tensors.items()
+    }
+    save_file(halved, target / WHOLE, metadata={"format": "pt"})
+
+
+def clean(path: Path) -> None:
+    """A configuration that says float32, which is what the model computes in, and names no file that is not there."""
+    record = json.loads(path.read_text(encoding="utf-8"))
+    for key in ("auto_map", "_name_or_path"):
+        record.pop(key, None)
+    record["dtype"] = "float32"
+    path.write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
+
+
+def card(target: Path, name: str, base: str | None, recipe: dict[str, Any]) -> None:
+    """The model card."""
+    front = "log-mel features" if "mel" in name else "a convolutional front end"
+    what = f"A HuBERT of {recipe_layers(name)} on {front}, pretrained by masked prediction of k-means units."
+    if base is not None:
+        task = next(iter(recipe["steps"][0].values()))["task"]
+        what = f"`{base}`, fine-tuned for the task `{task}`, and stored as a difference to it."
+    languages = recipe["data"].partition("espeak:")[2].partition(",")[2]
+    made = {
+        "name": name,
+        "what": what,
+        "version": sv.__version__,
+        "recipe": name,
+        "record": f"pretraining_{(base or name).replace('-', '_')}",
+        "languages": f"in English and {languages}" if languages else "in English",
+    }
+    (target / "README.md").write_text(CARD.format(**made), encoding="utf-8")
+
+
+def recipe_layers(name: str) -> str:
+    """The shape in words."""
+    config = sv.load(name).config
+    return f"{config.num_hidden_layers} layers of {config.hidden_size}"
+
+
+def logs(run: Path) -> list[Path]:
+    """The log of each step's training, in order."""
+    return sorted((run / "work").glob("step-*/pretrain/log.jsonl"), key=lambda path: int(path.parts[-3].split("-")[1]))
+
+
+def curves(path: Path) -> dict[str, Any]:
+    """What a training's log says, as columns."""
+    found: dict[str, Any] = {"training": [], "validation": [], "probe": []}
+    for line in path.read_text(encoding="utf-8").splitlines():
+        row = json.loads(line)
+        if "loss" in row:
+            found["training"].append([row["step"], round(row["loss"], 4), row["audio_rate"]])
+        if "validation_loss" in row:
+            found["validation"].append([row["step"], round(row["validation_loss"], 4), round(row["unit_accuracy"], 4)])
+        layers = [round(value, 4) for name, value in row.items() if name.startswith("phones_")]
+        if layers:
+            found["probe"].append([row["step"], layers])
+        for name in ("unit_information", "unit_phone_purity", "unit_unit_purity"):
+            if name in row:
+                found[name] = round(row[name], 4)
+    return found
+
+
+def write_record(name: str, command: str, recipe: dict[str, Any], rows: dict[str, Any]) -> None:
+    """The curves, with the recipe that made them."""
+    about = {
+        "command": command,
+        "date": datetime.now(UTC).date().isoformat(),
+        "machine": f"{platform.machine()}, 1 thread",
+        "torch": torch.__version__,
+        "transformers": transformers.__version__,
+        "recipe": recipe,
+    }
+    text = json.dumps({**about, "rows": rows}, separators=(",", ": "))
+    (RECORDS / f"{name}.json").write_text(text + "\n", encoding="utf-8")
+
+
+if __name__ == "__main__":
+    sys.exit(main())
