@@ -20,6 +20,7 @@ from sottovoce.errors import SottovoceError
 from sottovoce.methods import pretrain
 from sottovoce.models.encoder import Encoder
 from sottovoce.pretraining.augment import disturbed, sped
+from sottovoce.pretraining.objective import MaskedUnits
 from sottovoce.pretraining.run import Listener, Round, at_other_speeds, units_source
 from sottovoce.pretraining.units import beside, mfcc
 from sottovoce.training import Training
@@ -80,11 +81,11 @@ def test_training_batches_are_crops_of_one_length_with_their_own_units(family: s
             begins.add(begin)
             assert row.tolist() == list(range(100 * item + begin, 100 * item + begin + count)), "one stretch of its own"
         if family == "log-mel":
-            place = items.index(item)
-            cut = np.asarray(data[item].audio)[begin * shift : begin * shift + field + shift * (count - 1)]
+            begin, count = int(batch.targets[0][0]) - 100 * items[0], len(batch.targets[0])
+            cut = np.asarray(data[items[0]].audio)[begin * shift : begin * shift + field + shift * (count - 1)]
             with inputs.exact(), torch.no_grad():
                 alone = model.feature_extractor(inputs.inputs([cut])["input_values"])
-                among = model.feature_extractor(batch.inputs["input_values"])[place : place + 1]
+                among = model.feature_extractor(batch.inputs["input_values"])[:1]
             torch.testing.assert_close(alone, among, rtol=1e-4, atol=1e-4)
     assert len(begins) > 1 or family == "whisper", "crops begin anywhere"
     again = units_source(inputs, data, shelf, Round(batch_seconds=20), seed=0)
@@ -132,6 +133,29 @@ def test_units_may_be_those_of_another_model(tmp_path: Path) -> None:
         pretrain(student, DATA, clusters=4, teacher=str(tmp_path / "teacher"), **SMALL)
 
 
+def test_frames_that_are_heard_count_by_their_weight() -> None:
+    torch.manual_seed(0)
+    model = small().eval()
+    inputs = Encoder(model, outputs=True)
+    shelf: Any = {u.id: np.arange(inputs.frames(len(np.asarray(u.audio)))) % 5 for u in DATA[:3]}
+    batch = units_source(inputs, DATA[:3], shelf, Round()).load([0, 1, 2])
+    objective = MaskedUnits(model, 5, share=0.5, span=3, heard=0.25)
+    torch.manual_seed(1)
+    loss, weight = objective(batch)
+    torch.manual_seed(1)
+    mask, _ = objective.drawn(batch)
+    with torch.no_grad():
+        logits = objective.head(objective.states(batch, mask)).double()
+    total = count = 0.0
+    for row in range(3):
+        for frame in range(int(batch.frames[row])):
+            share = 1.0 if mask[row, frame] else 0.25
+            unit = int(batch.targets[row][frame])
+            total -= share * float(logits[row, frame, unit] - logits[row, frame].logsumexp(-1))
+            count += share
+    assert loss.item() == pytest.approx(total, rel=1e-5) and weight.item() == pytest.approx(count)
+
+
 def test_muon_takes_the_matrices_inside_layers_and_nothing_else() -> None:
     model = sv.new("hubert", head="ForCTC", num_hidden_layers=2, hidden_size=32, num_attention_heads=2)
     muon, adamw = make_optimisers(model, Training(optimiser="muon"))
@@ -176,7 +200,8 @@ from test_rounds import DATA, SMALL, pretrain, small, sv, torch
 from sottovoce.files import working_in
 torch.manual_seed(0)
 model = small()
-options = {**SMALL, "steps": 40, "probe_every": 2, "optimiser": "muon", "precision": "bf16", "noise": 0.5, "speeds": [1.1]}
+options = {**SMALL, "steps": 40, "probe_every": 2, "optimiser": "muon", "precision": "bf16"}
+options |= {"noise": 0.5, "speeds": [1.1]}
 with working_in(sys.argv[2]):
     sv.save(pretrain(model, DATA, clusters=4, context=1, save_seconds=0.01, validate_every=10, **options), sys.argv[3])
 """
@@ -185,7 +210,8 @@ with working_in(sys.argv[2]):
 def test_killed_and_resumed_it_draws_the_same_curve(tmp_path: Path) -> None:
     def start(name: str) -> subprocess.Popen[bytes]:
         script = [sys.executable, "-c", KILLED, str(Path(__file__).parent), str(tmp_path / name)]
-        return subprocess.Popen([*script, str(tmp_path / f"{name}-model")], env={**os.environ, "OMP_NUM_THREADS": "1"})
+        environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+        return subprocess.Popen([*script, str(tmp_path / f"{name}-model")], env=environment)
 
     undisturbed = start("a")
     process = start("b")

@@ -47,34 +47,45 @@ class MaskedUnits(nn.Module):
         >>> loss, frames = MaskedUnits(model, 100, share=0.8, span=10)(batch)
     """
 
-    def __init__(self, model: Any, units: int, *, share: float, span: int) -> None:
+    def __init__(self, model: Any, units: int, *, share: float, span: int, heard: float = 0.0) -> None:
         super().__init__()
         self.model = model
         self.head = nn.Linear(Anatomy(model).setting("hidden_size"), units)
-        self.share, self.span = share, span
+        self.share, self.span, self.heard = share, span, heard
         # How often it was judged: a buffer, so that a training that goes on knows which validations have a probe.
-        self.validations = nn.Buffer(torch.zeros((), dtype=torch.int64))
+        self.validations: torch.Tensor
+        self.register_buffer("validations", torch.zeros((), dtype=torch.int64))
         self._keep = {"inputs": Encoder(model, outputs=True)}  # in a dictionary: a view is no part of the module
 
-    def logits(self, batch: Batch, mask: torch.Tensor) -> torch.Tensor:
-        """What the head says of the hidden frames, (hidden frames, units)."""
+    def states(self, batch: Batch, mask: torch.Tensor) -> torch.Tensor:
+        """What the encoder makes of a batch some of whose frames it cannot hear."""
         inputs = self._keep["inputs"].placed(batch.inputs)
         with hidden_frames(self.model, mask) as more:
-            states = Anatomy(self.model).base(**inputs, **more)[0]
-        return self.head(states[mask])
+            return Anatomy(self.model).base(**inputs, **more)[0]
 
     def forward(self, batch: Batch) -> tuple[torch.Tensor, torch.Tensor]:
-        """Cross-entropy, summed over hidden frames."""
-        logits, wanted = self.asked(batch)
-        return F.cross_entropy(logits.float(), wanted, reduction="sum"), logits.new_tensor(len(wanted))
+        """Cross-entropy, summed over hidden frames, and over the others with the weight `heard`."""
+        mask, wanted = self.drawn(batch)
+        states = self.states(batch, mask)
+        loss = F.cross_entropy(self.head(states[mask]).float(), wanted[mask], reduction="sum")
+        weight = mask.sum().float()
+        if self.heard:
+            rest = frame_mask(batch.frames, mask.shape[1]) & ~mask
+            loss = loss + self.heard * F.cross_entropy(self.head(states[rest]).float(), wanted[rest], reduction="sum")
+            weight = weight + self.heard * rest.sum()
+        return loss, weight
 
     def asked(self, batch: Batch, generator: torch.Generator | None = None) -> tuple[torch.Tensor, torch.Tensor]:
         """What the head says, and what is right, of the frames that are hidden this time."""
+        mask, wanted = self.drawn(batch, generator)
+        return self.head(self.states(batch, mask)[mask]), wanted[mask]
+
+    def drawn(self, batch: Batch, generator: torch.Generator | None = None) -> tuple[torch.Tensor, torch.Tensor]:
+        """Which frames are hidden this time, and the units of all."""
         time = int(batch.frames.max())
         mask = span_mask(batch.frames, time, share=self.share, span=self.span, generator=generator)
-        mask = mask.to(batch.frames.device)
-        wanted = nn.utils.rnn.pad_sequence(list(batch.targets), batch_first=True).to(mask.device)
-        return self.logits(batch, mask), wanted[mask]
+        wanted = nn.utils.rnn.pad_sequence(list(batch.targets), batch_first=True)
+        return mask.to(batch.frames.device), wanted.to(batch.frames.device)
 
 
 @contextmanager

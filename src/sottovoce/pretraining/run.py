@@ -52,6 +52,8 @@ class Round:
         context: how many frames on each side MFCCs are clustered with, standardised over the utterance; None for
             HuBERT's own: single frames, as they are.
         share, span: of the mask; HuBERT's are 0.8 and 10, MelHuBERT's 0.7 and 5.
+        heard: the weight in the loss of frames that are not hidden; HuBERT's is 0, and a little training learns more
+            with 1.
         noise: the share of utterances that are heard with noise and reverberation, while their units are clean.
         speeds: each recording is there so often more, at these speeds (and pitches).
         probe_every: validations between phone probes; None for none.
@@ -67,6 +69,7 @@ class Round:
     context: int | None = None
     share: float = 0.8
     span: int = 10
+    heard: float = 0.0
     noise: float = 0.0
     speeds: tuple[float, ...] = ()
     precision: Precision = "fp32"
@@ -97,7 +100,7 @@ def pretrain_model(
         listener = Listener(encoder, plan)
         book = codebook(listener, learnt, seed=settings.seed)
         units = all_units(listener, [*learnt, *judged], book, place / "units")
-        objective = MaskedUnits(model, plan.clusters, share=plan.share, span=plan.span)
+        objective = MaskedUnits(model, plan.clusters, share=plan.share, span=plan.span, heard=plan.heard)
         source = units_source(encoder, learnt, units, plan, seed=settings.seed, noise=plan.noise)
         heard = spread_out(judged or learnt[:100], JUDGED_SECONDS)
         quality = phone_fit(encoder, judged or learnt, units, plan.clusters)
