@@ -28,7 +28,7 @@ LEVELS = [
     ["registry"],
     ["methods", "measures"],
     ["cost"],
-    ["tables"],
+    ["tables", "plots"],
     ["recipe"],
     ["runs"],
     ["sweep", "search"],

@@ -21,7 +21,7 @@ from sottovoce.methods import pretrain
 from sottovoce.models.encoder import Encoder
 from sottovoce.pretraining.augment import disturbed, sped
 from sottovoce.pretraining.objective import MaskedUnits
-from sottovoce.pretraining.run import Listener, Round, at_other_speeds, units_source
+from sottovoce.pretraining.run import Listener, Round, at_other_speeds, codebook, units_source
 from sottovoce.pretraining.units import beside, mfcc
 from sottovoce.training import Training
 from sottovoce.training.optimisers import make_optimisers
@@ -254,3 +254,14 @@ def test_two_processes_reach_the_loss_of_one(tmp_path: Path) -> None:
         losses += [row["validation_loss"] for row in map(json.loads, lines) if "validation_loss" in row]
     # The masks are drawn by each process, so that the two differ by chance; untrained, the loss is log 4 = 1.39.
     assert abs(losses[0] - losses[1]) < 0.15 and max(losses) < 1.2, losses
+
+
+def test_a_codebook_is_kept_for_the_round_that_goes_on(tmp_path: Path) -> None:
+    listener = Listener(Encoder(small()), Round(clusters=4, context=1))
+    path = tmp_path / "book.safetensors"
+    made = codebook(listener, DATA, path, seed=0)
+    written = path.stat().st_mtime_ns
+    again = codebook(listener, DATA, path, seed=0)
+    assert path.stat().st_mtime_ns == written and torch.equal(again.centres, made.centres)
+    other = codebook(listener, DATA, path, seed=1)
+    assert path.stat().st_mtime_ns != written and not torch.equal(other.centres, made.centres)

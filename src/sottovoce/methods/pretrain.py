@@ -60,18 +60,7 @@ def pretrain(
         log_every=50,
         seed=seed,
     )
-    plan = Round(
-        clusters=clusters,
-        layer=layer,
-        teacher=teacher,
-        context=context,
-        share=share,
-        span=span,
-        heard=heard,
-        noise=noise,
-        speeds=tuple(speeds),
-        precision=precision,
-        batch_seconds=batch_seconds,
-        probe_every=probe_every,
-    )
+    mask = (share, span, heard)
+    audio = (noise, tuple(speeds), precision, batch_seconds)
+    plan = Round(clusters, layer, teacher, context, *mask, *audio, probe_every)
     return pretrain_model(model, data, plan=plan, settings=settings, dropout=dropout)

@@ -18,7 +18,7 @@ from sottovoce.errors import SottovoceError, unknown
 from sottovoce.models.anatomy import FAMILIES, PREFIX, Anatomy
 from sottovoce.models.shapes import SHAPES
 from sottovoce.models.structure import KEY, Structure
-from sottovoce.models.teachers import TEACHERS, teacher_names
+from sottovoce.models.teachers import teacher_folder, teacher_names
 
 # Only training reads it, and fine-tuned checkpoints of the early days were saved without it.
 MAY_BE_MISSING = ("masked_spec_embed",)
@@ -57,18 +57,18 @@ def find_source(id_or_folder: str | Path) -> str:
         run = path / "run.json"
         return str(path / "model") if run.is_file() and not (path / "config.json").is_file() else str(path)
     name = str(id_or_folder)
-    if name in teacher_names():
-        return str(TEACHERS / name)
+    if (ours := teacher_folder(name)) is not None:
+        return str(ours)
     if path.exists():
         raise SottovoceError(f"{name} is a file, but a model is a folder with config.json and model.safetensors.")
     # Every speech model of the Hub belongs to somebody: a name without a slash is a folder that is not there.
     if not re.fullmatch(r"[\w-][\w.-]*/[\w.-]+", name):
         near = difflib.get_close_matches(name, [*FAMILIES, *SHAPES], n=1)
-        ours = f"one of {', '.join(teacher_names())}, which come with sottovoce"
+        bundled = f"one of {', '.join(teacher_names())}, which come with sottovoce"
         shape = f" For random weights of a shape: sv.new('{near[0]}')." if near else ""
         raise SottovoceError(
             f"there is no folder {name}; give a model's folder, a Hub id such as facebook/hubert-base-ls960, "
-            f"or {ours}.{shape}"
+            f"or {bundled}.{shape}"
         )
     return name
 

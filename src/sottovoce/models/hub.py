@@ -158,7 +158,7 @@ def save(model: Any, folder: str | Path, *, check: bool = True) -> Path:
     configuration, the folder carries a modelling file for `from_pretrained(..., trust_remote_code=True)`.
 
     Example:
-        >>> save(small, "small-hubert")
+        >>> save(small, "hubert-9-layers")
     """
     target = Path(folder).expanduser()
     check_target(target)
@@ -302,8 +302,8 @@ def processor_file(source: str, name: str) -> Path | None:
     """A file beside a model's weights, where it is on this machine already: in its folder or in the Hub's cache.
 
     Example:
-        >>> processor_file("small-hubert", "vocab.json")
-        PosixPath('small-hubert/vocab.json')
+        >>> processor_file("letters-hubert", "vocab.json")
+        PosixPath('letters-hubert/vocab.json')
     """
     if source and Path(source).is_dir():
         found: Any = Path(source, name)

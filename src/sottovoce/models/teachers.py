@@ -27,6 +27,16 @@ def teacher_names() -> list[str]:
     return sorted(path.parent.name for path in TEACHERS.glob("*/config.json"))
 
 
+def teacher_folder(name: str) -> Path | None:
+    """Where a model that comes with the package lies.
+
+    Example:
+        >>> teacher_folder("facebook/hubert-base-ls960") is None
+        True
+    """
+    return TEACHERS / name if name in teacher_names() else None
+
+
 def write_difference(folder: str | Path, tensors: Mapping[str, torch.Tensor], base: str) -> None:
     """Write a model's tensors as what they differ by from a teacher's: 8 bits a number and a scale a row.
 

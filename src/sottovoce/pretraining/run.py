@@ -98,7 +98,7 @@ def pretrain_model(
         learnt += at_other_speeds(learnt, plan.speeds, place)
         encoder = Encoder(model)
         listener = Listener(encoder, plan)
-        book = codebook(listener, learnt, seed=settings.seed)
+        book = codebook(listener, learnt, place / "codebook.safetensors", seed=settings.seed)
         units = all_units(listener, [*learnt, *judged], book, place / "units")
         objective = MaskedUnits(model, plan.clusters, share=plan.share, span=plan.span, heard=plan.heard)
         source = units_source(encoder, learnt, units, plan, seed=settings.seed, noise=plan.noise)
@@ -201,16 +201,21 @@ class Listener:
         return rows
 
 
-def codebook(listener: Listener, learnt: Sequence[Utterance], *, seed: int) -> Codebook:
-    """k-means on a sample of the speech."""
+def codebook(listener: Listener, learnt: Sequence[Utterance], path: Path, *, seed: int) -> Codebook:
+    """k-means on a sample of the speech; a round that goes on has it in a file."""
     chosen = spread_out(learnt, SAMPLE_SECONDS)
+    identity = f"{listener.identity} {seed} {manifest_hash(chosen)}"
+    if (kept := Codebook.read(path, identity)) is not None:
+        return kept
     batches = plan_batches([utterance.seconds for utterance in chosen], most=60.0, seed=None)
     rows = []
     with bar("listening for units", len(batches)) as advance:
         for items in batches:
             rows += listener.frames([chosen[item] for item in items])
             advance()
-    return Codebook.fit(torch.cat(rows), listener.plan.clusters, seed=seed)
+    book = Codebook.fit(torch.cat(rows), listener.plan.clusters, seed=seed)
+    book.write(path, identity)
+    return book
 
 
 def all_units(listener: Listener, utterances: Sequence[Utterance], book: Codebook, folder: Path) -> Shelf:

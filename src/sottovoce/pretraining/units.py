@@ -1,11 +1,15 @@
 """Units: the clusters that masked prediction predicts, and how well they fit phones."""
 
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import torch
+from safetensors import safe_open
+from safetensors.torch import save
 
 from sottovoce.errors import SottovoceError
+from sottovoce.files import atomic_write
 from sottovoce.models.front_end import SAMPLE_RATE, SHIFT, WINDOW, LogMel
 from sottovoce.progress import track
 
@@ -42,8 +46,12 @@ class Codebook:
         points = (sample - mean) / std
         generator = torch.Generator().manual_seed(seed)
         centres = spread(points, clusters, generator)
+        before = None
         for _ in track(range(rounds), f"{clusters} units", rounds):
             nearest = closest(points, centres)
+            if before is not None and torch.equal(nearest, before):
+                break
+            before = nearest
             counts = torch.bincount(nearest, minlength=clusters)
             sums = torch.zeros_like(centres).index_add_(0, nearest, points)
             centres = sums / counts.clamp(min=1)[:, None]
@@ -51,6 +59,20 @@ class Codebook:
             empty = (counts == 0).nonzero().flatten()
             centres[empty] = points[torch.randint(len(points), (len(empty),), generator=generator)]
         return cls(centres, mean, std)
+
+    def write(self, path: Path, identity: str) -> None:
+        """Keep it in a file, with what it belongs to."""
+        tensors = {"centres": self.centres, "mean": self.mean, "std": self.std}
+        atomic_write(path, save(tensors, metadata={"identity": identity}))
+
+    @classmethod
+    def read(cls, path: Path, identity: str) -> "Codebook | None":
+        """What was kept, if it is there and belongs to the same."""
+        if not path.is_file():
+            return None
+        with safe_open(str(path), "pt") as opened:
+            same = (opened.metadata() or {}).get("identity") == identity
+            return cls(*(opened.get_tensor(name) for name in ("centres", "mean", "std"))) if same else None
 
     def units(self, frames: torch.Tensor) -> torch.Tensor:
         """The number of the closest centre of each frame."""

@@ -1,0 +1,112 @@
+"""The part of `docs/results.md` about the bundled teachers: tables and plots from their records."""
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from sottovoce.plots import line_plot
+
+RECORDS = Path(__file__).parent / "records"
+TEACHERS = ("small-melhubert", "small-hubert")
+CORPORA = ("speech-mini", "espeak")
+# What a table has of each task, and whether more is better.
+METRICS = {
+    ("phones", "accuracy_without_silence"): "phones without silence",
+    ("phones", "accuracy"): "phones with silence",
+    ("pr", "phone_error_rate"): "phone error rate",
+    ("keywords", "accuracy"): "keywords",
+    ("speakers", "accuracy"): "speakers",
+    ("emotion", "accuracy"): "emotion",
+}
+LOWER = ("phone_error_rate",)
+
+
+def read(name: str) -> dict[str, Any]:
+    """A stored record."""
+    return json.loads((RECORDS / f"{name.replace('-', '_')}.json").read_text(encoding="utf-8"))
+
+
+def cells(record: dict[str, Any], way: str, corpus: str, task: str, metric: str) -> list[dict[str, Any]]:
+    """The scores of each layer."""
+    return record["rows"][f"{way}, {corpus}, {task}"]["scores"][metric]
+
+
+def best(scores: list[dict[str, Any]], metric: str) -> dict[str, Any]:
+    """The best layer."""
+    return (min if metric in LOWER else max)(scores, key=lambda score: score["value"])
+
+
+def shown(score: dict[str, Any], *, layer: bool = False) -> str:
+    """A score with its interval, and where it is."""
+    place = f" (layer {score['layer']})" if layer else ""
+    return f"{100 * score['value']:.1f} % ± {100 * score['error']:.1f}{place}"
+
+
+def summary(corpus: str) -> tuple[list[str], list[list[str]]]:
+    """Log-mel, random weights and the teachers, each at its best layer."""
+    log_mel = read("teachers-log-mel")
+    header = ["", "log-mel"]
+    for teacher in TEACHERS:
+        header += [f"{teacher}, random", teacher]
+    lines = []
+    for (task, metric), name in METRICS.items():
+        line = [name, shown(best(cells(log_mel, "features", corpus, task, metric), metric))]
+        for teacher in TEACHERS:
+            record = read(f"teachers-{teacher}")
+            for way in ("random", "pretrained"):
+                line.append(shown(best(cells(record, way, corpus, task, metric), metric), layer=True))
+        lines.append([*line, str(cells(log_mel, "features", corpus, task, metric)[0]["n"])])
+    return [*header, "n"], lines
+
+
+def by_layer(teacher: str, corpus: str) -> tuple[list[str], list[list[str]]]:
+    """Every layer of a teacher."""
+    record = read(f"teachers-{teacher}")
+    columns = [cells(record, "pretrained", corpus, task, metric) for task, metric in METRICS]
+    lines = [
+        [
+            str(layer),
+            *(f"{100 * scores[layer]['value']:.1f} ± {100 * scores[layer]['error']:.1f}" for scores in columns),
+        ]
+        for layer in range(len(columns[0]))
+    ]
+    return ["layer", *(f"{name}, %" for name in METRICS.values())], lines
+
+
+def gain(teacher: str, corpus: str) -> float:
+    """By how much of log-mel's frame errors without silence the best layer has fewer."""
+    task, metric = "phones", "accuracy_without_silence"
+    log_mel = 1 - best(cells(read("teachers-log-mel"), "features", corpus, task, metric), metric)["value"]
+    own = 1 - best(cells(read(f"teachers-{teacher}"), "pretrained", corpus, task, metric), metric)["value"]
+    return (log_mel - own) / log_mel
+
+
+def pictures() -> Iterator[tuple[str, str]]:
+    """Names and contents of the plots."""
+    for teacher in TEACHERS:
+        for corpus in CORPORA:
+            record = read(f"teachers-{teacher}")
+            lines = {
+                name: [(s["layer"], 1 - s["value"] if metric in LOWER else s["value"]) for s in scores]
+                for (task, metric), name in METRICS.items()
+                if metric != "accuracy" or task != "phones"
+                for scores in [cells(record, "pretrained", corpus, task, metric)]
+            }
+            lines = {f"1 - {name}" if name == "phone error rate" else name: points for name, points in lines.items()}
+            title = f"Probes of {teacher} on {corpus}"
+            yield f"{teacher}-{corpus}.svg", line_plot(lines, title=title, x="layer", y="score", percent=True)
+        yield from training_pictures(teacher)
+
+
+def training_pictures(teacher: str) -> Iterator[tuple[str, str]]:
+    """Loss, accuracy and probe over the steps, a line a round."""
+    rows = read(f"pretraining-{teacher}")["rows"]
+    losses = {f"{name}, dev": [(step, loss) for step, loss, _ in row["validation"]] for name, row in rows.items()}
+    yield f"{teacher}-loss.svg", line_plot(losses, title=f"Masked loss of {teacher}", x="step", y="nats a hidden frame")
+    accuracy = {f"{name}, units": [(step, value) for step, _, value in row["validation"]] for name, row in rows.items()}
+    accuracy |= {
+        f"{name}, phones": [(step, max(layers)) for step, layers in row["probe"]] for name, row in rows.items()
+    }
+    title = f"Unit accuracy and phone probe of {teacher}"
+    yield f"{teacher}-accuracy.svg", line_plot(accuracy, title=title, x="step", y="accuracy", percent=True)
