@@ -110,3 +110,43 @@ def training_pictures(teacher: str) -> Iterator[tuple[str, str]]:
     }
     title = f"Unit accuracy and phone probe of {teacher}"
     yield f"{teacher}-accuracy.svg", line_plot(accuracy, title=title, x="step", y="accuracy", percent=True)
+
+
+def units_of(teacher: str) -> list[list[str]]:
+    """A row a round: what the units are, how well they fit phones, and what was reached."""
+    record = read(f"pretraining-{teacher}")
+    rows = []
+    for number, (name, row) in enumerate(record["rows"].items()):
+        options = record["recipe"]["steps"][number]["pretrain"]
+        units = f"layer {options['layer']}" if options.get("layer") is not None else "MFCCs"
+        fit = f"{100 * row['unit_information']:.1f} %"
+        step, loss, accuracy = row["validation"][-1]
+        probes = [max(layers) for _, layers in row["probe"]]
+        probe = f"{100 * probes[-1]:.1f} %" if probes else ""
+        rate = f"{row['training'][-1][2]:.0f}"
+        rows.append(
+            [f"{teacher}, {name}", units, fit, str(step), f"{loss:.2f}", f"{100 * accuracy:.1f} %", probe, rate]
+        )
+    return rows
+
+
+UNITS_HEADER = [
+    "", "units of", "information on phones", "steps", "masked loss", "unit accuracy", "phone probe", "audio s a second"
+]  # fmt: skip
+
+
+def throughput() -> tuple[list[str], list[list[str]]]:
+    """Every way of taking a step."""
+    record = read("pretraining")
+    lines = [
+        [
+            name,
+            f"{row['ratio']:.2f} [{row['low']:.2f}, {row['high']:.2f}]",
+            f"{row['audio_s_per_s']:.0f}",
+            f"{row['operations_per_s'] / 1e9:.0f} G",
+            f"{row['matrix_rate'] / 1e9:.0f} G",
+            f"{100 * row['share']:.0f} %",
+        ]
+        for name, row in record["rows"].items()
+    ]
+    return ["", "time over fp32, AdamW", "audio s a second", "operations a second", "matrix rate", "share"], lines

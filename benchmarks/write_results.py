@@ -1,17 +1,25 @@
 """Write `docs/results.md` from the records in `benchmarks/records`; a test compares the two."""
 
 import json
+import sys
 from pathlib import Path
 from typing import Any
 
+sys.path.insert(0, str(Path(__file__).parent))
+
+import teacher_tables as teachers  # noqa: E402 (it lies beside this file, which a test loads from elsewhere)
+from teacher_text import TEXT as TEACHERS_TEXT  # noqa: E402
+
 RECORDS = Path(__file__).parent / "records"
 PAGE = Path(__file__).parents[1] / "docs" / "results.md"
+PICTURES = PAGE.parent / "images"
 
 TEXT = """# Results
 
 Every number on this page comes from a stored record in `benchmarks/records`, and each table names the command that
 makes it. `python benchmarks/write_results.py` writes the page; nothing is typed by hand. Where nothing else is said the
-weights are random: what is here is about shapes, exactness and speed. The [tasks](#tasks) come from trained heads.
+weights are random: what is here is about shapes, exactness and speed. The [tasks](#tasks) come from trained heads, and
+the [teachers](#the-teachers) are pretrained.
 
 ## Counts
 
@@ -156,8 +164,42 @@ def scores(record: dict[str, Any]) -> str:
     return table(["", *(way.replace(",", ":") for way in WAYS), "n"], lines)
 
 
+def render_teachers() -> str:
+    """The part about the teachers."""
+    tables = {f"teachers_{c.split('-')[-1]}": table(*teachers.summary(c)) for c in teachers.CORPORA}
+    gains = {
+        f"gains_{corpus.split('-')[-1]}": "In frame errors without silence, the best layers have fewer than log-mel by "
+        + " and ".join(f"{100 * teachers.gain(name, corpus):.0f} % ({name})" for name in teachers.TEACHERS)
+        + "."
+        for corpus in teachers.CORPORA
+    }
+    parts = []
+    for name in teachers.TEACHERS:
+        for corpus in teachers.CORPORA:
+            picture = f"![Probes of {name} on {corpus}](images/{name}-{corpus}.svg)"
+            parts += [f"#### {name} on {corpus}", picture, table(*teachers.by_layer(name, corpus))]
+    curves = [table(teachers.UNITS_HEADER, [row for name in teachers.TEACHERS for row in teachers.units_of(name)])]
+    for name in teachers.TEACHERS:
+        curves += [f"![{kind} of {name}](images/{name}-{kind}.svg)" for kind in ("loss", "accuracy")]
+    records = [teachers.read(f"teachers-{name}") for name in ("log-mel", *teachers.TEACHERS)]
+    return TEACHERS_TEXT.format(
+        **tables,
+        **gains,
+        teachers_about=" ".join(about(record) for record in records),
+        layers="\n\n".join(parts),
+        curves="\n\n".join(curves),
+        throughput_about=about(teachers.read("pretraining")),
+        throughput=table(*teachers.throughput()),
+    )
+
+
 def render() -> str:
     """The whole page."""
+    return f"{render_rest()}\n{render_teachers()}"
+
+
+def render_rest() -> str:
+    """All but the teachers."""
     counts, padding, overhead, wavlm = (read(name) for name in ("counts", "padding", "overhead", "wavlm"))
     pairs = [[name, number(row["published"]), number(row["counted"])] for name, row in counts["rows"].items()]
     errors = [[name, f"{r['hugging_face']:.1e}", f"{r['exact_padding']:.1e}"] for name, r in padding["rows"].items()]
@@ -197,4 +239,7 @@ def render() -> str:
 
 
 if __name__ == "__main__":
+    PICTURES.mkdir(exist_ok=True)
+    for name, picture in teachers.pictures():
+        (PICTURES / name).write_text(picture, encoding="utf-8")
     PAGE.write_text(render(), encoding="utf-8")

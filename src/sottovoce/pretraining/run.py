@@ -39,6 +39,7 @@ from sottovoce.training.settings import Precision
 
 SAMPLE_SECONDS = 3600.0  # of audio that k-means sees: 180 000 frames
 JUDGED_SECONDS = 900.0  # of audio in a validation
+STRIDE = 16  # frames: crops are multiples of it, for kernels are made anew for each shape that they meet
 UNITS_FILE = "units.safetensors"
 
 
@@ -259,6 +260,7 @@ def units_source(
         if seed is not None:
             rng = np.random.default_rng([seed, zlib.crc32(chosen[0].id.encode())])
             count = max(1, min(inputs.frames(len(piece)) for piece in audio))
+            count -= count % STRIDE if count > 4 * STRIDE else 0
             size = max(field, shift) + shift * (count - 1)
             begins = [int(rng.integers(0, len(row) - count + 1)) for row in rows]
             audio = [piece[b * shift : b * shift + size] for piece, b in zip(audio, begins, strict=True)]

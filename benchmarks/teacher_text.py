@@ -1,0 +1,47 @@
+"""The words around the tables of the teachers in `docs/results.md`."""
+
+TEXT = """## The teachers
+
+Probes of the bundled teachers ([how they were made](training.md#pretraining)), of the same models with random weights,
+and of log-mel features: linear heads on one layer. The test's speakers are held out, except for `speakers`. Each is
+shown at its best layer; `±` is half of a 95 % bootstrap interval, `n` the number of test utterances. Phones are shares
+of frames; the phone error rate is of a linear CTC probe, and less of it is better.
+
+{teachers_about}
+
+### On real speech
+
+{teachers_mini}
+
+{gains_mini}
+
+### On synthetic speech
+
+The test voices are not among those that the teachers or the probes heard, except for `speakers`. The texts are from the
+same templates.
+
+{teachers_espeak}
+
+{gains_espeak}
+
+### Layer by layer
+
+{layers}
+
+### Curves
+
+Masked loss on the dev split, accuracy of the units of hidden frames, and the best layer of a quick phone probe (300
+utterances of both corpora, frames without silence), in each round of units. The units of a round are other units, so
+losses and unit accuracies compare within a round only; the probe compares across.
+
+{curves}
+
+## Throughput of pretraining
+
+{throughput_about}
+
+One update (forward, backward, optimiser) on 12 utterances of 4 s, in turns. Operations are counted by torch; the share
+is of the rate of one product of large matrices in the same precision, measured in the same turns.
+
+{throughput}
+"""
