@@ -17,8 +17,9 @@ of frames; the phone error rate is of a linear CTC probe, and less of it is bett
 
 ### On synthetic speech
 
-The test voices are not among those that the teachers or the probes heard, except for `speakers`. The texts are from the
-same templates.
+The test voices are not among those that the probes heard, except for `speakers`. The teachers heard nine of the ten
+voices of each test in other sentences (those of the task `speakers`). Texts come from the same templates, and "emotion"
+is four prosodic styles.
 
 {teachers_espeak}
 

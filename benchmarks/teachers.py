@@ -29,12 +29,21 @@ PROBES: dict[str, dict[str, Any]] = {
 LOG_MEL = "log-mel"
 
 
+def untrained(name: str) -> Any:
+    """A teacher's shape with random weights; log-mel features are calibrated as the teacher's are."""
+    model, teacher = sv.new(name), sv.load(name)
+    if isinstance(teacher.feature_extractor, LogMel):
+        for statistic in ("mean", "std"):
+            getattr(model.feature_extractor, statistic).copy_(getattr(teacher.feature_extractor, statistic))
+    return model
+
+
 def main(name: str, corpora: list[str]) -> None:
     """All rows of a model."""
     file = f"teachers_{name.replace('-', '_')}"
     path = RECORDS / f"{file}.json"
     rows: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))["rows"] if path.exists() else {}
-    ways = {"features": LogMel()} if name == LOG_MEL else {"pretrained": sv.load(name), "random": sv.new(name)}
+    ways = {"features": LogMel()} if name == LOG_MEL else {"pretrained": sv.load(name), "random": untrained(name)}
     corpus_names = {corpus: corpus.partition("@")[0].partition(":")[0] for corpus in corpora}
     for way, model in ways.items():
         for corpus, short in corpus_names.items():

@@ -191,7 +191,7 @@ def test_as_a_module_and_without_a_traceback(saved: Path) -> None:
 def test_demo(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     code, out, _ = run(capsys, "demo", "-o", str(tmp_path / "demo"))
     assert code == 0 and "12 layers" in out and "of the parameters" in " ".join(out.split())
-    assert len(sv.Anatomy(sv.load(tmp_path / "demo" / "hubert-6-layers")).layers) == 6
+    assert len(sv.Anatomy(sv.load(tmp_path / "demo" / "small-hubert-6-layers")).layers) == 6
 
 
 def test_irregular_folders_have_costs_too(capsys: pytest.CaptureFixture[str], folder: Path) -> None:

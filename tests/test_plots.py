@@ -35,6 +35,18 @@ def test_lines_stay_inside_the_picture(points: list[tuple[float, float]], percen
     assert {"a <b> & c", "level", "t < u", "x", "y"} <= set(words)
 
 
+@pytest.mark.parametrize("values", [[0.3, 0.1 + 0.2], [0.0, 5e-324], [1e17, 1e17], [-3.0, -3.0]])
+def test_values_that_are_nearly_equal_have_ticks(values: list[float]) -> None:
+    found = ticks(values)
+    assert found[0] <= min(values) and found[-1] >= max(values) and found[0] < found[-1]
+
+
+def test_names_of_lines_that_end_low_stay_inside() -> None:
+    picture = line_plot({f"line {n}": [(0, 1.0), (1, 0.0)] for n in range(8)}, title="t", x="x", y="y")
+    heights = [float(y) for y in re.findall(r'y="([\d.]+)"[^>]*>line \d', picture)]
+    assert len(set(heights)) == 8 and max(heights) <= HEIGHT
+
+
 def test_what_is_no_number_is_left_out_and_names_do_not_overlap() -> None:
     lines = {f"line {n}": [(0, 1.0), (1, 1.0 + n * 1e-9), (2, math.nan)] for n in range(9)}
     picture = line_plot({**lines, "nothing": [(0, math.inf)]}, title="t", x="x", y="y")

@@ -26,7 +26,8 @@ from sottovoce.models.encoder import Encoder
 from sottovoce.models.front_end import LogMel
 from sottovoce.pretraining.augment import disturbed
 from sottovoce.pretraining.objective import MaskedUnits, span_mask
-from sottovoce.pretraining.run import Round, phone_fit, recordings, units_source
+from sottovoce.pretraining.plan import Round
+from sottovoce.pretraining.run import phone_fit, recordings, units_source
 from sottovoce.pretraining.units import Codebook, closest, fit, mfcc
 
 DATA = toys()

@@ -1,5 +1,6 @@
 """Models that come with the package: by name, in half precision, and as differences."""
 
+import math
 from pathlib import Path
 from typing import Any
 
@@ -46,7 +47,7 @@ def test_a_name_is_enough(place: Path) -> None:
     model = sv.load("base")
     assert model.dtype == torch.float32 and model.name_or_path == str(place / "base")
     assert sv.load("base", dtype=torch.float16).dtype == torch.float16
-    with pytest.raises(SottovoceError, match="or one of base, which come with sottovoce"):
+    with pytest.raises(SottovoceError, match=r"or base \(in the package\)"):
         sv.load("bace")
 
 
@@ -86,19 +87,46 @@ def test_a_difference_is_what_was_fine_tuned(place: Path) -> None:
 def test_a_difference_to_nothing_is_a_sentence(place: Path) -> None:
     sv.save(tuned(place), place / "words")
     save_file({"whole.x": torch.zeros(1)}, place / "words" / DIFFERENCE, metadata={"sottovoce": '{"base": "other"}'})
-    with pytest.raises(SottovoceError, match="a difference to 'other', which does not come with this version"):
+    with pytest.raises(SottovoceError, match="'other' is no teacher that comes with this version"):
         sv.load("words")
     (place / "words" / DIFFERENCE).write_bytes(b"broken")
     with pytest.raises(SottovoceError, match=r"difference.safetensors is cut off or damaged"):
         sv.load("words")
 
 
-def bundled() -> list[str]:
-    """The names in the package as it is."""
-    return sorted(path.parent.name for path in TEACHERS.glob("*/config.json"))
+@pytest.mark.parametrize("metadata", [{}, {"sottovoce": "no JSON"}, {"sottovoce": "[]"}])
+def test_a_difference_of_somebody_else_is_a_sentence(place: Path, metadata: dict[str, str]) -> None:
+    sv.save(tuned(place), place / "words")
+    save_file({"whole.x": torch.zeros(1)}, place / "words" / DIFFERENCE, metadata=metadata)
+    with pytest.raises(SottovoceError, match="is no difference that sottovoce wrote"):
+        sv.load("words")
 
 
-@pytest.mark.parametrize("name", bundled())
+def test_a_difference_must_fit_its_configuration(place: Path) -> None:
+    model = tuned(place)
+    sv.save(model, place / "words")
+    write_difference(place / "words", {**model.state_dict(), "more": torch.ones(2)}, "base")
+    with pytest.raises(SottovoceError, match="config.json knows nothing of, such as more"):
+        sv.load("words")
+    with pytest.raises(SottovoceError, match="not finite"):
+        write_difference(place / "words", {"x": torch.tensor([math.nan])}, "base")
+    with pytest.raises(SottovoceError, match="'nobody' is no teacher"):
+        write_difference(place / "words", model.state_dict(), "nobody")
+
+
+def test_the_commands_take_the_teacher_and_not_its_shape() -> None:
+    from sottovoce.cli.common import get_model
+
+    named, random = get_model("small-hubert"), get_model("random:small-hubert")
+    weights = [model.encoder.layers[3].attention.q_proj.weight for model in (named, random, sv.load("small-hubert"))]
+    assert torch.equal(weights[0], weights[2]) and not torch.equal(weights[0], weights[1])
+
+
+def test_both_teachers_are_there() -> None:
+    assert {"small-hubert", "small-melhubert"} <= set(teacher_names())
+
+
+@pytest.mark.parametrize("name", teacher_names())
 def test_what_is_bundled_is_small_complete_and_credits_its_sources(name: str) -> None:
     folder = TEACHERS / name
     weights = [path for path in folder.iterdir() if path.suffix == ".safetensors" and path.name != "units.safetensors"]

@@ -7,13 +7,12 @@ python tools/bundle.py RUN NAME --base TEACHER     what was fine-tuned, as a dif
 import argparse
 import json
 import platform
+import shutil
 import sys
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import torch
-import transformers
 from safetensors.torch import load_file, save_file
 
 import sottovoce as sv
@@ -29,11 +28,12 @@ tags: [speech, self-supervised, feature-extraction]
 ---
 # {name}
 
-{what} It is small, made to show and test what compression does; it is no rival of large models. What its layers know is
-in sottovoce's `docs/results.md`.
+{what}
+It is small, made to show and test what compression does; it is no rival of large models. What its layers know is in
+sottovoce's `docs/results.md`.
 
-Made by sottovoce {version} with `recipes/{recipe}.yaml`; the curves are in `benchmarks/records/{record}.json`. Load it
-with `sottovoce.load("{name}")`; `sottovoce.save(model, folder)` makes a folder for plain Hugging Face code.
+Made by sottovoce {version} with `recipes/{recipe}.yaml`; the curves are in `benchmarks/records/{record}.json`.
+Load it with `sottovoce.load("{name}")`; `sottovoce.save(model, folder)` makes a folder for plain Hugging Face code.
 
 ## What it learned from
 
@@ -63,24 +63,23 @@ def main() -> None:
     recipe = load_yaml((given.run / "recipe.yaml").read_text(encoding="utf-8"), name="recipe")
     model = sv.load(given.run)
     target = TEACHERS / given.name
+    shutil.rmtree(target, ignore_errors=True)
     if given.base is None:
         shrink(model, target)
-        name = given.name.replace("-", "_")
         rounds = {f"round {n + 1}": curves(path) for n, path in enumerate(logs(given.run))}
-        write_record(f"pretraining_{name}", f"sottovoce compress --recipe recipes/{given.name}.yaml", recipe, rounds)
+        write_record(given.name, json.loads((given.run / "run.json").read_text(encoding="utf-8")), recipe, rounds)
     else:
         sv.save(model, target)
         write_difference(target, model.state_dict(), given.base)
     (target / FILE).unlink(missing_ok=True)
     clean(target / "config.json")
-    card(target, given.name, given.base, recipe)
+    card(target, model, given.name, given.base, recipe)
     sizes = {path.name: path.stat().st_size for path in target.iterdir()}
-    again = sv.load(given.name)
-    print(json.dumps({"files": sizes, "parameters": again.num_parameters()}))
+    print(json.dumps({"files": sizes, "parameters": sv.load(target).num_parameters()}))
 
 
 def shrink(model: Any, target: Path) -> None:
-    """Save with matrices in half precision; what is small, and the front end's filters, stays as it is."""
+    """Save with matrices and convolutions in half precision; what is small, and log-mel's filters, stay as they are."""
     matrices = {name: p for name, p in model.named_parameters() if p.dim() > 1}
     with torch.no_grad():
         for parameter in matrices.values():
@@ -102,10 +101,11 @@ def clean(path: Path) -> None:
     path.write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
 
 
-def card(target: Path, name: str, base: str | None, recipe: dict[str, Any]) -> None:
+def card(target: Path, model: Any, name: str, base: str | None, recipe: dict[str, Any]) -> None:
     """The model card."""
     front = "log-mel features" if "mel" in name else "a convolutional front end"
-    what = f"A HuBERT of {recipe_layers(name)} on {front}, pretrained by masked prediction of k-means units."
+    shape = f"{model.config.num_hidden_layers} layers of {model.config.hidden_size}"
+    what = f"A HuBERT of {shape} on {front}, pretrained by masked prediction of k-means units."
     if base is not None:
         task = next(iter(recipe["steps"][0].values()))["task"]
         what = f"`{base}`, fine-tuned for the task `{task}`, and stored as a difference to it."
@@ -119,12 +119,6 @@ def card(target: Path, name: str, base: str | None, recipe: dict[str, Any]) -> N
         "languages": f"in English and {languages}" if languages else "in English",
     }
     (target / "README.md").write_text(CARD.format(**made), encoding="utf-8")
-
-
-def recipe_layers(name: str) -> str:
-    """The shape in words."""
-    config = sv.load(name).config
-    return f"{config.num_hidden_layers} layers of {config.hidden_size}"
 
 
 def logs(run: Path) -> list[Path]:
@@ -150,18 +144,17 @@ def curves(path: Path) -> dict[str, Any]:
     return found
 
 
-def write_record(name: str, command: str, recipe: dict[str, Any], rows: dict[str, Any]) -> None:
-    """The curves, with the recipe that made them."""
+def write_record(name: str, run: dict[str, Any], recipe: dict[str, Any], rows: dict[str, Any]) -> None:
+    """The curves, with the recipe that made them, and when and on what."""
     about = {
-        "command": command,
-        "date": datetime.now(UTC).date().isoformat(),
-        "machine": f"{platform.machine()}, 1 thread",
-        "torch": torch.__version__,
-        "transformers": transformers.__version__,
+        "command": f"sottovoce compress random:{name} --recipe recipes/{name}.yaml -o runs",
+        "date": str(run["finished"] or run["started"])[:10],
+        "machine": platform.machine(),
+        **{key: run[key] for key in ("torch", "transformers", "started", "finished")},
         "recipe": recipe,
     }
     text = json.dumps({**about, "rows": rows}, separators=(",", ": "))
-    (RECORDS / f"{name}.json").write_text(text + "\n", encoding="utf-8")
+    (RECORDS / f"pretraining_{name.replace('-', '_')}.json").write_text(text + "\n", encoding="utf-8")
 
 
 if __name__ == "__main__":

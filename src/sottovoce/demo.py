@@ -19,6 +19,7 @@ from sottovoce.methods import drop_layers
 from sottovoce.models.checkpoint import quiet
 from sottovoce.models.front_end import LogMel
 from sottovoce.models.hub import load, save
+from sottovoce.models.teachers import TEACHERS
 from sottovoce.plots import line_plot
 from sottovoce.tables import cost_table, summary_table
 
@@ -33,7 +34,7 @@ def run_demo(folder: Path, console: Console, *, speech: str = "espeak", steps: i
     Example:
         >>> run_demo(Path("sottovoce-demo"), Console())
     """
-    model = load(TEACHER)
+    model = load(TEACHERS / TEACHER)
     show_layers(model, folder, console, speech=speech, steps=steps)
     show_cost(model, folder, console)
 

@@ -58,11 +58,18 @@ def line_plot(lines: Mapping[str, Points], *, title: str, x: str, y: str, percen
 
 def names(ends: list[tuple[float, str, str]]) -> list[str]:
     """The names of lines beside their ends, moved apart where they would lie on one another."""
-    parts, last = [], -math.inf
-    for height, name, colour in sorted(ends):
+    heights, last = [], -math.inf
+    for height, _, _ in sorted(ends):
         last = max(height, last + 14)
-        parts.append(text(WIDTH - RIGHT + 8, last + 4, name, colour=colour))
-    return parts
+        heights.append(last)
+    above = HEIGHT - 4.0
+    for index in reversed(range(len(heights))):  # what went below the picture pushes the others up again
+        heights[index] = above = min(heights[index], above)
+        above -= 14
+    return [
+        text(WIDTH - RIGHT + 8, height, name, colour=colour)
+        for height, (_, name, colour) in zip(heights, sorted(ends), strict=True)
+    ]
 
 
 def ticks(values: Sequence[float], *, wanted: int = 6) -> list[float]:
@@ -73,8 +80,9 @@ def ticks(values: Sequence[float], *, wanted: int = 6) -> list[float]:
         [0.0, 1.0, 2.0, 3.0, 4.0, 5.0]
     """
     low, high = min(values, default=0.0), max(values, default=1.0)
-    if low == high:
-        low, high = low - 0.5, high + 0.5
+    room = max(1e-9, 1e-6 * max(abs(low), abs(high)))
+    if high - low <= room:
+        low, high = low - max(0.5, room), high + max(0.5, room)
     rough = (high - low) / wanted
     unit = 10.0 ** math.floor(math.log10(rough))
     step = unit * min((size for size in (1, 2, 5, 10) if size * unit >= rough), default=10)

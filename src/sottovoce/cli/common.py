@@ -24,6 +24,7 @@ from sottovoce.models.anatomy import FAMILIES
 from sottovoce.models.checkpoint import first_line
 from sottovoce.models.front_end import LogMel
 from sottovoce.models.shapes import SHAPES
+from sottovoce.models.teachers import teacher_folder
 from sottovoce.progress import Advance
 from sottovoce.registry import Registry, describe
 
@@ -37,7 +38,10 @@ out = Console(soft_wrap=False)
 err = Console(stderr=True, soft_wrap=True, highlight=False)
 
 BASELINE = "log-mel"
-Model = Annotated[str, typer.Argument(help="A Hub id, a model's folder, a run's folder, or for costs a named shape.")]
+RANDOM = "random:"  # before a shape: its random weights, also where a model of this name comes with the package
+Model = Annotated[
+    str, typer.Argument(help="A Hub id, a folder, small-hubert or small-melhubert, or a shape's random weights.")
+]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON lines instead of tables.")]
 Data = Annotated[
     str | None, typer.Option(help="espeak, a manifest, a prepared folder, or CORPUS@FOLDER; `sottovoce corpus list`.")
@@ -46,12 +50,14 @@ SkipBad = Annotated[bool, typer.Option("--skip-bad", help="Leave out what cannot
 
 
 def get_model(name: str) -> Any:
-    """A model from a folder or the Hub, a random one of a named shape, or the log-mel baseline."""
-    if name == BASELINE and not Path(name).exists():
+    """A model from a folder, the package or the Hub, a random one of a named shape, or the log-mel baseline."""
+    if name.startswith(RANDOM) and not Path(name).exists():
+        return sv.new(name.removeprefix(RANDOM))
+    if Path(name).exists() or teacher_folder(name) is not None:
+        return sv.load(name)
+    if name == BASELINE:
         return LogMel()
-    if not Path(name).exists() and (name in SHAPES or name in FAMILIES):
-        return sv.new(name)
-    return sv.load(name)
+    return sv.new(name) if name in SHAPES or name in FAMILIES else sv.load(name)
 
 
 def get_data(name: str, *, skip_bad: bool = False) -> list[Utterance]:

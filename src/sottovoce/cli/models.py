@@ -51,7 +51,7 @@ Step = Annotated[
 def demo(
     output: Annotated[Path, typer.Option("-o", "--output", help="Where to write.")] = Path("sottovoce-demo"),
 ) -> None:
-    """The whole story, offline: a model, what it costs, a smaller one, what that saves."""
+    """The whole story, offline: what the layers of a teacher know, what it costs, a smaller one, what that saves."""
     run_demo(output, out)
 
 

@@ -184,6 +184,8 @@ def plan_batches(lengths: Sequence[float], *, most: float, seed: int | None, epo
         batches += cut(sorted(order[begin : begin + window], key=lambda item: lengths[item]), lengths, most)
     if shuffle is not None:
         shuffle.shuffle(batches)
+        for batch in batches:
+            shuffle.shuffle(batch)
     return batches
 
 

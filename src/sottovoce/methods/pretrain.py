@@ -2,7 +2,8 @@
 
 from typing import Any, Literal
 
-from sottovoce.pretraining.run import Round, pretrain_model
+from sottovoce.pretraining.plan import Round
+from sottovoce.pretraining.run import pretrain_model
 from sottovoce.registry import method
 from sottovoce.training import Training
 
@@ -60,7 +61,14 @@ def pretrain(
         log_every=50,
         seed=seed,
     )
-    mask = (share, span, heard)
-    audio = (noise, tuple(speeds), precision, batch_seconds)
-    plan = Round(clusters, layer, teacher, context, *mask, *audio, probe_every)
+    plan = Round(
+        clusters=clusters,
+        layer=layer,
+        teacher=teacher,
+        context=context,
+        **{"share": share, "span": span, "heard": heard, "noise": noise, "batch_seconds": batch_seconds},
+        speeds=tuple(speeds),
+        precision=precision,
+        probe_every=probe_every,
+    )
     return pretrain_model(model, data, plan=plan, settings=settings, dropout=dropout)

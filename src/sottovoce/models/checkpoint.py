@@ -64,12 +64,10 @@ def find_source(id_or_folder: str | Path) -> str:
     # Every speech model of the Hub belongs to somebody: a name without a slash is a folder that is not there.
     if not re.fullmatch(r"[\w-][\w.-]*/[\w.-]+", name):
         near = difflib.get_close_matches(name, [*FAMILIES, *SHAPES], n=1)
-        bundled = f"one of {', '.join(teacher_names())}, which come with sottovoce"
+        bundled = " or ".join(f"{own} (in the package)" for own in teacher_names())
         shape = f" For random weights of a shape: sv.new('{near[0]}')." if near else ""
-        raise SottovoceError(
-            f"there is no folder {name}; give a model's folder, a Hub id such as facebook/hubert-base-ls960, "
-            f"or {bundled}.{shape}"
-        )
+        wanted = "a model's folder or a Hub id such as facebook/hubert-base-ls960"
+        raise SottovoceError(f"there is no folder {name}; give {wanted}{', or ' if bundled else ''}{bundled}.{shape}")
     return name
 
 

@@ -35,12 +35,13 @@ class LogMel(nn.Module):
 
     def forward(self, input_values: torch.Tensor) -> torch.Tensor:
         """(batch, samples) to (batch, stack x bins, frames); in float32 inside, since half precision has no FFT."""
-        frames = input_values.float().unfold(-1, WINDOW, SHIFT) * 2.0**15
-        frames = frames - frames.mean(-1, keepdim=True)
-        before = torch.cat([frames[..., :1], frames[..., :-1]], dim=-1)
-        spectrum = torch.fft.rfft((frames - 0.97 * before) * self.window.float(), n=FFT)
-        energies = (spectrum.real.square() + spectrum.imag.square()) @ self.filters.float()
-        features = (energies.clamp(min=TINY).log() - self.mean.float()) / self.std.float()
+        with torch.autocast(input_values.device.type, enabled=False):
+            frames = input_values.float().unfold(-1, WINDOW, SHIFT) * 2.0**15
+            frames = frames - frames.mean(-1, keepdim=True)
+            before = torch.cat([frames[..., :1], frames[..., :-1]], dim=-1)
+            spectrum = torch.fft.rfft((frames - 0.97 * before) * self.window.float(), n=FFT)
+            energies = (spectrum.real.square() + spectrum.imag.square()) @ self.filters.float()
+            features = (energies.clamp(min=TINY).log() - self.mean.float()) / self.std.float()
         batch, time, _ = features.shape
         whole = features[:, : time - time % self.stack]
         stacked = whole.reshape(batch, time // self.stack, self.stack * self.bins)

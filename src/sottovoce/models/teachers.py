@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import torch
-from safetensors import safe_open
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save
 
 from sottovoce.errors import SottovoceError
@@ -49,6 +49,8 @@ def write_difference(folder: str | Path, tensors: Mapping[str, torch.Tensor], ba
     known = _whole(base)
     kept: dict[str, torch.Tensor] = {}
     for name, tensor in tensors.items():
+        if not bool(tensor.isfinite().all()):
+            raise SottovoceError(f"{name} holds numbers that are not finite; such a model is not worth keeping.")
         source = _counterpart(name, known)
         if source is None or known[source].shape != tensor.shape:
             kept[f"whole.{name}"] = tensor.detach().half()
@@ -73,27 +75,34 @@ def read_difference(folder: str | Path, names: Mapping[str, torch.Tensor]) -> di
         torch.float32
     """
     path = Path(folder, DIFFERENCE)
-    with safe_open(str(path), framework="pt") as opened:
-        base = json.loads((opened.metadata() or {}).get("sottovoce", "{}")).get("base")
-        kept = {name: opened.get_tensor(name) for name in opened.keys()}  # noqa: SIM118 (it is no mapping)
-    if base not in teacher_names():
-        raise SottovoceError(f"{path} is a difference to '{base}', which does not come with this version of sottovoce.")
+    try:
+        with safe_open(str(path), framework="pt") as opened:
+            base = json.loads((opened.metadata() or {})["sottovoce"])["base"]
+            kept = {name: opened.get_tensor(name) for name in opened.keys()}  # noqa: SIM118 (it is no mapping)
+    except (SafetensorError, ValueError, KeyError, TypeError) as error:
+        raise SottovoceError(f"{path} is no difference that sottovoce wrote ({error}); make it anew.") from error
     known = _whole(str(base))
+    strangers = sorted({name.partition(".")[2] for name in kept} - set(names))
+    if strangers:
+        raise SottovoceError(f"{path} has tensors that config.json knows nothing of, such as {strangers[0]}.")
     found = {}
     for name in names:
         if f"whole.{name}" in kept:
             found[name] = kept[f"whole.{name}"].float()
         elif (source := _counterpart(name, known)) is not None:
             found[name] = known[source].float()
-            if f"steps.{name}" in kept:
-                steps, scale = kept[f"steps.{name}"], kept[f"scale.{name}"]
+            steps, scale = kept.get(f"steps.{name}"), kept.get(f"scale.{name}")
+            if steps is not None and scale is not None:
                 rows = steps.float().flatten(1) if steps.dim() > 1 else steps.float()[None]
                 found[name] += (rows * scale[:, None]).view(steps.shape)
     return found
 
 
 def _whole(base: str) -> dict[str, torch.Tensor]:
-    return load_file(TEACHERS / base / WHOLE)
+    path = TEACHERS / base / WHOLE
+    if not path.is_file():
+        raise SottovoceError(f"'{base}' is no teacher that comes with this version of sottovoce.")
+    return load_file(path)
 
 
 def _counterpart(name: str, known: Mapping[str, torch.Tensor]) -> str | None:

@@ -116,6 +116,7 @@ def mfcc(audio: np.ndarray, centres: np.ndarray, *, context: int | None = None) 
         >>> mfcc(samples, encoder.centres(49), context=2).shape
         torch.Size([49, 130])
     """
+    audio = np.pad(audio, (0, max(0, WINDOW - len(audio))))
     log_mel = LogMel(bins=40, stack=1)(torch.from_numpy(np.ascontiguousarray(audio))[None])[0].T
     size = log_mel.shape[-1]
     angles = torch.pi / size * (torch.arange(size) + 0.5)

@@ -25,7 +25,7 @@ from sottovoce.files import work_folder
 from sottovoce.models.modes import own_modes
 from sottovoce.progress import Advance, bar
 from sottovoce.training.optimisers import make_optimisers
-from sottovoce.training.precision import half
+from sottovoce.training.precision import fast_attention, rounded
 from sottovoce.training.settings import Training
 from sottovoce.training.state import Keeper, identity
 
@@ -136,7 +136,8 @@ class _Loop:
         self.accelerator.init_trackers("log")
         try:
             checkpoints = checkpointed(self.objective, self.settings.checkpoint_gradients)
-            with own_modes(self.objective), own_chance(), checkpoints, torch.enable_grad():
+            attention = fast_attention(self.objective, self.device, self.settings.precision)
+            with own_modes(self.objective), attention, own_chance(), checkpoints, torch.enable_grad():
                 self.go()
             if self.rank == 0:
                 self.save()
@@ -210,7 +211,7 @@ class _Loop:
         for number, (batch, mine) in enumerate(batches):
             last = number == len(batches) - 1
             with contextlib.nullcontext() if last or self.world == 1 else self.wrapped.no_sync():
-                with half(self.objective, self.device, settings.precision):
+                with rounded(self.device, settings.precision):
                     loss, weight = self.wrapped(batch.to(self.device))
                 self.scaler.scale(loss if mine else 0.0 * loss).backward()
             if mine:
@@ -233,7 +234,9 @@ class _Loop:
         for optimiser in self.optimisers:
             for group in optimiser.param_groups:
                 group["lr"] = settings.rate(position.step)
-            self.scaler.step(optimiser)
+            # The scaler knows of each optimiser by itself, but an update is one: all of it or nothing.
+            if math.isfinite(norm):
+                self.scaler.step(optimiser)
             optimiser.zero_grad(set_to_none=True)
         self.scaler.update()
         return mean

@@ -1,7 +1,8 @@
 """Half precision for a while."""
 
 from collections.abc import Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from typing import Any
 
 import torch
 from torch import nn
@@ -12,17 +13,35 @@ from sottovoce.training.settings import Precision
 DTYPES = {"bf16": torch.bfloat16, "fp16": torch.float16}
 
 
+def fast_attention(module: nn.Module, device: torch.device, precision: Precision) -> AbstractContextManager[Any]:
+    """The attention that is fast in some precision: in bfloat16 on a CPU, plain products beat the fused kernel
+    (`benchmarks/pretraining.py`). It lasts until gradients are computed: checkpoints compute attention again.
+
+    Example:
+        >>> with fast_attention(model, torch.device("cpu"), "bf16"):
+        ...     loss = objective(batch)
+    """
+    return eager(module) if device.type == "cpu" and precision == "bf16" else nullcontext()
+
+
+def rounded(device: torch.device, precision: Precision) -> AbstractContextManager[Any]:
+    """Autocast to half precision, where that is wanted.
+
+    Example:
+        >>> with rounded(torch.device("cpu"), "bf16"):
+        ...     loss = objective(batch)
+    """
+    dtype = DTYPES.get(precision)
+    return torch.autocast(device.type, dtype, enabled=dtype is not None)
+
+
 @contextmanager
 def half(module: nn.Module, device: torch.device, precision: Precision) -> Iterator[None]:
     """Half precision inside, where that is wanted, with the attention that is fast in it.
 
-    In bfloat16 on a CPU the fused kernel is slower than plain products (`benchmarks/pretraining.py`).
-
     Example:
         >>> with half(model, torch.device("cpu"), "bf16"):
-        ...     loss = objective(batch)
+        ...     states = encoder.states(inputs)
     """
-    dtype = DTYPES.get(precision)
-    plain = device.type == "cpu" and dtype == torch.bfloat16
-    with eager(module) if plain else nullcontext(), torch.autocast(device.type, dtype, enabled=dtype is not None):
+    with fast_attention(module, device, precision), rounded(device, precision):
         yield

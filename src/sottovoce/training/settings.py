@@ -2,9 +2,9 @@
 
 import math
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, get_args
 
-from sottovoce.errors import SottovoceError
+from sottovoce.errors import SottovoceError, unknown
 
 Precision = Literal["fp32", "bf16", "fp16"]
 Schedule = Literal["linear", "cosine", "constant"]
@@ -51,6 +51,9 @@ class Training:
     seed: int = 0
 
     def __post_init__(self) -> None:
+        for name, known in (("optimiser", Optimiser), ("precision", Precision), ("schedule", Schedule)):
+            if getattr(self, name) not in get_args(known):
+                raise unknown(name, getattr(self, name), get_args(known))
         whole = {"steps": self.steps, "accumulate": self.accumulate, "log_every": self.log_every}
         for name in ("validate_every", "patience"):
             if getattr(self, name) is not None:

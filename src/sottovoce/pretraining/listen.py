@@ -1,0 +1,135 @@
+"""From audio to units: what is heard of each utterance, its clusters, and the number of each frame's cluster."""
+
+from collections.abc import Sequence
+from contextlib import closing
+from dataclasses import replace
+from functools import cached_property, partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from sottovoce.data.audio import SAMPLE_RATE
+from sottovoce.data.batches import ahead, decoded, plan_batches, samples
+from sottovoce.data.shelf import Shelf
+from sottovoce.data.utterance import Utterance, manifest_hash
+from sottovoce.errors import SottovoceError
+from sottovoce.models.encoder import Encoder
+from sottovoce.models.front_end import LogMel
+from sottovoce.models.hub import load
+from sottovoce.pretraining.augment import sped
+from sottovoce.pretraining.plan import Round
+from sottovoce.pretraining.units import Codebook, mfcc
+from sottovoce.progress import bar
+from sottovoce.tasks.probe import fingerprint
+from sottovoce.training.precision import half
+
+SAMPLE_SECONDS = 3600.0  # of audio that k-means sees: 180 000 frames
+
+
+def calibrate(model: Any, learnt: Sequence[Utterance]) -> None:
+    """Give a log-mel front end that has none yet the mean and deviation of the speech, one number a bin."""
+    front = Encoder(model).body
+    mel = getattr(front.base, "feature_extractor", None) if front is not None else None
+    if not isinstance(mel, LogMel) or bool(mel.mean.any()):
+        return
+    normalised, device = Encoder(model).inputs, mel.mean.device
+    rows = []
+    with torch.no_grad():
+        for utterance in spread_out(learnt, SAMPLE_SECONDS / 4):
+            values = mel(normalised([samples(utterance)])["input_values"].to(device))[0]
+            rows.append(values.view(mel.stack, mel.bins, -1).permute(0, 2, 1).reshape(-1, mel.bins))
+    frames = torch.cat(rows)
+    mel.mean.copy_(frames.mean(0))
+    mel.std.copy_(frames.std(0).clamp(min=1e-3))
+
+
+def spread_out(utterances: Sequence[Utterance], seconds: float) -> list[Utterance]:
+    """Every n-th utterance, so many that they last about so long."""
+    total = sum(utterance.seconds for utterance in utterances)
+    step = max(1, round(total / seconds))
+    return list(utterances[::step])
+
+
+def at_other_speeds(utterances: Sequence[Utterance], speeds: Sequence[float], place: Path) -> list[Utterance]:
+    """Copies of all utterances at each speed, named after it; their phones' times are not those of the original."""
+    made: list[Utterance] = []
+    for speed in speeds:
+        copies = [replace(utterance, id=f"{utterance.id} x{speed:g}", phones=None) for utterance in utterances]
+        made += decoded(copies, place / f"audio-x{speed:g}", change=partial(sped, speed=speed))
+    return made
+
+
+class Listener:
+    """Hears, of each utterance, the frames that are clustered, at the times of an encoder's frames.
+
+    Example:
+        >>> rows = Listener(model, Round(layer=6)).frames(utterances)
+    """
+
+    def __init__(self, model: Any, plan: Round) -> None:
+        self.encoder, self.plan = Encoder(model, outputs=True), plan
+        self.namer = Encoder(model if plan.teacher is None else load(plan.teacher))
+        if plan.layer is not None and plan.layer >= self.namer.depth:
+            raise SottovoceError(f"layer={plan.layer}, but this model's states are 0-{self.namer.depth - 1}.")
+
+    @cached_property
+    def identity(self) -> str:
+        """What tells what this one hears from what others hear."""
+        made_of = fingerprint(self.namer) if self.plan.layer is not None else ""
+        plan = self.plan
+        return f"{plan.clusters} {plan.layer} {plan.context} {plan.precision} {made_of} {self.encoder.field()}"
+
+    def frames(self, utterances: Sequence[Utterance]) -> list[torch.Tensor]:
+        """The rows of each utterance, one a frame of the encoder."""
+        audio = [samples(utterance) for utterance in utterances]
+        times = [self.encoder.centres(max(1, self.encoder.frames(len(piece)))) for piece in audio]
+        if self.plan.layer is None:
+            return [
+                mfcc(piece, centres, context=self.plan.context) for piece, centres in zip(audio, times, strict=True)
+            ]
+        with self.namer.exact(), torch.no_grad(), half(self.namer.model, self.namer.device, self.plan.precision):
+            state = self.namer.states(self.namer.inputs(audio))[self.plan.layer].float().cpu()
+        field, shift = self.namer.field()
+        rows = []
+        for row, piece, centres in zip(state, audio, times, strict=True):
+            nearest = np.rint((centres * SAMPLE_RATE - field / 2) / shift).astype(np.int64)
+            rows.append(row[nearest.clip(0, max(1, self.namer.frames(len(piece))) - 1)])
+        return rows
+
+
+def codebook(listener: Listener, learnt: Sequence[Utterance], path: Path, *, seed: int) -> Codebook:
+    """k-means on a sample of the speech; a round that goes on has it in a file."""
+    chosen = spread_out(learnt, SAMPLE_SECONDS)
+    identity = f"{listener.identity} {seed} {manifest_hash(chosen)}"
+    if (kept := Codebook.read(path, identity)) is not None:
+        return kept
+    batches = plan_batches([utterance.seconds for utterance in chosen], most=60.0, seed=None)
+    rows = []
+    with bar("listening for units", len(batches)) as advance:
+        for items in batches:
+            rows += listener.frames([chosen[item] for item in items])
+            advance()
+    book = Codebook.fit(torch.cat(rows), listener.plan.clusters, seed=seed)
+    book.write(path, identity)
+    return book
+
+
+def all_units(listener: Listener, utterances: Sequence[Utterance], book: Codebook, folder: Path) -> Shelf:
+    """The units of every utterance, kept."""
+    identity = f"units {listener.identity} {float(book.centres.sum())} {manifest_hash(utterances)}"
+    shelf = Shelf(folder, identity=identity, row=(), dtype="uint16")
+    rest = [utterance for utterance in utterances if utterance.id not in shelf]
+    batches = plan_batches([utterance.seconds for utterance in rest], most=60.0, seed=None)
+
+    def work(items: list[int]) -> dict[str, np.ndarray]:
+        chosen = [rest[item] for item in items]
+        found = [book.units(rows).numpy().astype(np.uint16) for rows in listener.frames(chosen)]
+        return dict(zip([utterance.id for utterance in chosen], found, strict=True))
+
+    with bar("naming units", len(batches)) as advance, closing(ahead(work, batches, workers=1)) as results:
+        for made in results:
+            shelf.add(made)
+            advance()
+    return shelf
