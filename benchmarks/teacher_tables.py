@@ -27,6 +27,11 @@ def read(name: str) -> dict[str, Any]:
     return json.loads((RECORDS / f"{name.replace('-', '_')}.json").read_text(encoding="utf-8"))
 
 
+def probed() -> bool:
+    """Whether all probes are in the records."""
+    return all((RECORDS / f"teachers_{name.replace('-', '_')}.json").exists() for name in ("log-mel", *TEACHERS))
+
+
 def cells(record: dict[str, Any], way: str, corpus: str, task: str, metric: str) -> list[dict[str, Any]]:
     """The scores of each layer."""
     return record["rows"][f"{way}, {corpus}, {task}"]["scores"][metric]
@@ -85,7 +90,7 @@ def gain(teacher: str, corpus: str) -> float:
 def pictures() -> Iterator[tuple[str, str]]:
     """Names and contents of the plots."""
     for teacher in TEACHERS:
-        for corpus in CORPORA:
+        for corpus in CORPORA if probed() else ():
             record = read(f"teachers-{teacher}")
             lines = {
                 name: [(s["layer"], 1 - s["value"] if metric in LOWER else s["value"]) for s in scores]

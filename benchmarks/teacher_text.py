@@ -1,11 +1,9 @@
 """The words around the tables of the teachers in `docs/results.md`."""
 
-TEXT = """## The teachers
-
-Probes of the bundled teachers ([how they were made](training.md#pretraining)), of the same models with random weights,
-and of log-mel features: linear heads on one layer. The test's speakers are held out, except for `speakers`. Each is
-shown at its best layer; `±` is half of a 95 % bootstrap interval, `n` the number of test utterances. Phones are shares
-of frames; the phone error rate is of a linear CTC probe, and less of it is better.
+PROBES = """Probes of the bundled teachers ([how they were made](training.md#pretraining)), of the same models with
+random weights, and of log-mel features: linear heads on one layer. The test's speakers are held out, except for `speakers`.
+Each is shown at its best layer; `±` is half of a 95 % bootstrap interval, `n` the number of test utterances. Phones are
+shares of frames; the phone error rate is of a linear CTC probe, and less of it is better.
 
 {teachers_about}
 
@@ -28,12 +26,24 @@ is four prosodic styles.
 ### Layer by layer
 
 {layers}
+"""
 
+# While a teacher is being trained on, its tables would be out of date when they are done.
+NO_PROBES = """The teachers in the package are on their way: their training goes on, and the tables of what each layer
+knows (`python benchmarks/teachers.py`) come with its end. What follows is how far it is.
+"""
+
+TEXT = """## The teachers
+
+{probes}
 ### Curves
+
+{curves_about}
 
 Masked loss on the dev split, accuracy of the units of hidden frames, and the best layer of a quick phone probe (300
 utterances of both corpora, frames without silence), in each round of units. The units of a round are other units, so
-losses and unit accuracies compare within a round only; the probe compares across.
+losses and unit accuracies compare within a round only; the probe compares across. Seconds of audio a second are before
+cropping, with validations and whatever else the machine did.
 
 {curves}
 

@@ -8,6 +8,7 @@ from typing import Any
 sys.path.insert(0, str(Path(__file__).parent))
 
 import teacher_tables as teachers  # noqa: E402 (it lies beside this file, which a test loads from elsewhere)
+from teacher_text import NO_PROBES, PROBES  # noqa: E402
 from teacher_text import TEXT as TEACHERS_TEXT  # noqa: E402
 
 RECORDS = Path(__file__).parent / "records"
@@ -164,8 +165,10 @@ def scores(record: dict[str, Any]) -> str:
     return table(["", *(way.replace(",", ":") for way in WAYS), "n"], lines)
 
 
-def render_teachers() -> str:
-    """The part about the teachers."""
+def render_probes() -> str:
+    """What the teachers' layers know."""
+    if not teachers.probed():
+        return NO_PROBES
     tables = {f"teachers_{c.split('-')[-1]}": table(*teachers.summary(c)) for c in teachers.CORPORA}
     gains = {
         f"gains_{corpus.split('-')[-1]}": "In frame errors without silence, the best layers have fewer than log-mel by "
@@ -178,15 +181,19 @@ def render_teachers() -> str:
         for corpus in teachers.CORPORA:
             picture = f"![Probes of {name} on {corpus}](images/{name}-{corpus}.svg)"
             parts += [f"#### {name} on {corpus}", picture, table(*teachers.by_layer(name, corpus))]
+    records = [teachers.read(f"teachers-{name}") for name in ("log-mel", *teachers.TEACHERS)]
+    made = " ".join(about(record) for record in records)
+    return PROBES.format(**tables, **gains, teachers_about=made, layers="\n\n".join(parts))
+
+
+def render_teachers() -> str:
+    """The part about the teachers."""
     curves = [table(teachers.UNITS_HEADER, [row for name in teachers.TEACHERS for row in teachers.units_of(name)])]
     for name in teachers.TEACHERS:
         curves += [f"![{kind} of {name}](images/{name}-{kind}.svg)" for kind in ("loss", "accuracy")]
-    records = [teachers.read(f"teachers-{name}") for name in ("log-mel", *teachers.TEACHERS)]
     return TEACHERS_TEXT.format(
-        **tables,
-        **gains,
-        teachers_about=" ".join(about(record) for record in records),
-        layers="\n\n".join(parts),
+        probes=render_probes(),
+        curves_about=" ".join(about(teachers.read(f"pretraining-{name}")) for name in teachers.TEACHERS),
         curves="\n\n".join(curves),
         throughput_about=about(teachers.read("pretraining")),
         throughput=table(*teachers.throughput()),
