@@ -1,9 +1,9 @@
 """The words around the tables of the teachers in `docs/results.md`."""
 
 PROBES = """Probes of the bundled teachers ([how they were made](training.md#pretraining)), of the same models with
-random weights, and of log-mel features: linear heads on one layer. The test's speakers are held out, except for `speakers`.
-Each is shown at its best layer; `±` is half of a 95 % bootstrap interval, `n` the number of test utterances. Phones are
-shares of frames; the phone error rate is of a linear CTC probe, and less of it is better.
+random weights, and of log-mel features: linear heads on one layer. The test's speakers are held out, except for
+`speakers`. Each is shown at its best layer; `±` is half of a 95 % bootstrap interval, `n` the number of test
+utterances. Phones are shares of frames; the phone error rate is of a linear CTC probe, and less of it is better.
 
 {teachers_about}
 
