@@ -61,14 +61,8 @@ def pretrain(
         log_every=50,
         seed=seed,
     )
-    plan = Round(
-        clusters=clusters,
-        layer=layer,
-        teacher=teacher,
-        context=context,
-        **{"share": share, "span": span, "heard": heard, "noise": noise, "batch_seconds": batch_seconds},
-        speeds=tuple(speeds),
-        precision=precision,
-        probe_every=probe_every,
-    )
+    units: dict[str, Any] = {"clusters": clusters, "layer": layer, "teacher": teacher, "context": context}
+    heeded: dict[str, Any] = {"share": share, "span": span, "heard": heard, "noise": noise}
+    audio: dict[str, Any] = {"speeds": tuple(speeds), "precision": precision, "batch_seconds": batch_seconds}
+    plan = Round(**units, **heeded, **audio, probe_every=probe_every)
     return pretrain_model(model, data, plan=plan, settings=settings, dropout=dropout)
