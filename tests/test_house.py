@@ -25,6 +25,7 @@ LEVELS = [
     ["training"],
     ["tasks"],
     ["pretraining"],
+    ["studies"],
     ["registry"],
     ["methods", "measures"],
     ["cost"],

@@ -1,0 +1,60 @@
+"""What a task loses when one layer goes."""
+
+import copy
+from typing import Any
+
+from sottovoce.errors import SottovoceError, unknown
+from sottovoce.measurement import Measurement
+from sottovoce.measures.tasks import TASK_MEASURES
+from sottovoce.models.anatomy import Anatomy
+from sottovoce.models.edits import keep_layers
+from sottovoce.progress import track
+from sottovoce.registry import measure
+from sottovoce.tasks import TASKS
+from sottovoce.tasks.finetune import speaks_for
+
+
+@measure()
+def ablation(
+    model: Any,
+    data: Any = None,
+    *,
+    task: str = "keywords",
+    steps: int = 300,
+    limit: int | None = 500,
+    seed: int = 0,
+) -> list[Measurement]:
+    """The main score of a task without each layer in turn, and of the whole model.
+
+    By the model's own head, if it has one for the task; else by a probe of its last state, learnt anew each time.
+    Layers count from 0.
+
+    Example:
+        >>> ablation(tuned, data, task="keywords")[0].where
+        ()
+    """
+    if task not in TASK_MEASURES:
+        raise unknown("task", task, TASK_MEASURES)
+    layers = len(Anatomy(model).order)
+    if layers < 2:
+        raise SottovoceError(f"this encoder has {layers} layer, so none can go; give a model with at least two.")
+    rows = []
+    for gone in track([None, *range(layers)], "leaving out layers", layers + 1):
+        cut = copy.deepcopy(model)
+        if gone is not None:
+            keep_layers(cut, [layer for layer in range(layers) if layer != gone])
+        rows.append(score(cut, data, task, steps=steps, limit=limit, seed=seed))
+    where = [(), *(("layer", layer) for layer in range(layers))]
+    return [
+        Measurement("ablation", f"{task} {row.metric}", row.value, row.unit, row.better, place, row.n, row.error)
+        for row, place in zip(rows, where, strict=True)
+    ]
+
+
+def score(model: Any, data: Any, task: str, *, steps: int, limit: int | None, seed: int) -> Measurement:
+    """The main score: the first one that a task's measure tells."""
+    run: Any = TASK_MEASURES[task]
+    if speaks_for(TASKS[task], model, data):
+        return run(model, data, mode="head", limit=limit, seed=seed)[0]
+    last = len(Anatomy(model).order)
+    return run(model, data, mode="probe", layer=last, steps=steps, limit=limit, seed=seed)[0]

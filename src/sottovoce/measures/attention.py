@@ -1,0 +1,81 @@
+"""What attention heads do, and which of them matter."""
+
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+from scipy.stats import spearmanr
+
+from sottovoce.analysis.attention import PATTERNS, REACH
+from sottovoce.measurement import Measurement
+from sottovoce.models.anatomy import Anatomy
+from sottovoce.registry import measure
+from sottovoce.studies.attention import Heads, effects_of, heads_of, norms_of
+
+VERSION = 1
+PROFILE = (-50, -25, -10, -5, -2, -1, 0, 1, 2, 5, 10, 25, 50)  # the distances of a profile that are told
+
+
+@measure(paper="Compressing Transformer-based SSL models (arXiv 2211.09949)", version=VERSION)
+def attention(
+    model: Any,
+    data: Any = None,
+    *,
+    limit: int | None = 128,
+    seconds: float = 10.0,
+    effect: str | None = None,
+    seed: int = 0,
+) -> list[Measurement]:
+    """The patterns of every head, its weight by distance, its L1 norm, and how patterns go with importance.
+
+    With `effect`, the name of a task that the model has a head for, also each head's first-order effect on its loss.
+    The relation is Spearman's rank correlation over the heads of all layers, after each layer's scores are divided by
+    their L2 norm.
+
+    Example:
+        >>> attention(model, data, limit=20)[0].where
+        ('head', 0, 0)
+    """
+    found = heads_of(model, data, limit=limit, seconds=seconds, seed=seed)
+    importance = {"l1": [np.asarray(layer) for layer in norms_of(model)]}
+    if effect is not None:
+        importance["effect"] = [np.asarray(e) for e in effects_of(model, data, task=effect, limit=limit, seed=seed)]
+    order = Anatomy(model).order
+    scores = {name: [layers[layer] for layer in order] for name, layers in importance.items()}
+    return [*patterns_of(found), *importances(scores, found.utterances), *relations(found, scores)]
+
+
+def patterns_of(found: Heads) -> Iterator[Measurement]:
+    """Each head's patterns and profile."""
+    for step, head in zip(*np.nonzero(~np.isnan(found.values["entropy"])), strict=True):
+        where = ("head", int(step), int(head))
+        for name in PATTERNS:
+            value, error = float(found.values[name][step, head]), float(found.errors[name][step, head])
+            yield Measurement("attention", name, value, where=where, n=found.utterances, error=error, version=VERSION)
+        for distance in PROFILE:
+            weight = float(found.profiles[step, head, distance + REACH])
+            place = (*where, "distance", distance)
+            yield Measurement("attention", "weight", weight, where=place, n=found.utterances, version=VERSION)
+
+
+def importances(scores: dict[str, list[np.ndarray]], count: int) -> Iterator[Measurement]:
+    """Each head's scores."""
+    for name, steps in scores.items():
+        for step, heads in enumerate(steps):
+            for head, value in enumerate(heads):
+                n = 1 if name == "l1" else count
+                yield Measurement("attention", name, float(value), where=("head", step, head), n=n, version=VERSION)
+
+
+def relations(found: Heads, scores: dict[str, list[np.ndarray]]) -> Iterator[Measurement]:
+    """Rank correlations of patterns with importance over all heads."""
+    there = ~np.isnan(found.values["entropy"])
+    for name, steps in scores.items():
+        ranked = np.concatenate([heads / (np.linalg.norm(heads) or 1.0) for heads in steps])
+        for pattern in PATTERNS:
+            values = found.values[pattern][there]
+            if len(values) > 2 and np.ptp(values) > 0 and np.ptp(ranked) > 0:
+                value = float(spearmanr(values, ranked).statistic)
+                yield Measurement(
+                    "attention", "rank_correlation", value, where=(pattern, name), n=len(values), version=VERSION
+                )

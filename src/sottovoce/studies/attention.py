@@ -1,0 +1,197 @@
+"""What every attention head does: its patterns over utterances, how far it looks, and how much it matters."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+
+from sottovoce.analysis.attention import PATTERNS, patterns, profile
+from sottovoce.analysis.importance import head_effects, head_norms, over_layer
+from sottovoce.analysis.similarity import refuse_nan
+from sottovoce.data.batches import data_stamp, samples
+from sottovoce.data.utterance import Utterance
+from sottovoce.errors import SottovoceError, unknown
+from sottovoce.models.anatomy import Anatomy
+from sottovoce.models.encoder import Encoder
+from sottovoce.models.record import states
+from sottovoce.studies.chunks import Arrays, chunked
+from sottovoce.studies.speech import cut_to, ready, recordings
+from sottovoce.tasks import TASKS
+from sottovoce.tasks.batch import Questions
+from sottovoce.tasks.finetune import Headed, head_labels, speaks_for
+from sottovoce.tasks.probe import fingerprint
+from sottovoce.tasks.task import Material, Task, material
+
+CHUNK = 16  # utterances
+
+
+@dataclass(frozen=True)
+class Heads:
+    """The heads of each layer application, in order; where layers have fewer heads than others, NaN stands.
+
+    Args:
+        values, errors: by pattern, (steps, heads); half of the 95 % interval over utterances.
+        profiles: the mean weight by distance from -50 to 50 frames, (steps, heads, distances).
+
+    Example:
+        >>> found.values["diagonality"].shape
+        (12, 12)
+    """
+
+    values: dict[str, np.ndarray]
+    errors: dict[str, np.ndarray]
+    profiles: np.ndarray
+    utterances: int
+
+
+def heads_of(
+    model: Any, data: Sequence[Utterance] | None, *, limit: int | None = 128, seconds: float = 10.0, seed: int = 0
+) -> Heads:
+    """The patterns of all heads, each a mean over utterances, of which at most so many seconds are heard.
+
+    Example:
+        >>> heads_of(model, data, limit=20).values["entropy"][0]
+        array([3.1, 2.8, 4.0, 1.2])
+    """
+    body = Anatomy(model)
+    if body.mimics or not body.layers:
+        raise SottovoceError("this model has no attention: mimic layers stand in for its stack; give another model.")
+    if not 0.1 <= seconds < float("inf"):
+        raise SottovoceError(f"attention: seconds={seconds}, but at least 0.1 is wanted.")
+    chosen = recordings(data, what="attention", limit=limit, seed=seed)
+    chunks = [chosen[begin : begin + CHUNK] for begin in range(0, len(chosen), CHUNK)]
+    encoder, most = Encoder(model), max(body.heads(layer) for layer in range(len(body.layers)))
+
+    def work(chunk: list[Utterance]) -> Arrays:
+        sums: dict[str, np.ndarray] = {}
+        for utterance in chunk:
+            audio = samples(utterance) if utterance.seconds <= seconds else cut_to(utterance, seconds)
+            seen = states(encoder.model, attention=True, **encoder.placed(encoder.inputs([audio])))
+            refuse_nan([found[0] for found in seen.attention], range(len(seen.attention)))
+            for key, value in everything(seen.attention, most).items():
+                sums[key] = sums.get(key, 0) + value
+        return sums
+
+    about = {"model": fingerprint(encoder), "data": data_stamp(chosen), "options": [seconds]}
+    with ready(encoder):
+        return put_together(list(chunked("attention", about, chunks, work)), len(chosen))
+
+
+def everything(maps: Sequence[torch.Tensor], most: int) -> Arrays:
+    """Patterns, their squares and profiles of one utterance, all layers."""
+    found: dict[str, list[np.ndarray]] = {}
+    for attention in maps:
+        inside = attention[0].float()
+        values = patterns(inside)
+        rows = {**values, **{f"{name} squared": value.square() for name, value in values.items()}}
+        rows["profile"] = profile(inside)
+        for name, value in rows.items():
+            padded = np.full((most, *value.shape[1:]), np.nan)
+            padded[: len(value)] = value.cpu().numpy()
+            found.setdefault(name, []).append(padded)
+    return {name: np.stack(layers) for name, layers in found.items()}
+
+
+def put_together(chunks: Sequence[Arrays], count: int) -> Heads:
+    """Means and intervals from the sums of all chunks."""
+    sums = {name: np.sum([chunk[name] for chunk in chunks], axis=0) for name in chunks[0]}
+    values = {name: sums[name] / count for name in PATTERNS}
+    spread = {name: np.maximum(sums[f"{name} squared"] / count - values[name] ** 2, 0) for name in PATTERNS}
+    errors = {name: 1.96 * np.sqrt(value / max(1, count - 1)) for name, value in spread.items()}
+    return Heads(values, errors, sums["profile"] / count, count)
+
+
+def norms_of(model: Any) -> list[torch.Tensor]:
+    """The L1 norms of the heads of each stored layer, which need no data.
+
+    Example:
+        >>> [len(layer) for layer in norms_of(sv.new("hubert"))][:2]
+        [12, 12]
+    """
+    body = Anatomy(model)
+    found = []
+    for layer in range(len(body.layers)):
+        linears = [body.linear(layer, part) for part in ("query", "key", "value")]
+        found.append(head_norms([(linear.weight, linear.bias) for linear in linears], body.heads(layer)))
+    return found
+
+
+def effects_of(
+    model: Any,
+    data: Sequence[Utterance] | None,
+    *,
+    task: str | None = None,
+    limit: int | None = 128,
+    size: int = 8,
+    seed: int = 0,
+) -> list[torch.Tensor]:
+    """What the loss of a model's own task would change by without each head, to first order, by stored layer.
+
+    Each layer's scores are divided by their L2 norm, as in the paper's code; gradients are of the whole model in
+    evaluation mode, on the train split.
+
+    Example:
+        >>> effects_of(tuned, data, task="keywords")[0].norm()
+        tensor(1., dtype=torch.float64)
+    """
+    chosen = of_head(model, data, task)
+    body, encoder = Anatomy(model), Encoder(model, outputs=True)
+    part = material(chosen, data, limit=limit, seed=seed)["train"]
+    labels = head_labels(model)
+    objective = Headed(chosen, model)
+    chunks = [slice(begin, begin + CHUNK) for begin in range(0, len(part), CHUNK)]
+
+    def work(chunk: slice) -> Arrays:
+        some = Material(part.utterances[chunk], part.answers[chunk])
+        source = Questions(chosen, some, encoder, labels, size=size)
+        sums = [torch.zeros(body.heads(layer), dtype=torch.float64) for layer in range(len(body.layers))]
+        for items in source.plan(0):
+            add_effects(objective, source.load(items), body, sums)
+        return {str(layer): total.numpy() for layer, total in enumerate(sums)}
+
+    about = {"model": fingerprint(encoder), "data": data_stamp(part.utterances), "task": chosen.name, "size": size}
+    with ready(encoder), torch.enable_grad():
+        made = list(chunked("effects", about, chunks, work))
+    totals = [
+        torch.from_numpy(np.sum([part[str(layer)] for part in made], axis=0)) for layer in range(len(body.layers))
+    ]
+    return [over_layer(total) for total in totals]
+
+
+def add_effects(objective: Headed, batch: Any, body: Anatomy, sums: list[torch.Tensor]) -> None:
+    """One batch's effects onto the sums."""
+    seen: list[tuple[int, torch.Tensor]] = []
+
+    def watch(layer: int) -> Any:
+        def hook(module: Any, args: tuple[torch.Tensor, ...]) -> tuple[torch.Tensor, ...]:
+            # A leaf of its own, should nothing below it take gradients.
+            context = args[0] if args[0].requires_grad else args[0].detach().requires_grad_(True)
+            seen.append((layer, context))
+            return (context, *args[1:])
+
+        return body.linear(layer, "output").register_forward_pre_hook(hook)
+
+    handles = [watch(layer) for layer in range(len(body.layers))]
+    try:
+        loss, _ = objective(batch.to(objective.model.device))
+        gradients = torch.autograd.grad(loss, [context for _, context in seen])
+    finally:
+        for handle in handles:
+            handle.remove()
+    for (layer, context), gradient in zip(seen, gradients, strict=True):
+        sums[layer] += head_effects(context, gradient, body.heads(layer))
+
+
+def of_head(model: Any, data: Sequence[Utterance] | None, name: str | None) -> Task:
+    """The task of a model's own head."""
+    if name is not None and name not in TASKS:
+        raise unknown("task", name, TASKS)
+    some = [TASKS[name]] if name is not None else [task for task in TASKS.values() if speaks_for(task, model, data)]
+    if not some or not speaks_for(some[0], model, data):
+        raise SottovoceError(
+            f"the effect of heads on a loss needs a model with a head for {name or 'a task of this data'}; fine-tune "
+            "it first (`sottovoce finetune`), or take l1, which needs no data."
+        )
+    return some[0]
