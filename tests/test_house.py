@@ -35,6 +35,7 @@ LEVELS = [
     ["sweep", "search"],
     ["export"],
     ["report"],
+    ["analyze"],
     ["doctor"],
     [""],
     ["demo"],

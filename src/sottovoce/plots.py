@@ -8,7 +8,10 @@ WIDTH, HEIGHT = 640, 360
 LEFT, RIGHT, TOP, BOTTOM = 64, 190, 34, 48  # the margins; names of lines stand on the right
 # Told apart by people who see fewer colours as well (Okabe and Ito's palette).
 COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#000000")
+MORE_COLOURS = ("#882255", "#999933", "#44aa99", "#7f7f7f")
 DASHES = ("", "6 3", "2 3")
+SCALE = ((255, 255, 255), (198, 219, 239), (107, 174, 214), (33, 113, 181), (8, 48, 107))  # from little to much
+EDGE, ROOF = 40, 28  # left of a matrix and above it
 
 Points = Sequence[tuple[float, float]]
 
@@ -101,3 +104,151 @@ def text(right: float, down: float, what: str, *, anchor: str = "start", colour:
     """Words at a point."""
     bold = f' font-weight="{weight}"' if weight else ""
     return f'<text x="{right:.1f}" y="{down:.1f}" text-anchor="{anchor}" fill="{colour}"{bold}>{escape(what)}</text>'
+
+
+def matrix_plot(
+    values: Sequence[Sequence[float]],
+    *,
+    title: str,
+    x: str,
+    y: str,
+    first: tuple[int, int] = (0, 0),
+    blocks: Sequence[int] = (),
+    between: tuple[float, float] | None = None,
+) -> str:
+    """Numbers as colours, row 0 on top; those that are NaN are left out. `blocks` are the rows where squares begin.
+
+    Rows and columns are numbered from `first` on; colours lie `between` two numbers, or the smallest and the largest.
+
+    Example:
+        >>> matrix_plot([[1.0, 0.2], [0.2, 1.0]], title="CKA", x="state", y="state", blocks=[0, 1])[:4]
+        '<svg'
+    """
+    rows, columns = len(values), max(map(len, values))
+    known = [value for row in values for value in row if math.isfinite(value)]
+    low, high = between or (min(known, default=0.0), max(known, default=1.0))
+    size = min(26.0, 260 / max(rows, columns))
+    across, down = size * columns, size * rows
+    parts = [
+        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {across + 110:.0f} {down + 70:.0f}" '
+        f'width="{across + 110:.0f}" font-family="sans-serif" font-size="11" role="img" aria-label="{escape(title)}">'
+        '<rect width="100%" height="100%" fill="white"/>',
+        text(4, 16, title, weight="bold"),
+        text(EDGE + across / 2, down + 62, x, anchor="middle"),
+        f'<g transform="rotate(-90 12 {ROOF + down / 2:.1f})">{text(12, ROOF + down / 2, y, anchor="middle")}</g>',
+    ]
+    for row, line in enumerate(values):
+        for column, value in enumerate(line):
+            if math.isfinite(value):
+                told = f"{row + first[0]}, {column + first[1]}: {value:.3f}"
+                fill = shade(value, low, high)
+                parts.append(square(EDGE + column * size, ROOF + row * size, size, size, fill=fill, told=told))
+    every = 1 if size >= 14 else 5
+    for row in range(0, rows, every):
+        parts.append(text(EDGE - 5, ROOF + (row + 0.5) * size + 4, str(row + first[0]), anchor="end"))
+    for column in range(0, columns, every):
+        middle = EDGE + (column + 0.5) * size
+        parts.append(text(middle, ROOF + down + 14, str(column + first[1]), anchor="middle"))
+    for begin, end in zip(blocks, [*blocks[1:], rows], strict=False):
+        place, wide = begin * size, (end - begin) * size
+        parts.append(square(EDGE + place, ROOF + place, wide, wide, stroke=COLOURS[1]))
+    for step in range(20):
+        fill = shade(step / 19, 0.0, 1.0)
+        parts.append(square(EDGE + across + 12, ROOF + (19 - step) * down / 20, 12, down / 20 + 0.5, fill=fill))
+    side = EDGE + across + 28
+    digits = 0 if abs(high) >= 100 else 2
+    ends = [text(side, ROOF + 9, f"{high:.{digits}f}"), text(side, ROOF + down, f"{low:.{digits}f}")]
+    return "\n".join([*parts, *ends, "</svg>"]) + "\n"
+
+
+def shade(value: float, low: float, high: float) -> str:
+    """The colour of a number between two.
+
+    Example:
+        >>> shade(0.0, 0.0, 1.0), shade(1.0, 0.0, 1.0)
+        ('#ffffff', '#08306b')
+    """
+    place = min(1.0, max(0.0, (value - low) / (high - low))) * (len(SCALE) - 1) if high > low else 0.0
+    index = min(len(SCALE) - 2, int(place))
+    mixed = (round(a + (place - index) * (b - a)) for a, b in zip(SCALE[index], SCALE[index + 1], strict=True))
+    return "#" + "".join(f"{channel:02x}" for channel in mixed)
+
+
+def square(
+    left: float, top: float, wide: float, high: float, *, fill: str = "none", stroke: str = "", told: str = ""
+) -> str:
+    """A rectangle; `told` is shown where the pointer rests on it."""
+    edge = f' stroke="{stroke}" stroke-width="2.5"' if stroke else ""
+    inside = f"<title>{escape(told)}</title>" if told else ""
+    return (
+        f'<rect x="{left:.1f}" y="{top:.1f}" width="{wide:.1f}" height="{high:.1f}" fill="{fill}"{edge}>{inside}</rect>'
+    )
+
+
+def small_lines(grid: Sequence[Sequence[Points]], *, title: str, x: str, y: str) -> str:
+    """A small curve in each cell of a grid, row 0 on top, each from 0 to its own highest value.
+
+    Example:
+        >>> small_lines([[[(-1, 0.1), (0, 0.8), (1, 0.1)]]], title="Profiles", x="head", y="layer")[:4]
+        '<svg'
+    """
+    rows, columns = len(grid), max(map(len, grid))
+    wide, high = 46.0, 26.0
+    across, down = wide * columns, high * rows
+    parts = [
+        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {across + 60:.0f} {down + 70:.0f}" '
+        f'width="{across + 60:.0f}" font-family="sans-serif" font-size="11" role="img" aria-label="{escape(title)}">'
+        '<rect width="100%" height="100%" fill="white"/>',
+        text(4, 16, title, weight="bold"),
+        text(EDGE + across / 2, down + 62, x, anchor="middle"),
+        f'<g transform="rotate(-90 12 {ROOF + down / 2:.1f})">{text(12, ROOF + down / 2, y, anchor="middle")}</g>',
+    ]
+    for row, line in enumerate(grid):
+        parts.append(text(EDGE - 5, ROOF + (row + 0.6) * high, str(row), anchor="end"))
+        for column, points in enumerate(line):
+            if not points:
+                continue
+            top = max(point[1] for point in points) or 1.0
+            first, last = points[0][0], points[-1][0]
+            left, base = EDGE + column * wide + 3, ROOF + (row + 1) * high - 3
+            scaled = [
+                (left + (a - first) / ((last - first) or 1.0) * (wide - 6), base - b / top * (high - 6))
+                for a, b in points
+            ]
+            parts.append(stroke(scaled, COLOURS[0], 1))
+    parts += [text(EDGE + (c + 0.5) * wide, ROOF + down + 14, str(c), anchor="middle") for c in range(columns)]
+    return "\n".join([*parts, "</svg>"]) + "\n"
+
+
+def bars_plot(bars: Mapping[str, Mapping[str, float]], *, title: str) -> str:
+    """One bar a name, divided into named shares of 1; the same part has the same colour everywhere.
+
+    Example:
+        >>> bars_plot({"time": {"layers": 0.7, "front end": 0.3}}, title="Cost")[:4]
+        '<svg'
+    """
+    names = list(dict.fromkeys(part for shares in bars.values() for part in shares))
+    palette = (*COLOURS[:-1], *MORE_COLOURS)
+    colours = {name: palette[number % len(palette)] for number, name in enumerate(names)}
+    high, step, long = ROOF + 34.0 * len(bars), 17, WIDTH - 120
+    parts = [
+        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {high + 16 + step * len(names):.0f}" '
+        f'width="{WIDTH}" font-family="sans-serif" font-size="12" role="img" aria-label="{escape(title)}">'
+        '<rect width="100%" height="100%" fill="white"/>',
+        text(4, 16, title, weight="bold"),
+    ]
+    for number, (bar, shares) in enumerate(bars.items()):
+        top, left = ROOF + 34.0 * number, 110.0
+        parts.append(text(104, top + 17, bar, anchor="end"))
+        for name, share in shares.items():
+            told = f"{bar}, {name}: {100 * share:.1f} %"
+            parts.append(square(left, top, share * long, 26, fill=colours[name], told=told))
+            if share > 0.06:
+                parts.append(
+                    text(left + share * long / 2, top + 17, f"{100 * share:.0f} %", anchor="middle", colour="#fff")
+                )
+            left += share * long
+    for number, name in enumerate(names):
+        parts.append(square(110, high + step * number, 12, 12, fill=colours[name]))
+        parts.append(text(128, high + step * number + 10, name))
+    return "\n".join([*parts, "</svg>"]) + "\n"

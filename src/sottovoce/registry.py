@@ -56,6 +56,7 @@ class Entry:
     function: Callable[..., Any]
     paper: str = ""
     version: int = 1
+    shares: bool = False  # whether several processes can divide its work
 
     @property
     def place(self) -> str:
@@ -124,21 +125,24 @@ def method(name: str | None = None, *, paper: str = "") -> Callable[[Callable[P,
 
 
 def measure(
-    name: str | None = None, *, paper: str = "", version: int = 1
+    name: str | None = None, *, paper: str = "", version: int = 1, shares: bool = False
 ) -> Callable[[Callable[P, R]], Callable[P, R]]:
     """Register a function `(model, data=None, *, options...) -> list[Measurement]`.
 
-    A new version says that its numbers cannot be compared with those of the one before.
+    A new version says that its numbers cannot be compared with those of the one before; `shares`, that its passes are
+    in chunks that any number of machines can divide among themselves.
 
     Example:
         >>> @measure(version=2)  # doctest: +SKIP
         ... def size(model: Encoder, data: Data = None, *, trainable: bool = False) -> list[Measurement]:
         ...     "Count the parameters."
     """
-    return _decorator("measure", name, paper, version=version)
+    return _decorator("measure", name, paper, version=version, shares=shares)
 
 
-def _decorator(kind: Kind, name: object, paper: str, *, version: int) -> Callable[[Callable[P, R]], Callable[P, R]]:
+def _decorator(
+    kind: Kind, name: object, paper: str, *, version: int, shares: bool = False
+) -> Callable[[Callable[P, R]], Callable[P, R]]:
     if name is not None and not isinstance(name, str):
         raise TypeError(f"write @{kind}() with brackets, or @{kind}('name')")
 
@@ -151,7 +155,7 @@ def _decorator(kind: Kind, name: object, paper: str, *, version: int) -> Callabl
             kwargs.update(check_options(entry, options))
             return _on_a_copy(function, args, kwargs) if kind == "method" else function(*args, **kwargs)
 
-        entry = Entry(name or function.__name__, kind, call, paper, version)
+        entry = Entry(name or function.__name__, kind, call, paper, version, shares)
         (METHODS if kind == "method" else MEASURES).add(entry)
         return call
 

@@ -6,12 +6,12 @@ import sys
 import threading
 from typing import Any
 
-from sottovoce.cli import models, speech
+from sottovoce.cli import analysis, models, speech
 from sottovoce.cli.common import app, bars, err
 from sottovoce.errors import SottovoceError
 from sottovoce.progress import shown_by
 
-COMMANDS = (models, speech)  # importing them adds their commands to the app
+COMMANDS = (analysis, models, speech)  # importing them adds their commands to the app
 
 
 def main(arguments: list[str] | None = None) -> None:

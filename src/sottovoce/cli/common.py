@@ -72,6 +72,12 @@ def get_data(name: str, *, skip_bad: bool = False) -> list[Utterance]:
     return utterances
 
 
+def folder_stamp(name: str) -> str:
+    """What tells one state of a local model's folder from the next: a run of another state is another run."""
+    files = sorted(Path(name).glob("*")) if Path(name).is_dir() else []
+    return " ".join(f"{path.name}:{path.stat().st_size}:{path.stat().st_mtime_ns}" for path in files if path.is_file())
+
+
 def on_device(model: Any, device: str) -> Any:
     """The model on a device that is there."""
     try:

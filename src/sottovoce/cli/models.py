@@ -17,6 +17,7 @@ from sottovoce.cli.common import (
     SkipBad,
     app,
     err,
+    folder_stamp,
     get_data,
     get_model,
     list_entries,
@@ -155,12 +156,6 @@ def run_points(
     tools: dict[str, Any] = {"load": get_model, "save": sv.save, "methods": sv.METHODS, "measures": sv.MEASURES}
     log = lambda text: err.print(text, markup=False)  # noqa: E731
     return [execute(point, root, read=read.__getitem__, extra_hash=extra, log=log, **tools) for point in points]
-
-
-def folder_stamp(name: str) -> str:
-    """What tells one state of a local model's folder from the next: a run of another state is another run."""
-    files = sorted(Path(name).glob("*")) if Path(name).is_dir() else []
-    return " ".join(f"{path.name}:{path.stat().st_size}:{path.stat().st_mtime_ns}" for path in files if path.is_file())
 
 
 @app.command()

@@ -16,7 +16,7 @@ VERSION = 1
 PROFILE = (-50, -25, -10, -5, -2, -1, 0, 1, 2, 5, 10, 25, 50)  # the distances of a profile that are told
 
 
-@measure(paper="Compressing Transformer-based SSL models (arXiv 2211.09949)", version=VERSION)
+@measure(paper="Compressing Transformer-based SSL models (arXiv 2211.09949)", version=VERSION, shares=True)
 def attention(
     model: Any,
     data: Any = None,

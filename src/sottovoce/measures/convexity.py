@@ -12,7 +12,7 @@ VERSION = 1
 Concept = Literal["keywords", "speakers", "phones", "emotion", "intents", "predictions"]
 
 
-@measure(paper="Convexity-based Pruning (arXiv 2408.11858)", version=VERSION)
+@measure(paper="Convexity-based Pruning (arXiv 2408.11858)", version=VERSION, shares=True)
 def convexity(
     model: Any,
     data: Any = None,
@@ -39,7 +39,7 @@ def convexity(
     return [row for concept, layers in found.items() for row in rows("convexity", concept, layers)]
 
 
-@measure(paper="On Convexity of Latent Spaces (arXiv 2305.17154)", version=VERSION)
+@measure(paper="On Convexity of Latent Spaces (arXiv 2305.17154)", version=VERSION, shares=True)
 def euclidean_convexity(
     model: Any,
     data: Any = None,

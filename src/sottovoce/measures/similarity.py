@@ -14,7 +14,7 @@ from sottovoce.studies.similarity import Likeness, Reading, influences, likeness
 VERSION = 1
 
 
-@measure(paper="How Redundant Is the Transformer Stack (arXiv 2409.16302)", version=VERSION)
+@measure(paper="How Redundant Is the Transformer Stack (arXiv 2409.16302)", version=VERSION, shares=True)
 def similarity(
     model: Any,
     data: Any = None,

@@ -90,11 +90,11 @@ def chunked(
                 atomic_write(paths[number], save(arrays))
                 advance()
         state.wait_for_everyone()
-        missing = [path.stem for path in paths if not whole(path)]
-        if missing:
+        there = sum(map(whole, paths))
+        if there < len(paths) or share.of > 1:
             raise Unfinished(
-                f"{name}: {len(paths) - len(missing)} of {len(paths)} chunks are in {paths[0].parent}, and others have "
-                f"the rest; when all are there, the same command without --shard puts them together."
+                f"{name}: {there} of {len(paths)} chunks are in {paths[0].parent}; when all are there, the same "
+                "command without --shard puts them together."
             )
         for path in paths:
             yield load_file(path)

@@ -1,0 +1,126 @@
+"""The whole analysis of a model: which measures it takes, run as a recipe, shared out if need be, and its page."""
+
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from accelerate import PartialState
+
+from sottovoce.data.utterance import Utterance
+from sottovoce.errors import unknown
+from sottovoce.files import atomic_write, tidy
+from sottovoce.recipe import Recipe, Step
+from sottovoce.registry import MEASURES, METHODS
+from sottovoce.report.analysis import analysis_page
+from sottovoce.runs import Run, execute, find, seeded
+from sottovoce.studies.chunks import Unfinished, sharing
+from sottovoce.tasks import TASKS
+from sottovoce.tasks.task import material
+
+PAGE = "analysis.html"
+READINGS = ("flatten", "mean", "frames")
+PARTS = ("similarity", "convexity", "attention", "probes", "cost")
+# What the papers say, where it differs from the defaults (arXiv 2409.16302 and 2408.11858).
+AS_PAPER: dict[str, dict[str, Any]] = {
+    "similarity": {"reading": "flatten", "batch": 128, "seconds": 1.0, "k": 8, "limit": 640, "embedding": False},
+    "convexity": {"k": 10, "pairs": 5000},
+}
+CONCEPTS = ("keywords", "speakers", "phones", "emotion", "intents")
+
+
+def steps_of(parts: Sequence[Step], data: Sequence[Utterance], *, as_paper: bool = False) -> list[Step]:
+    """The measures of some parts (all, if none is named), for what the data has labels of.
+
+    Example:
+        >>> steps_of([("cost", {})], [])
+        [('size', {}), ('macs', {}), ('speed', {})]
+    """
+    known = [name for name in CONCEPTS if has_labels(name, data)]
+    steps: list[Step] = []
+    for name, options in parts or [(part, {}) for part in PARTS]:
+        given = {**(AS_PAPER.get(name, {}) if as_paper else {}), **options}
+        if name == "similarity" and "reading" not in given:
+            steps += [(name, {"reading": reading, **given}) for reading in READINGS]
+        elif name == "convexity" and "of" not in given and known:
+            steps.append((name, {"of": known, **given}))
+        elif name == "probes":
+            steps += [(task, {"mode": "probe", "layer": "each", **given}) for task in known]
+        elif name == "cost":
+            steps += [(measure, dict(given) if measure == "speed" else {}) for measure in ("size", "macs", "speed")]
+        elif name in MEASURES:
+            steps.append((name, given))
+        elif name not in PARTS:
+            raise unknown("part", name, [*PARTS, *MEASURES])
+    return steps
+
+
+def has_labels(name: str, data: Sequence[Utterance]) -> bool:
+    """Whether a task can be learnt and scored on some data, with more than one class."""
+    splits = material(TASKS[name], data)
+    answers = [answer for part in splits.values() for answer in part.answers]
+    return bool(splits["train"]) and bool(splits["test"]) and (not TASKS[name].kind.pooled or len(set(answers)) > 1)
+
+
+def analyze(
+    model: str,
+    data: str,
+    output: str | Path,
+    *,
+    load: Callable[[str], Any],
+    read: Callable[[str], list[Utterance]],
+    parts: Sequence[Step] = (),
+    as_paper: bool = False,
+    seed: int = 0,
+    shard: tuple[int, int] | None = None,
+    extra_hash: Mapping[str, str] | None = None,
+    log: Callable[[str], object] = print,
+) -> Run | None:
+    """Analyse a model, by name, on speech, by name: a run below `output`, with its page; None while shards are missing.
+
+    What was measured before it was stopped is read and not measured again. With `shard=(1, 4)` only the first quarter
+    of each pass is worked out; the same call without it puts all of them together.
+
+    Example:
+        >>> run = analyze("small-hubert", "espeak", "out", load=sv.load, read=sv.read_data)
+        >>> (run.folder / "analysis.html").exists()
+        True
+    """
+    known = read(data)
+    recipe = Recipe(model, data, seed, measures=tuple(steps_of(parts, known, as_paper=as_paper)))
+    recipe.check(METHODS, MEASURES)
+    chunks = Path(output) / "chunks"
+    if shard is not None and shard[1] > 1:
+        with sharing(chunks, *shard):
+            return take_part([step for step in recipe.measures if MEASURES[step[0]].shares], recipe, load, known, log)
+    with sharing(chunks):
+        if not PartialState().is_main_process:
+            earlier = find(output, recipe.hash(extra_hash))
+            done = earlier is not None and earlier.finished
+            return None if done else take_part(recipe.measures, recipe, load, known, log)
+        tools: dict[str, Any] = {"save": refuse, "methods": METHODS, "measures": MEASURES, "extra_hash": extra_hash}
+        run = execute(recipe, output, load=load, read=lambda name: known, log=log, **tools)
+    tidy(chunks)
+    about = f"{model} on {data}, {len(known):,} utterances; run {run.folder.name}, {run.record['started']}."
+    atomic_write(run.folder / PAGE, analysis_page(f"Analysis of {model}", about, run.measurements()))
+    return run
+
+
+def take_part(
+    steps: Sequence[Step],
+    recipe: Recipe,
+    load: Callable[[str], Any],
+    data: list[Utterance],
+    log: Callable[[str], object],
+) -> None:
+    """Work out one share of some measures, and leave their results to whoever puts them together."""
+    model = load(recipe.model)
+    for name, options in steps:
+        try:
+            MEASURES[name](model, data, **seeded(MEASURES[name], options, recipe.seed))
+        except Unfinished as waiting:
+            log(str(waiting))
+
+
+def refuse(model: Any, folder: Path) -> None:
+    """An analysis makes no model."""
+    raise AssertionError(f"an analysis has no steps, so there is nothing to save in {folder}")

@@ -1,0 +1,83 @@
+"""Commands that look inside a model."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from accelerate import PartialState
+
+import sottovoce as sv
+from sottovoce.analyze import PAGE, PARTS, analyze
+from sottovoce.cli.common import AsJson, Model, SkipBad, app, err, folder_stamp, get_data, get_model, out, print_json
+from sottovoce.data.utterance import Utterance, manifest_hash
+from sottovoce.errors import SottovoceError
+from sottovoce.recipe import Step
+from sottovoce.registry import parse_step
+from sottovoce.report.cuts import cuts
+
+# Whose options a part takes that stands for several measures.
+GROUPS = {"probes": "phones", "cost": "speed"}
+
+
+@app.command("analyze")
+def analyze_model(
+    model: Model,
+    data: Annotated[str, typer.Option(help="espeak, a manifest, a prepared folder, or CORPUS@FOLDER.")],
+    output: Annotated[Path, typer.Option("-o", "--output", help="Where the run and its page go.")],
+    part: Annotated[
+        list[str] | None,
+        typer.Option(
+            help=f"{', '.join(PARTS)}, or any measure, with options: similarity:limit=256. Repeat for more; all but "
+            "slow ones if not given."
+        ),
+    ] = None,
+    preset: Annotated[str | None, typer.Option("--as", help="paper: the papers' own settings.")] = None,
+    shard: Annotated[
+        str | None, typer.Option(help="2/8: only the second eighth of the passes over the speech.")
+    ] = None,
+    seed: Annotated[int, typer.Option(help="Of whatever is drawn by chance.")] = 0,
+    skip_bad: SkipBad = False,
+    as_json: AsJson = False,
+) -> None:
+    """Find what is redundant, where concepts lie, what heads do: a run and one page. Goes on where it was stopped."""
+    if preset not in (None, "paper"):
+        raise SottovoceError(f"--as {preset}, but only 'paper' is known; leave it out for the defaults.")
+    steps = [read_part(text) for text in part or ()]
+    known: list[Utterance] = get_data(data, skip_bad=skip_bad)
+    run = analyze(
+        model,
+        data,
+        output,
+        load=get_model,
+        read=lambda name: known,
+        parts=steps,
+        as_paper=preset == "paper",
+        seed=seed,
+        shard=None if shard is None else read_shard(shard),
+        extra_hash={"sottovoce": sv.__version__, model: folder_stamp(model), f"data {data}": manifest_hash(known)},
+        log=lambda text: err.print(text, markup=False),
+    )
+    if run is None or not PartialState().is_main_process:
+        return
+    found = cuts(run.measurements())
+    if as_json:
+        print_json([*({"step": cut.step, "reason": cut.reason} for cut in found), {"page": str(run.folder / PAGE)}])
+        return
+    for cut in found:
+        out.print(cut.step, style="bold", markup=False, highlight=False)
+        out.print(f"    {cut.reason}", markup=False, highlight=False)
+    out.print(f"wrote {run.folder / PAGE}", markup=False, highlight=False)
+
+
+def read_part(text: str) -> Step:
+    """A part with its options, checked against the measure that takes them."""
+    name, colon, options = text.partition(":")
+    return name, parse_step(f"{GROUPS.get(name, name)}{colon}{options}", sv.MEASURES)[1]
+
+
+def read_shard(text: str) -> tuple[int, int]:
+    """The number of a shard and how many there are, from `2/8`."""
+    number, _, of = text.partition("/")
+    if not (number.isdigit() and of.isdigit() and 1 <= int(number) <= int(of)):
+        raise SottovoceError(f"--shard {text}, but a number and how many there are is wanted: 1/8 to 8/8.")
+    return int(number), int(of)

@@ -1,0 +1,103 @@
+"""One HTML file with everything in it: words, tables, drawings as SVG; no script, no font, no address."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from html import escape
+
+STYLE = """
+:root { color-scheme: light; }
+body { font: 15px/1.5 system-ui, sans-serif; margin: 0 auto; max-width: 1180px; padding: 1.5rem; color: #222; }
+h1 { font-size: 1.6rem; margin: 0 0 .3rem; } h2 { margin: 2.2rem 0 .4rem; border-bottom: 1px solid #ccc; }
+nav a { margin-right: 1rem; } p { max-width: 60rem; } .note { color: #555; }
+.drawings { display: flex; flex-wrap: wrap; gap: 1rem; } .drawings svg { border: 1px solid #e3e3e3; max-width: min(100%, 36rem); }
+figure { margin: 0; max-width: 15rem; } table { border-collapse: collapse; margin: .6rem 0; }
+td, th { padding: .15rem .7rem; border-bottom: 1px solid #e3e3e3; }
+th { text-align: left; } td.number { text-align: right; font-variant-numeric: tabular-nums; }
+code { background: #f3f3f3; padding: .05rem .3rem; } summary { cursor: pointer; color: #0055aa; }
+"""
+
+
+@dataclass(frozen=True)
+class Section:
+    """A part of a page: a heading, and HTML.
+
+    Example:
+        >>> Section("Cost", paragraph("What it costs.")).anchor
+        'cost'
+    """
+
+    title: str
+    body: str
+
+    @property
+    def anchor(self) -> str:
+        """The name that links go to."""
+        return "".join(letter if letter.isalnum() else "-" for letter in self.title.lower())
+
+
+def page(title: str, lead: str, sections: Iterable[Section]) -> str:
+    """The whole file.
+
+    Example:
+        >>> page("Analysis", "of a model", [Section("Cost", "")])[:15]
+        '<!doctype html>'
+    """
+    known = list(sections)
+    links = "".join(f'<a href="#{section.anchor}">{escape(section.title)}</a>' for section in known)
+    parts = [f'<h2 id="{section.anchor}">{escape(section.title)}</h2>\n{section.body}' for section in known]
+    return (
+        f'<!doctype html>\n<html lang="en"><head><meta charset="utf-8"><title>{escape(title)}</title>'
+        f'<meta name="viewport" content="width=device-width"><style>{STYLE}</style></head><body>'
+        f"<h1>{escape(title)}</h1>\n{lead}\n<nav>{links}</nav>\n" + "\n".join(parts) + "\n</body></html>\n"
+    )
+
+
+def paragraph(text: str, *, note: bool = False) -> str:
+    """Words.
+
+    Example:
+        >>> paragraph("a < b")
+        '<p>a &lt; b</p>'
+    """
+    kind = ' class="note"' if note else ""
+    return f"<p{kind}>{escape(text)}</p>"
+
+
+def drawings(pictures: Iterable[str]) -> str:
+    """Drawings side by side.
+
+    Example:
+        >>> drawings(["<svg></svg>"])
+        '<div class="drawings"><svg></svg></div>'
+    """
+    return '<div class="drawings">' + "\n".join(pictures) + "</div>"
+
+
+def table(header: Sequence[str], rows: Iterable[Sequence[str]], *, code: int | None = None) -> str:
+    """A table; cells that begin with a digit stand on the right, those of the column `code` are code.
+
+    Example:
+        >>> table(["part", "share"], [["layers", "94 %"]])[:7]
+        '<table>'
+    """
+
+    def cell(column: int, text: str) -> str:
+        if column == code and text:
+            return f"<td><code>{escape(text)}</code></td>"
+        number = text.lstrip("-")[:1].isdigit()
+        kind = ' class="number"' if number else ""
+        return f"<td{kind}>{escape(text)}</td>"
+
+    head = "".join(f"<th>{escape(name)}</th>" for name in header)
+    body = "\n".join("<tr>" + "".join(cell(i, text) for i, text in enumerate(row)) + "</tr>" for row in rows)
+    return f"<table><tr>{head}</tr>\n{body}</table>"
+
+
+def folded(title: str, body: str) -> str:
+    """HTML that is shown on request.
+
+    Example:
+        >>> folded("more", "<p>…</p>")
+        '<details><summary>more</summary><p>…</p></details>'
+    """
+    return f"<details><summary>{escape(title)}</summary>{body}</details>"
