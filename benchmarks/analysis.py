@@ -3,9 +3,9 @@
 python benchmarks/analysis.py
 
 Similarity: all pairs of 13 layers, three metrics, batches of 128 utterances of 49 frames of 768 numbers. The plain way
-takes each pair by itself, with matrices of its own, as the paper's code does. Graph convexity: layers of 5 000 points of
-35 classes, up to 5 000 pairs a class. The plain way searches from one end of each pair; it is timed on pairs of every
-class, and their number says how long all would take.
+takes each pair by itself, with matrices of its own, as the paper's code does. Graph convexity: layers of 5 000 points
+of 35 classes, up to 5 000 pairs a class. The plain way searches from one end of each pair; it is timed on some pairs of
+every class, and the number of all says how long they would take.
 """
 
 import resource

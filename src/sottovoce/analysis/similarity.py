@@ -45,6 +45,7 @@ def cosines(layers: Sequence[torch.Tensor]) -> torch.Tensor:
         for sample in range(samples):
             rows = torch.stack([layers[index][sample] for index in some])
             products[sample] = (rows @ rows.T).double()
+        products = (products + products.mT) / 2  # kernels may round the two halves differently
         lengths = products.diagonal(dim1=1, dim2=2).sqrt()
         scale = lengths[:, :, None] * lengths[:, None, :]
         parts = torch.where(scale > 0, products / scale.clamp(min=torch.finfo(torch.float64).tiny), 0.0).clamp(-1, 1)
