@@ -2,7 +2,8 @@
 
 A layer is a matrix (samples, numbers). What a sample is (an utterance flattened over time, its mean, a frame) is the
 caller's affair. Every layer is read a fixed number of times, whatever the number of pairs: each metric of all pairs
-follows from one small matrix a layer.
+follows from one small matrix a layer. Products are made where the layers are, in their precision; what follows, of
+small matrices, on the CPU in double precision.
 """
 
 from collections.abc import Sequence
@@ -12,6 +13,7 @@ import torch
 from sottovoce.errors import SottovoceError
 
 ROUNDING = 1e-13  # the share of a layer's squares that may be rounding: those of single precision are some 1e-14
+BLOCK = 16  # samples whose layers are side by side in memory at once
 NEIGHBOURS = (2, 4, 8, 16, 32, 64)  # what the paper's code averages its kNN score over
 
 
@@ -42,9 +44,9 @@ def cosines(layers: Sequence[torch.Tensor]) -> torch.Tensor:
     for width in dict.fromkeys(layer.shape[1] for layer in layers):
         some = [index for index, layer in enumerate(layers) if layer.shape[1] == width]
         products = torch.empty(samples, len(some), len(some), dtype=torch.float64)
-        for sample in range(samples):
-            rows = torch.stack([layers[index][sample] for index in some])
-            products[sample] = (rows @ rows.T).double()
+        for begin in range(0, samples, BLOCK):
+            rows = torch.stack([layers[index][begin : begin + BLOCK] for index in some], dim=1)
+            products[begin : begin + BLOCK] = (rows @ rows.mT).cpu().double()
         products = (products + products.mT) / 2  # kernels may round the two halves differently
         lengths = products.diagonal(dim1=1, dim2=2).sqrt()
         scale = lengths[:, :, None] * lengths[:, None, :]
@@ -70,9 +72,9 @@ def grams(layers: Sequence[torch.Tensor]) -> tuple[torch.Tensor, torch.Tensor]:
     for index, layer in enumerate(layers):
         mean = layer.mean(0)
         rest = layer - mean
-        centred[index] = (rest @ rest.T).double()
-        along = (rest @ mean).double()
-        plain[index] = centred[index] + along[:, None] + along[None, :] + mean.double().square().sum()
+        centred[index] = (rest @ rest.T).cpu().double()
+        along = (rest @ mean).cpu().double()
+        plain[index] = centred[index] + along[:, None] + along[None, :] + mean.cpu().double().square().sum()
     return centred, plain
 
 

@@ -1,9 +1,11 @@
 """What a task loses when one layer goes."""
 
 import copy
+from contextlib import nullcontext
 from typing import Any
 
 from sottovoce.errors import SottovoceError, unknown
+from sottovoce.files import work_folder, working_in
 from sottovoce.measurement import Measurement
 from sottovoce.measures.tasks import TASK_MEASURES
 from sottovoce.models.anatomy import Anatomy
@@ -43,7 +45,10 @@ def ablation(
         cut = copy.deepcopy(model)
         if gone is not None:
             keep_layers(cut, [layer for layer in range(layers) if layer != gone])
-        rows.append(score(cut, data, task, steps=steps, limit=limit, seed=seed))
+        place = work_folder()
+        # Each in a folder of its own: probes of different models are different trainings.
+        with working_in(place / f"without-{gone}") if place is not None else nullcontext():
+            rows.append(score(cut, data, task, steps=steps, limit=limit, seed=seed))
     where = [(), *(("layer", layer) for layer in range(layers))]
     return [
         Measurement("ablation", f"{task} {row.metric}", row.value, row.unit, row.better, place, row.n, row.error)

@@ -83,7 +83,7 @@ def everything(maps: Sequence[torch.Tensor], most: int) -> Arrays:
     """Patterns, their squares and profiles of one utterance, all layers."""
     found: dict[str, list[np.ndarray]] = {}
     for attention in maps:
-        inside = attention[0].float()
+        inside = attention[0].cpu() if attention.device.type == "mps" else attention[0]  # no double precision there
         values = patterns(inside)
         rows = {**values, **{f"{name} squared": value.square() for name, value in values.items()}}
         rows["profile"] = profile(inside)

@@ -158,14 +158,14 @@ def pooled(
     rows: dict[str, list[tuple[int, np.ndarray]]] = {}
     for item, states in each_states(encoder, audio):
         refuse_nan(states, range(len(states)))
-        stacked = torch.stack(states).double()
+        stacked = torch.stack(states)
         centres = encoder.centres(stacked.shape[1])
         for name, number, point in wanted[item]:
             inside = np.flatnonzero((centres >= point.start) & (centres < point.end))
             # A phone between two frames' middles is heard in the nearest one.
             middle = (point.start + min(point.end, centres[-1] + 1)) / 2
             chosen = inside if len(inside) else np.array([np.abs(centres - middle).argmin()])
-            rows.setdefault(name, []).append((number, stacked[:, chosen].mean(1).float().numpy()))
+            rows.setdefault(name, []).append((number, stacked[:, torch.from_numpy(chosen)].mean(1).cpu().numpy()))
     found: Arrays = {}
     for name, points in rows.items():
         found[f"numbers {name}"] = np.array([number for number, _ in points])

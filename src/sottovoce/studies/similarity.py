@@ -117,7 +117,7 @@ def samples_of(
     rows: list[tuple[torch.Tensor, ...]] = [()] * len(audio)
     for item, states in each_states(encoder, audio):
         if reading == "frames":
-            rows[item] = tuple(state[picked[item]] for state in states)
+            rows[item] = tuple(state[torch.from_numpy(picked[item])] for state in states)
         else:
             rows[item] = tuple(state.mean(0, True) if reading == "mean" else state.reshape(1, -1) for state in states)
     return [torch.cat([row[layer] for row in rows]) for layer in range(encoder.depth)]

@@ -75,4 +75,4 @@ def each_states(encoder: Encoder, audio: Sequence[np.ndarray]) -> Iterator[tuple
         hidden = encoder.states(encoder.inputs([audio[item] for item in items]))
         for row, item in enumerate(items):
             frames = max(1, encoder.frames(len(audio[item])))
-            yield item, tuple(state[row, :frames].float().cpu() for state in hidden)
+            yield item, tuple(state[row, :frames].float() for state in hidden)
