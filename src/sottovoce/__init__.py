@@ -2,13 +2,14 @@
 
 from importlib.metadata import version as _version
 
+from sottovoce.analyze import analyze
 from sottovoce.cost import Cost, cost, cost_of_two
 from sottovoce.data.sources import read_data
 from sottovoce.data.utterance import Utterance
 from sottovoce.doctor import Finding, doctor
 from sottovoce.errors import SottovoceError
 from sottovoce.measurement import Measurement
-from sottovoce.measures import macs, size, speed
+from sottovoce.measures import ablation, attention, convexity, euclidean_convexity, macs, similarity, size, speed
 from sottovoce.methods import drop_layers, finetune
 from sottovoce.models import edits
 from sottovoce.models.anatomy import Anatomy
@@ -38,11 +39,16 @@ __all__ = [
     "TASKS",
     "Training",
     "Utterance",
+    "ablation",
+    "analyze",
+    "attention",
+    "convexity",
     "cost",
     "cost_of_two",
     "doctor",
     "drop_layers",
     "edits",
+    "euclidean_convexity",
     "exact_padding",
     "finetune",
     "fold_weight_norm",
@@ -56,6 +62,7 @@ __all__ = [
     "read_data",
     "save",
     "set_exact_padding",
+    "similarity",
     "size",
     "speed",
     "states",

@@ -6,9 +6,11 @@ from typing import Any
 
 from accelerate import PartialState
 
+from sottovoce.data.sources import read_data
 from sottovoce.data.utterance import Utterance
 from sottovoce.errors import unknown
 from sottovoce.files import atomic_write, tidy
+from sottovoce.models.hub import load
 from sottovoce.recipe import Recipe, Step
 from sottovoce.registry import MEASURES, METHODS
 from sottovoce.report.analysis import analysis_page
@@ -66,8 +68,8 @@ def analyze(
     data: str,
     output: str | Path,
     *,
-    load: Callable[[str], Any],
-    read: Callable[[str], list[Utterance]],
+    load: Callable[[str], Any] = load,
+    read: Callable[[str], list[Utterance]] = read_data,
     parts: Sequence[Step] = (),
     as_paper: bool = False,
     seed: int = 0,
@@ -81,7 +83,7 @@ def analyze(
     of each pass is worked out; the same call without it puts all of them together.
 
     Example:
-        >>> run = analyze("small-hubert", "espeak", "out", load=sv.load, read=sv.read_data)
+        >>> run = analyze("small-hubert", "espeak", "out")
         >>> (run.folder / "analysis.html").exists()
         True
     """

@@ -16,6 +16,7 @@ from sottovoce.errors import SottovoceError
 
 NOWHERE = -9999  # what scipy writes where a path has no vertex before
 ROWS = 512  # of distances in memory at once
+ROUNDING = 1e-5  # of single precision in a squared distance, with room: its products round at some 1e-6
 SPARE = 8  # neighbours more than wanted whose distances are computed exactly
 
 
@@ -76,7 +77,8 @@ def neighbour_graph(points: np.ndarray, k: int = 10) -> csr_matrix:
 def nearest_points(points: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
     """The k nearest others of each point and their distances; of equally near ones those of lower number.
 
-    Products of matrices in single precision find candidates; the distances of these are then computed from differences.
+    Products of matrices in single precision find candidates, and the distances of these are computed from differences.
+    Where rounding could have hidden a nearer point, all distances of that point are.
     """
     count = len(points)
     centred = (points - points.mean(0)).astype(np.float32)
@@ -87,10 +89,19 @@ def nearest_points(points: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
         rows = np.arange(begin, min(begin + ROWS, count))
         rough = squares[None, :] - 2 * (centred[rows] @ centred.T)
         rough[np.arange(len(rows)), rows] = np.inf
-        some = np.sort(np.argpartition(rough, wanted - 1, axis=1)[:, :wanted], axis=1)
+        order = np.argpartition(rough, wanted - 1, axis=1)
+        some = np.sort(order[:, :wanted], axis=1)
         exact = np.stack([np.linalg.norm(points[some[:, i]] - points[rows], axis=1) for i in range(wanted)], axis=1)
-        order = exact.argsort(axis=1, kind="stable")[:, :k]
-        nearest[rows], lengths[rows] = np.take_along_axis(some, order, 1), np.take_along_axis(exact, order, 1)
+        best = exact.argsort(axis=1, kind="stable")[:, :k]
+        nearest[rows], lengths[rows] = np.take_along_axis(some, best, 1), np.take_along_axis(exact, best, 1)
+        if wanted < count - 1:
+            others = np.take_along_axis(rough, order[:, wanted:], 1).min(1) + squares[rows]
+            unsure = others - lengths[rows, -1] ** 2 < ROUNDING * (squares[rows] + squares.max())
+            for row in rows[unsure]:
+                far = np.linalg.norm(points - points[row], axis=1)
+                far[row] = np.inf
+                nearest[row] = far.argsort(kind="stable")[:k]
+                lengths[row] = far[nearest[row]]
     return nearest, lengths
 
 

@@ -100,17 +100,17 @@ def inner(products: torch.Tensor) -> torch.Tensor:
     return flat @ flat.T
 
 
-def unbiased(plain: torch.Tensor) -> torch.Tensor:
+def unbiased(products: torch.Tensor) -> torch.Tensor:
     """The unbiased estimator of HSIC (Song et al. 2012) of all pairs: its means over batches make an unbiased CKA.
 
     Example:
-        >>> unbiased(grams([torch.randn(9, 4)])[1]).shape
+        >>> unbiased(grams([torch.randn(9, 4)])[0]).shape
         torch.Size([1, 1])
     """
-    samples = plain.shape[1]
+    samples = products.shape[1]
     if samples < 4:
         raise SottovoceError(f"{samples} samples in a batch, but the unbiased estimator needs at least 4.")
-    off = plain - torch.diag_embed(plain.diagonal(dim1=1, dim2=2))
+    off = products - torch.diag_embed(products.diagonal(dim1=1, dim2=2))
     rows = off.sum(2)
     total = rows.sum(1)
     part = inner(off) + total[:, None] * total[None, :] / ((samples - 1) * (samples - 2))
@@ -200,7 +200,7 @@ def similarities(
     each = cosines(layers)
     found = {"cosine": each.mean(0), "angle": (each.arccos() / torch.pi).mean(0), "cka": cka(centred)}
     if len(layers[0]) >= 4:
-        found["hsic"] = unbiased(plain)
+        found["hsic"] = unbiased(centred)  # what centring adds to a row or a column, this estimator takes out
     order = ranked(plain)
     for k in ks:
         if k < len(layers[0]):

@@ -23,6 +23,7 @@ from sottovoce.studies.speech import cut_to, ready
 from sottovoce.tasks.probe import fingerprint
 
 POINTS = 10  # between two utterances
+BATCH = 64  # points in a pass
 
 
 def euclidean_convexity_of(
@@ -33,7 +34,6 @@ def euclidean_convexity_of(
     limit: int = 200,
     seconds: float = 1.0,
     classes: int | None = None,
-    batch: int = 64,
     seed: int = 0,
 ) -> list[LayerConvexity]:
     """For each state: ten points on the segment between two utterances of a class (cut or padded to `seconds`), through
@@ -46,12 +46,10 @@ def euclidean_convexity_of(
         0.97
     """
     task, labels = own_task(model), head_labels(model)
-    if pairs < 1 or not 0 < seconds < float("inf") or batch < 1:
-        raise SottovoceError(f"pairs={pairs}, seconds={seconds}, batch={batch}: at least 1, above 0, 1 are wanted.")
+    if pairs < 1 or not 0 < seconds < float("inf"):
+        raise SottovoceError(f"pairs={pairs}, seconds={seconds}: at least 1 and above 0 are wanted.")
     if getattr(model.config, "use_weighted_layer_sum", False):
-        raise SottovoceError(
-            "this model's head reads a weighted sum of layers, so it has no single rest of the network."
-        )
+        raise SottovoceError("this model's head reads a weighted sum of layers: there is no rest of the network.")
     points = points_of(task, data, limit=limit, classes=classes, seed=seed)
     members = {label: [p.utterance for p in points if p.label == label] for label in labels}
     chosen = {label: some_pairs(found, pairs, seed) for label, found in members.items() if len(found) > 1}
@@ -61,35 +59,33 @@ def euclidean_convexity_of(
     encoder = Encoder(model)
 
     def work(name: str) -> Arrays:
-        wanted = labels.index(name)
-        ends = {u.id: cut_to(u, seconds) for pair in chosen[name] for u in pair}
-        inputs = encoder.inputs(list(ends.values()))
-        states = dict(zip(ends, zip(*encoder.states(inputs), strict=True), strict=True))
-        scores = [
-            scores_at(
-                encoder,
-                state,
-                [(states[a.id][state], states[b.id][state]) for a, b in chosen[name]],
-                seconds,
-                wanted,
-                batch,
-            )
-            for state in range(encoder.depth)
-        ]
-        return {"scores": np.stack(scores)}
+        return {"scores": scores_of_class(encoder, chosen[name], labels.index(name), seconds)}
 
     about = {"model": fingerprint(encoder), "data": data_stamp([p.utterance for p in points])}
     about |= {"options": [pairs, seconds, seed, names]}
     with ready(encoder):
-        made = [chunk["scores"] for chunk in chunked("segments", about, names, work)]
+        made = {n: part["scores"] for n, part in zip(names, chunked("segments", about, names, work), strict=True)}
     return [
         summed(
             state,
-            [Convex.of(name, scores[state], len(members[name])) for name, scores in zip(names, made, strict=True)],
-            np.concatenate([scores[state] for scores in made]),
+            [Convex.of(name, scores[state], len(members[name])) for name, scores in made.items()],
+            np.concatenate([scores[state] for scores in made.values()]),
         )
         for state in range(encoder.depth)
     ]
+
+
+def scores_of_class(
+    encoder: Encoder, pairs: Sequence[tuple[Utterance, Utterance]], wanted: int, seconds: float
+) -> np.ndarray:
+    """The score of each pair of a class in every state: (states, pairs)."""
+    audio = {utterance.id: cut_to(utterance, seconds) for pair in pairs for utterance in pair}
+    states = dict(zip(audio, zip(*encoder.states(encoder.inputs(list(audio.values()))), strict=True), strict=True))
+    rows = []
+    for state in range(encoder.depth):
+        ends = [(states[first.id][state], states[second.id][state]) for first, second in pairs]
+        rows.append(scores_at(encoder, state, ends, seconds, wanted))
+    return np.stack(rows)
 
 
 def some_pairs(found: Sequence[Utterance], pairs: int, seed: int) -> list[tuple[Utterance, Utterance]]:
@@ -102,18 +98,13 @@ def some_pairs(found: Sequence[Utterance], pairs: int, seed: int) -> list[tuple[
 
 
 def scores_at(
-    encoder: Encoder,
-    state: int,
-    ends: Sequence[tuple[torch.Tensor, torch.Tensor]],
-    seconds: float,
-    wanted: int,
-    size: int,
+    encoder: Encoder, state: int, ends: Sequence[tuple[torch.Tensor, torch.Tensor]], seconds: float, wanted: int
 ) -> np.ndarray:
     """For each pair, the share of the points between that the rest of the network puts into the wanted class."""
     steps = torch.arange(1, POINTS + 1, device=encoder.device) / (POINTS + 1)
     with rest_of(encoder, state, seconds) as rest:
         rows = [first + step * (second - first) for first, second in ends for step in steps]
-        said = [rest(torch.stack(rows[begin : begin + size])).argmax(-1) for begin in range(0, len(rows), size)]
+        said = [rest(torch.stack(rows[begin : begin + BATCH])).argmax(-1) for begin in range(0, len(rows), BATCH)]
     return (torch.cat(said).view(-1, POINTS) == wanted).double().mean(1).cpu().numpy()
 
 

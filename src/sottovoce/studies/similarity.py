@@ -77,27 +77,21 @@ def likeness(
     batches = [chosen[begin : begin + size] for begin in range(0, len(chosen) - size + 1, size)]
     numbered = list(enumerate(batches))
     chunks = [numbered[begin : begin + BATCHES] for begin in range(0, len(numbered), BATCHES)]
-    names = [
-        f"{state}{mark}"
-        for encoder, mark in zip(encoders, ("", "'"), strict=False)
-        for state in range(0 if embedding else 1, encoder.depth)
-    ]
+    first = 0 if embedding else 1
+    marked = zip(encoders, ("", "'"), strict=False)
+    names = [f"{state}{mark}" for encoder, mark in marked for state in range(first, encoder.depth)]
 
     def work(chunk: list[tuple[int, list[Utterance]]]) -> Arrays:
         sums: dict[str, np.ndarray] = {}
         for number, part in chunk:
-            layers = [
-                layer
-                for encoder in encoders
-                for layer in samples_of(encoder, part, reading, seconds, frames, [seed, number])[
-                    0 if embedding else 1 :
-                ]
-            ]
+            rows = [samples_of(encoder, part, reading, seconds, frames, [seed, number]) for encoder in encoders]
+            layers = [layer for row in rows for layer in row[first:]]
             refuse_nan(layers, names)
             for metric, matrix in similarities(layers, ks, names=names).items():
                 for key, value in ((metric, matrix), (f"{metric} squared", matrix.square())):
                     sums[key] = sums.get(key, 0) + value.numpy()
-        return {**sums, "samples": np.array(len(layers[0])), "batches": np.array(len(chunk))}
+            sums["samples"] = np.array(len(layers[0]))
+        return {**sums, "batches": np.array(len(chunk))}
 
     about = {
         "models": [fingerprint(encoder) for encoder in encoders],
