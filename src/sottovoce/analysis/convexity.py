@@ -11,6 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.sparse import csr_matrix
 from scipy.sparse.csgraph import dijkstra
+from scipy.spatial.distance import cdist
 
 from sottovoce.errors import SottovoceError
 
@@ -96,12 +97,12 @@ def nearest_points(points: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
         nearest[rows], lengths[rows] = np.take_along_axis(some, best, 1), np.take_along_axis(exact, best, 1)
         if wanted < count - 1:
             others = np.take_along_axis(rough, order[:, wanted:], 1).min(1) + squares[rows]
-            unsure = others - lengths[rows, -1] ** 2 < ROUNDING * (squares[rows] + squares.max())
-            for row in rows[unsure]:
-                far = np.linalg.norm(points - points[row], axis=1)
-                far[row] = np.inf
-                nearest[row] = far.argsort(kind="stable")[:k]
-                lengths[row] = far[nearest[row]]
+            unsure = rows[others - lengths[rows, -1] ** 2 <= ROUNDING * (squares[rows] + squares.max())]
+            if len(unsure):
+                far = cdist(points[unsure], points)
+                far[np.arange(len(unsure)), unsure] = np.inf
+                nearest[unsure] = far.argsort(axis=1, kind="stable")[:, :k]
+                lengths[unsure] = np.take_along_axis(far, nearest[unsure], 1)
     return nearest, lengths
 
 

@@ -12,7 +12,7 @@ import torch
 
 from sottovoce.errors import SottovoceError
 
-ROUNDING = 1e-13  # the share of a layer's squares that may be rounding: those of single precision are some 1e-14
+ROUNDING = 1e-12  # the share of a layer's squares that may be rounding: in single precision it is up to 2e-13
 BLOCK = 16  # samples whose layers are side by side in memory at once
 NEIGHBOURS = (2, 4, 8, 16, 32, 64)  # what the paper's code averages its kNN score over
 
@@ -188,6 +188,7 @@ def similarities(
         >>> sorted(similarities([torch.randn(9, 4), torch.randn(9, 3)], ks=[2, 8]))
         ['angle', 'cka', 'cosine', 'hsic', 'knn_2', 'knn_8']
     """
+    refuse_nan(layers, names or range(len(layers)))
     centred, plain = grams(layers)
     sizes = [part.diagonal(dim1=1, dim2=2).sum(1) for part in (centred, plain)]
     constant = (sizes[0] <= ROUNDING * sizes[1]).nonzero().flatten().tolist()

@@ -7,7 +7,7 @@ from typing import Any, Literal
 import numpy as np
 import torch
 
-from sottovoce.analysis.similarity import NEIGHBOURS, normalised, refuse_nan, similarities
+from sottovoce.analysis.similarity import NEIGHBOURS, normalised, similarities
 from sottovoce.data.batches import data_stamp, samples
 from sottovoce.data.utterance import Utterance
 from sottovoce.errors import SottovoceError
@@ -86,7 +86,6 @@ def likeness(
         for number, part in chunk:
             rows = [samples_of(encoder, part, reading, seconds, frames, [seed, number]) for encoder in encoders]
             layers = [layer for row in rows for layer in row[first:]]
-            refuse_nan(layers, names)
             for metric, matrix in similarities(layers, ks, names=names).items():
                 for key, value in ((metric, matrix), (f"{metric} squared", matrix.square())):
                     sums[key] = sums.get(key, 0) + value.numpy()
