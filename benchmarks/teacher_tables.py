@@ -106,7 +106,7 @@ def pictures() -> Iterator[tuple[str, str]]:
 
 def training_pictures(teacher: str) -> Iterator[tuple[str, str]]:
     """Loss, accuracy and probe over the steps, a line a round."""
-    rows = read(f"pretraining-{teacher}")["rows"]
+    rows = {name: row for name, _, row in rounds(teacher)}
     losses = {f"{name}, dev": [(step, loss) for step, loss, _ in row["validation"]] for name, row in rows.items()}
     yield f"{teacher}-loss.svg", line_plot(losses, title=f"Masked loss of {teacher}", x="step", y="nats a hidden frame")
     accuracy = {f"{name}, units": [(step, value) for step, _, value in row["validation"]] for name, row in rows.items()}
@@ -117,13 +117,21 @@ def training_pictures(teacher: str) -> Iterator[tuple[str, str]]:
     yield f"{teacher}-accuracy.svg", line_plot(accuracy, title=title, x="step", y="accuracy", percent=True)
 
 
+def rounds(teacher: str) -> Iterator[tuple[str, dict[str, Any], dict[str, Any]]]:
+    """The name, the options and the curves of each round, over all runs that made the teacher."""
+    number = 0
+    for run in read(f"pretraining-{teacher}")["runs"]:
+        for step, row in zip(run["recipe"]["steps"], run["rows"].values(), strict=True):
+            number += 1
+            yield f"round {number}", step["pretrain"], row
+
+
 def units_of(teacher: str) -> list[list[str]]:
     """A row a round: what the units are, how well they fit phones, and what was reached."""
-    record = read(f"pretraining-{teacher}")
     rows = []
-    for number, (name, row) in enumerate(record["rows"].items()):
-        options = record["recipe"]["steps"][number]["pretrain"]
+    for name, options, row in rounds(teacher):
         units = f"layer {options['layer']}" if options.get("layer") is not None else "MFCCs"
+        units += f" of {options['teacher']}" if "teacher" in options else ""
         fit = f"{100 * row['unit_information']:.1f} %"
         step, loss, accuracy = row["validation"][-1]
         probes = [max(layers) for _, layers in row["probe"]]

@@ -44,7 +44,7 @@ def ratio(times: dict[str, list[float]], new: str, old: str, *, draws: int = 200
     }
 
 
-def record(name: str, rows: dict[str, Any], *, command: str | None = None, **more: Any) -> None:
+def record(name: str, rows: dict[str, Any] | list[Any], *, command: str | None = None, **more: Any) -> None:
     """Print rows and keep them, with what they were measured on and `more`, in `benchmarks/records`."""
     about = {
         "command": command or f"python benchmarks/{name}.py",
@@ -53,7 +53,9 @@ def record(name: str, rows: dict[str, Any], *, command: str | None = None, **mor
         "torch": torch.__version__,
         "transformers": transformers.__version__,
     }
-    text = json.dumps({**about, **more, "rows": rows}, indent=2)
-    print(text)
+    # A list of rows is long, and each is a line.
+    text = json.dumps({**about, **more, "rows": rows}, indent=2 if isinstance(rows, dict) else None)
+    text = text.replace('], ["', '],\n["') if isinstance(rows, list) else text
+    print(text if isinstance(rows, dict) else f"{name}: {len(rows)} rows")
     RECORDS.mkdir(exist_ok=True)
     (RECORDS / f"{name}.json").write_text(text + "\n", encoding="utf-8")

@@ -193,7 +193,7 @@ def render_teachers() -> str:
         curves += [f"![{kind} of {name}](images/{name}-{kind}.svg)" for kind in ("loss", "accuracy")]
     return TEACHERS_TEXT.format(
         probes=render_probes(),
-        curves_about=" ".join(about(teachers.read(f"pretraining-{name}")) for name in teachers.TEACHERS),
+        curves_about=" ".join(about(r) for n in teachers.TEACHERS for r in teachers.read(f"pretraining-{n}")["runs"]),
         curves="\n\n".join(curves),
         throughput_about=about(teachers.read("pretraining")),
         throughput=table(*teachers.throughput()),

@@ -32,7 +32,7 @@ tags: [speech, self-supervised, feature-extraction]
 It is small, made to show and test what compression does; it is no rival of large models. What its layers know is in
 sottovoce's `docs/results.md`.
 
-Made by sottovoce {version} with `recipes/{recipe}.yaml`; the curves are in `benchmarks/records/{record}.json`.
+Made by sottovoce {version} with `recipes/{recipe}.yaml`{before}; the curves are in `benchmarks/records/{record}.json`.
 Load it with `sottovoce.load("{name}")`; `sottovoce.save(model, folder)` makes a folder for plain Hugging Face code.
 
 ## What it learned from
@@ -114,7 +114,8 @@ def card(target: Path, model: Any, name: str, base: str | None, recipe: dict[str
         "name": name,
         "what": what,
         "version": sv.__version__,
-        "recipe": name,
+        "recipe": name if base is not None else recipe_name(name, recipe),
+        "before": f", which goes on from `recipes/{name}.yaml`" if recipe["model"] == name else "",
         "record": f"pretraining_{(base or name).replace('-', '_')}",
         "languages": f"in English and {languages}" if languages else "in English",
     }
@@ -145,16 +146,24 @@ def curves(path: Path) -> dict[str, Any]:
 
 
 def write_record(name: str, run: dict[str, Any], recipe: dict[str, Any], rows: dict[str, Any]) -> None:
-    """The curves, with the recipe that made them, and when and on what."""
+    """The curves, with the recipe that made them, and when and on what; behind those of the weights it began with."""
+    path = RECORDS / f"pretraining_{name.replace('-', '_')}.json"
+    goes_on = recipe["model"] == name
+    earlier = json.loads(path.read_text(encoding="utf-8"))["runs"] if goes_on else []
     about = {
-        "command": f"sottovoce compress random:{name} --recipe recipes/{name}.yaml -o runs",
+        "command": f"sottovoce compress {recipe['model']} --recipe recipes/{recipe_name(name, recipe)}.yaml -o runs",
         "date": str(run["finished"] or run["started"])[:10],
         "machine": platform.machine(),
         **{key: run[key] for key in ("torch", "transformers", "started", "finished")},
         "recipe": recipe,
     }
-    text = json.dumps({**about, "rows": rows}, separators=(",", ": "))
-    (RECORDS / f"pretraining_{name.replace('-', '_')}.json").write_text(text + "\n", encoding="utf-8")
+    text = json.dumps({"runs": [*earlier, {**about, "rows": rows}]}, separators=(",", ": "))
+    path.write_text(text + "\n", encoding="utf-8")
+
+
+def recipe_name(name: str, recipe: dict[str, Any]) -> str:
+    """The file of a recipe: one that goes on from the bundled weights has a name of its own."""
+    return f"{name}-more" if recipe["model"] == name else name
 
 
 if __name__ == "__main__":

@@ -1,0 +1,48 @@
+"""What `analyze` finds in the bundled teachers: layers, concepts and heads, for the results beside the papers'.
+
+python benchmarks/layers.py CORPUS MODEL...
+
+The stored records are of speech-mini@FOLDER, the teachers, and a teacher that was fine-tuned for keywords (with the
+effect of its heads on that task, and the convexity of its own answers).
+"""
+
+import sys
+from typing import Any
+
+from turns import record
+
+import sottovoce as sv
+from sottovoce.analyze import steps_of
+from sottovoce.registry import MEASURES
+from sottovoce.tasks import TASKS
+from sottovoce.tasks.finetune import speaks_for
+
+CONCEPTS = ["keywords", "speakers", "phones", "emotion", "intents"]
+
+
+def main(corpus: str, names: list[str]) -> None:
+    """A record a model."""
+    data = sv.read_data(corpus)
+    for name in names:
+        model = sv.load(name)
+        tuned = [task for task in CONCEPTS if speaks_for(TASKS[task], model, data)]
+        parts: list[tuple[str, dict[str, Any]]] = [
+            ("similarity", {}),
+            ("convexity", {"of": [*CONCEPTS, *(["predictions"] if tuned else [])]}),
+            ("attention", {"effect": tuned[0]} if tuned else {}),
+        ]
+        rows = []
+        for measure, options in steps_of(parts, data):
+            rows += MEASURES[measure](model, data, **options)
+        # Classes are many and their mean is what is told.
+        kept = [
+            [row.measure, row.metric, list(row.where), round(row.value, 6), row.error and round(row.error, 6), row.n]
+            for row in rows
+            if row.metric != "class"
+        ]
+        place = corpus.partition("@")[0] + "@FOLDER" * ("@" in corpus)
+        record(f"layers_{name.replace('-', '_')}", kept, command=f"python benchmarks/layers.py {place} {name}")
+
+
+if __name__ == "__main__":
+    main(sys.argv[1], sys.argv[2:])
