@@ -7,6 +7,7 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).parent))
 
+import layer_tables as layers  # noqa: E402
 import teacher_tables as teachers  # noqa: E402 (it lies beside this file, which a test loads from elsewhere)
 from teacher_text import NO_PROBES, PROBES  # noqa: E402
 from teacher_text import TEXT as TEACHERS_TEXT  # noqa: E402
@@ -202,11 +203,11 @@ def render_teachers() -> str:
 
 def render() -> str:
     """The whole page."""
-    return f"{render_rest()}\n{render_teachers()}"
+    return f"{render_rest()}\n{render_teachers()}\n{layers.render_analysis(table, about)}"
 
 
 def render_rest() -> str:
-    """All but the teachers."""
+    """All but the teachers and analyses."""
     counts, padding, overhead, wavlm = (read(name) for name in ("counts", "padding", "overhead", "wavlm"))
     pairs = [[name, number(row["published"]), number(row["counted"])] for name, row in counts["rows"].items()]
     errors = [[name, f"{r['hugging_face']:.1e}", f"{r['exact_padding']:.1e}"] for name, r in padding["rows"].items()]
@@ -247,6 +248,6 @@ def render_rest() -> str:
 
 if __name__ == "__main__":
     PICTURES.mkdir(exist_ok=True)
-    for name, picture in teachers.pictures():
+    for name, picture in [*teachers.pictures(), *layers.layer_pictures()]:
         (PICTURES / name).write_text(picture, encoding="utf-8")
     PAGE.write_text(render(), encoding="utf-8")

@@ -1,0 +1,159 @@
+"""The part of `docs/results.md` about analyses: how fast they are, and what they find in the bundled teachers."""
+
+import json
+import math
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from layer_text import LAYERS, NO_LAYERS, TEXT
+
+from sottovoce.measurement import Measurement
+from sottovoce.plots import line_plot, matrix_plot
+
+RECORDS = Path(__file__).parent / "records"
+MODELS = ("small-melhubert", "small-hubert", "small-melhubert-keywords")
+CONCEPTS = ("keywords", "speakers", "phones", "emotion", "intents", "predictions")
+PATTERNS = ("diagonality", "verticality", "globality", "blockness")
+Table = tuple[list[str], list[list[str]]]
+
+
+def record_of(name: str) -> dict[str, Any]:
+    """A stored record."""
+    return json.loads((RECORDS / f"{name.replace('-', '_')}.json").read_text(encoding="utf-8"))
+
+
+def rows_of(name: str) -> list[Measurement]:
+    """What was measured in a model."""
+    return [
+        Measurement(measure, metric, value, where=tuple(where), error=error, n=n)
+        for measure, metric, where, value, error, n in record_of(f"layers-{name}")["rows"]
+    ]
+
+
+def analysed() -> list[str]:
+    """The models whose records are there."""
+    return [name for name in MODELS if (RECORDS / f"layers_{name.replace('-', '_')}.json").exists()]
+
+
+def speed() -> Table:
+    """How much faster than the straightforward way."""
+    lines = []
+    for name, row in record_of("analysis")["rows"].items():
+        if "ratio" in row:
+            seconds = row.get("seconds_of_all_batches", row.get("seconds_of_all_layers"))
+            lines.append([name, f"{row['ratio']:.1f} [{row['low']:.1f}, {row['high']:.1f}]", f"{seconds:.1f}"])
+    return ["", "plain way over ours", "s for all"], lines
+
+
+def value_of(rows: list[Measurement], metric: str, *where: str | int) -> float:
+    """One number."""
+    return next((row.value for row in rows if row.metric == metric and row.where == where), math.nan)
+
+
+def blocks() -> Table:
+    """The blocks of each model in each reading."""
+    lines = []
+    for name in analysed():
+        rows = rows_of(name)
+        for reading in ("flatten", "mean", "frames"):
+            starts = [int(r.value) for r in rows if r.metric == "block_start" and r.where[0] == reading]
+            shown = ", ".join(f"{a}-{b - 1}" for a, b in zip(starts, [*starts[1:], 13], strict=True))
+            gains = [value_of(rows, metric, reading) for metric in ("block_gain", "block_gain_shuffled")]
+            chance = value_of(rows, "block_chance", reading)
+            cut = f"{value_of(rows, 'boundary', reading):.0f}"
+            lines.append(
+                [f"{name}, {reading}", shown, cut, *(f"{gain:.2f}" for gain in gains), f"{100 * chance:.1f} %"]
+            )
+    return ["", "blocks of states", "second of two begins", "gain", "gain, shuffled", "shuffled gain as much"], lines
+
+
+def peaks() -> Table:
+    """Where each concept lies most convex."""
+    lines = []
+    for name in analysed():
+        rows = [row for row in rows_of(name) if row.metric == "by_class"]
+        line = [name]
+        for concept in CONCEPTS:
+            values = [row.value for row in rows if row.where[0] == concept]
+            top = max(values, default=math.nan)
+            line.append(f"{top:.2f} ({values.index(top)}; {values[-1]:.2f} in the last)" if values else "")
+        lines.append(line)
+    return ["", *CONCEPTS], lines
+
+
+def relations() -> Table:
+    """How patterns of heads go with their importance."""
+    lines = []
+    for name in analysed():
+        rows = [row for row in rows_of(name) if row.metric == "rank_correlation"]
+        for importance in dict.fromkeys(str(row.where[1]) for row in rows):
+            cells = [value_of(rows, "rank_correlation", pattern, importance) for pattern in PATTERNS]
+            lines.append([f"{name}, {importance}", *(f"{cell:.2f}" for cell in cells)])
+    return ["", *PATTERNS], lines
+
+
+def least(metric: str, count: int = 4) -> list[list[str]]:
+    """The layers of each model that change their input least, the first left out as in the paper."""
+    lines = []
+    for name in analysed():
+        found = [r for r in rows_of(name) if r.metric == metric and r.where[0] == "flatten" and r.where[2] != 0]
+        some = sorted(found, key=lambda row: row.value)[:count]
+        lines.append([name, ", ".join(f"{row.where[2]} ({row.value:.3f})" for row in some)])
+    return lines
+
+
+def influence() -> Table:
+    """By cosine and by neighbours."""
+    pairs = zip(least("bi"), least("knn_bi_averaged"), strict=True)
+    return ["", "BI", "kNN-BI"], [[first[0], first[1], second[1]] for first, second in pairs]
+
+
+def layer_pictures() -> Iterator[tuple[str, str]]:
+    """Names and contents of the drawings."""
+    for name in analysed():
+        rows = rows_of(name)
+        starts = [int(r.value) - 1 for r in rows if r.metric == "block_start" and r.where[0] == "flatten"]
+        for metric in ("cka", "knn"):
+            values = {(r.where[1], r.where[2]): r.value for r in rows if r.metric == metric and r.where[0] == "flatten"}
+            states = range(1, 13)
+            grid = [[values.get((min(i, j), max(i, j)), 1.0) for j in states] for i in states]
+            title = f"{metric} of {name}"
+            plot = matrix_plot(grid, title=title, x="state", y="state", first=(1, 1), blocks=starts)
+            yield f"{name}-{metric}.svg", plot
+        lines = {
+            concept: [(float(r.where[2]), r.value) for r in rows if r.metric == "by_class" and r.where[0] == concept]
+            for concept in CONCEPTS
+        }
+        plot = line_plot(lines, title=f"Graph convexity in {name}", x="state", y="mean over classes")
+        yield f"{name}-convexity.svg", plot
+        shown = ("diagonality", "effect") if any(row.metric == "effect" for row in rows) else ("diagonality", "l1")
+        for pattern in shown:
+            heads = {(r.where[1], r.where[2]): r.value for r in rows if r.metric == pattern and r.where[0] == "head"}
+            grid = [[heads[layer, head] for head in range(4)] for layer in range(12)]
+            yield f"{name}-{pattern}.svg", matrix_plot(grid, title=f"{pattern} of {name}", x="head", y="layer")
+
+
+def render_analysis(table: Any, about: Any) -> str:
+    """The whole part."""
+    speeds = record_of("analysis")
+    memory = speeds["rows"]["memory"]["peak_bytes"] / 2**30
+    share = speeds["rows"]["similarity"]["share_of_matrix_rate"]
+    text = TEXT.format(
+        speed_about=about(speeds),
+        speed=table(*speed()),
+        share=f"{100 * share:.0f}",
+        growth=f"{speeds['rows']['similarity']['time_of_4_times_as_much']:.2f}",
+        memory=f"{memory:.1f}",
+    )
+    if len(analysed()) < len(MODELS):
+        return text + NO_LAYERS
+    pictures = "\n\n".join(f"![{name.removesuffix('.svg')}](images/{name})" for name, _ in layer_pictures())
+    return text + LAYERS.format(
+        layers_about=" ".join(about(record_of(f"layers-{name}")) for name in MODELS),
+        blocks=table(*blocks()),
+        influence=table(*influence()),
+        peaks=table(*peaks()),
+        relations=table(*relations()),
+        pictures=pictures,
+    )
