@@ -55,6 +55,9 @@ def test_a_folder_of_the_same_name_comes_first(place: Path, tmp_path: Path, monk
     monkeypatch.chdir(tmp_path)
     (tmp_path / "elsewhere").mkdir()
     monkeypatch.chdir(tmp_path / "elsewhere")
+    Path("base").mkdir()
+    assert sv.load("base").config.model_type == "hubert"  # a folder that holds no model
+    Path("base").rmdir()
     sv.save(tiny("wavlm"), "base")
     assert sv.load("base").config.model_type == "wavlm"
 

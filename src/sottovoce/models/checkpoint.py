@@ -52,12 +52,13 @@ def read_config(id_or_folder: str | Path, *, revision: str | None = None) -> tup
 
 def find_source(id_or_folder: str | Path) -> str:
     """A folder that exists, a run's `model` folder in it, a model that comes with the package, or else a Hub id."""
-    path = Path(id_or_folder).expanduser()
-    if path.is_dir():
+    path, name = Path(id_or_folder).expanduser(), str(id_or_folder)
+    ours = teacher_folder(name)
+    # A folder that happens to have a teacher's name, such as one of results, does not hide the teacher.
+    if path.is_dir() and (ours is None or any((path / file).is_file() for file in ("config.json", "run.json"))):
         run = path / "run.json"
         return str(path / "model") if run.is_file() and not (path / "config.json").is_file() else str(path)
-    name = str(id_or_folder)
-    if (ours := teacher_folder(name)) is not None:
+    if ours is not None:
         return str(ours)
     if path.exists():
         raise SottovoceError(f"{name} is a file, but a model is a folder with config.json and model.safetensors.")
