@@ -33,10 +33,21 @@ NO_PROBES = """The teachers in the package are on their way: their training goes
 knows (`python benchmarks/teachers.py`) come with its end. What follows is how far it is.
 """
 
+HEADS = """### Fine-tuned heads
+
+{heads_about}
+
+Models that were fine-tuned from `small-melhubert` (`recipes/small-melhubert-*.yaml`), as they are loaded from their
+differences of 8 bits, on the test splits, with their own heads.
+
+{heads}
+
+"""
+
 TEXT = """## The teachers
 
 {probes}
-### Curves
+{heads}### Curves
 
 {curves_about}
 

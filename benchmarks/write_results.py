@@ -9,7 +9,7 @@ sys.path.insert(0, str(Path(__file__).parent))
 
 import layer_tables as layers  # noqa: E402
 import teacher_tables as teachers  # noqa: E402 (it lies beside this file, which a test loads from elsewhere)
-from teacher_text import NO_PROBES, PROBES  # noqa: E402
+from teacher_text import HEADS, NO_PROBES, PROBES  # noqa: E402
 from teacher_text import TEXT as TEACHERS_TEXT  # noqa: E402
 
 RECORDS = Path(__file__).parent / "records"
@@ -187,6 +187,20 @@ def render_probes() -> str:
     return PROBES.format(**tables, **gains, teachers_about=made, layers="\n\n".join(parts))
 
 
+def render_heads() -> str:
+    """What the fine-tuned models score."""
+    if not (RECORDS / "heads.json").exists():
+        return ""
+    record = read("heads")
+    lines = []
+    for name, row in record["rows"].items():
+        for metric, score in row["scores"].items():
+            value = f"{100 * score['value']:.1f} % ± {100 * score['error']:.1f}"
+            lines.append([name, metric.replace("_", " "), value, number(score["n"]), f"{row['bytes'] / 1e6:.1f} MB"])
+    header = ["", "metric", "score", "n", "stored in"]
+    return HEADS.format(heads_about=about(record), heads=table(header, lines))
+
+
 def render_teachers() -> str:
     """The part about the teachers."""
     curves = [table(teachers.UNITS_HEADER, [row for name in teachers.TEACHERS for row in teachers.units_of(name)])]
@@ -194,6 +208,7 @@ def render_teachers() -> str:
         curves += [f"![{kind} of {name}](images/{name}-{kind}.svg)" for kind in ("loss", "accuracy")]
     return TEACHERS_TEXT.format(
         probes=render_probes(),
+        heads=render_heads(),
         curves_about=" ".join(about(r) for n in teachers.TEACHERS for r in teachers.read(f"pretraining-{n}")["runs"]),
         curves="\n\n".join(curves),
         throughput_about=about(teachers.read("pretraining")),

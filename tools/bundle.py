@@ -19,6 +19,7 @@ import sottovoce as sv
 from sottovoce.files import load_yaml
 from sottovoce.models.bundle import FILE
 from sottovoce.models.teachers import TEACHERS, WHOLE, write_difference
+from sottovoce.pretraining.run import UNITS_FILE
 
 RECORDS = Path(__file__).parents[1] / "benchmarks" / "records"
 CARD = """---
@@ -71,6 +72,7 @@ def main() -> None:
     else:
         sv.save(model, target)
         write_difference(target, model.state_dict(), given.base)
+        (target / UNITS_FILE).unlink(missing_ok=True)  # the teacher's
     (target / FILE).unlink(missing_ok=True)
     clean(target / "config.json")
     card(target, model, given.name, given.base, recipe)
