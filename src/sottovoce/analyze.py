@@ -4,20 +4,19 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from accelerate import PartialState
-
 from sottovoce.data.sources import read_data
 from sottovoce.data.utterance import Utterance
 from sottovoce.errors import unknown
-from sottovoce.files import atomic_write, tidy
+from sottovoce.files import atomic_write, tidy, working_in
 from sottovoce.models.hub import load
 from sottovoce.recipe import Recipe, Step
 from sottovoce.registry import MEASURES, METHODS
 from sottovoce.report.analysis import analysis_page
-from sottovoce.runs import Run, execute, find, seeded
+from sottovoce.runs import Run, execute, find, folder_of, seeded
 from sottovoce.studies.chunks import Unfinished, sharing
 from sottovoce.tasks import TASKS
 from sottovoce.tasks.task import material
+from sottovoce.training import processes
 
 PAGE = "analysis.html"
 READINGS = ("flatten", "mean", "frames")
@@ -93,14 +92,22 @@ def analyze(
     chunks = Path(output) / "chunks"
     if shard is not None and shard[1] > 1:
         with sharing(chunks, *shard):
-            return take_part([step for step in recipe.measures if MEASURES[step[0]].shares], recipe, load, known, log)
+            shared = [step for step in recipe.measures if MEASURES[step[0]].shares]
+            return take_part(shared, recipe, load(model), known, chunks, log)
+    state = processes()
     with sharing(chunks):
-        if not PartialState().is_main_process:
+        if not state.is_main_process:
             earlier = find(output, recipe.hash(extra_hash))
             done = earlier is not None and earlier.finished
-            return None if done else take_part(recipe.measures, recipe, load, known, log)
+            # Trainings of several processes must find the same checkpoints.
+            work = folder_of(output, recipe, extra_hash) / "work"
+            if not done:
+                take_part(recipe.measures, recipe, load(model), known, work, log)
+                state.wait_for_everyone()
+            return None
         tools: dict[str, Any] = {"save": refuse, "methods": METHODS, "measures": MEASURES, "extra_hash": extra_hash}
-        run = execute(recipe, output, load=load, read=lambda name: known, log=log, **tools)
+        tools |= {"read": lambda name: known, "log": log, "wait": state.wait_for_everyone}
+        run = execute(recipe, output, load=load, **tools)
     tidy(chunks)
     about = f"{model} on {data}, {len(known):,} utterances; run {run.folder.name}, {run.record['started']}."
     atomic_write(run.folder / PAGE, analysis_page(f"Analysis of {model}", about, run.measurements()))
@@ -110,15 +117,16 @@ def analyze(
 def take_part(
     steps: Sequence[Step],
     recipe: Recipe,
-    load: Callable[[str], Any],
+    model: Any,
     data: list[Utterance],
+    work: Path,
     log: Callable[[str], object],
 ) -> None:
     """Work out one share of some measures, and leave their results to whoever puts them together."""
-    model = load(recipe.model)
-    for name, options in steps:
+    for number, (name, options) in enumerate(steps, start=1):
         try:
-            MEASURES[name](model, data, **seeded(MEASURES[name], options, recipe.seed))
+            with working_in(work / f"measure-{number}"):
+                MEASURES[name](model, data, **seeded(MEASURES[name], options, recipe.seed))
         except Unfinished as waiting:
             log(str(waiting))
 

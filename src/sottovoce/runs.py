@@ -43,8 +43,7 @@ class Run:
             >>> Run.create("runs", recipe, {"data": manifest_hash})  # doctest: +SKIP
         """
         digest = recipe.hash(extra_hash)
-        first = recipe.steps[0][0] if recipe.steps else "measure"
-        run = cls(Path(root) / f"{re.sub(r'[^A-Za-z0-9_-]', '_', first)}-{digest}")
+        run = cls(folder_of(root, recipe, extra_hash))
         if (run.folder / "run.json").exists() and run.finished:
             raise SottovoceError(f"the run '{run.folder}' is finished; read it, or delete the folder to run it again.")
         atomic_write(run.folder / "recipe.yaml", recipe.to_yaml())
@@ -126,6 +125,17 @@ class Run:
         atomic_write(self.folder / "run.json", json.dumps(record, indent=2) + "\n")
 
 
+def folder_of(root: str | Path, recipe: Recipe, extra_hash: Mapping[str, str] | None = None) -> Path:
+    """Where the run of a recipe is, or would be.
+
+    Example:
+        >>> folder_of("runs", Recipe("hubert")).name[:8]
+        'measure-'
+    """
+    first = recipe.steps[0][0] if recipe.steps else "measure"
+    return Path(root) / f"{re.sub(r'[^A-Za-z0-9_-]', '_', first)}-{recipe.hash(extra_hash)}"
+
+
 def find(root: str | Path, hash: str) -> Run | None:
     """The run of a hash, as `Recipe.hash` gives it, if it was ever started under `root`.
 
@@ -168,12 +178,13 @@ def execute(
     read: Callable[[str], Any] | None = None,
     extra_hash: Mapping[str, str] | None = None,
     log: Callable[[str], object] = print,
+    wait: Callable[[], object] = lambda: None,
 ) -> Run:
     """Do what a recipe without a grid says, or return the finished run of it.
 
     `load` makes the model from its name and `read` the data; `save(model, folder)` writes the folder as a whole.
     Checkpoints and caches of steps and measures lie in `work/` until the run is finished: a run that was stopped goes
-    on where its training was.
+    on where its training was. `wait` returns when other processes, which may share in the work, have done with them.
 
     Example:
         >>> for point in recipe.points():  # doctest: +SKIP
@@ -206,6 +217,7 @@ def execute(
         for number, (name, options) in enumerate(_announced("measure", recipe.measures, recipe.seed, say), start=1):
             with working_in(run.folder / "work" / f"measure-{number}"):
                 run.add(measures[name](model, data, **seeded(measures[name], options, recipe.seed)))
+        wait()
         run.finish()
         tidy(run.folder / "work")
     except BaseException as error:

@@ -4,7 +4,6 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from accelerate import PartialState
 
 import sottovoce as sv
 from sottovoce.analyze import PAGE, PARTS, analyze
@@ -14,6 +13,7 @@ from sottovoce.errors import SottovoceError
 from sottovoce.recipe import Step
 from sottovoce.registry import parse_step
 from sottovoce.report.cuts import cuts
+from sottovoce.training import processes
 
 # Whose options a part takes that stands for several measures.
 GROUPS = {"probes": "phones", "cost": "speed"}
@@ -57,7 +57,7 @@ def analyze_model(
         extra_hash={"sottovoce": sv.__version__, model: folder_stamp(model), f"data {data}": manifest_hash(known)},
         log=lambda text: err.print(text, markup=False),
     )
-    if run is None or not PartialState().is_main_process:
+    if run is None or not processes().is_main_process:
         return
     found = cuts(run.measurements())
     if as_json:

@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import typer
-from accelerate import PartialState
 from rich.table import Table
 
 import sottovoce as sv
@@ -37,6 +36,7 @@ from sottovoce.recipe import Recipe
 from sottovoce.registry import parse_step
 from sottovoce.runs import Run, execute
 from sottovoce.tables import cost_table, short, summary_table
+from sottovoce.training import processes
 
 Seconds = Annotated[float, typer.Option(help="The length of the audio.")]
 Convention = Annotated[
@@ -184,7 +184,7 @@ def measure(
                 advance(note=name)
     finally:
         # What was measured before a fault is told all the same.
-        if rows and PartialState().is_main_process:
+        if rows and processes().is_main_process:
             if output is not None:
                 atomic_write(output, "".join(row.to_json() + "\n" for row in rows))
             print_measurements(rows, as_json=as_json)

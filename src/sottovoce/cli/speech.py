@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from accelerate import PartialState
 from rich.table import Column, Table
 
 import sottovoce as sv
@@ -35,6 +34,7 @@ from sottovoce.registry import parse_options
 from sottovoce.tasks import TASKS
 from sottovoce.tasks.finetune import score_head
 from sottovoce.tasks.kinds import GREEDY
+from sottovoce.training import processes
 
 SPOKEN = "synthetic speech, made on this machine"
 corpus = typer.Typer(no_args_is_help=True, help="Speech with labels: list, prepare, check.")
@@ -210,7 +210,7 @@ def train_and_save(
     place = work or target.with_name(f"{target.name}-training")
     with working_in(place):
         trained = sv.METHODS[method](get_model(model), utterances, **options)
-    if not PartialState().is_main_process:
+    if not processes().is_main_process:
         return None
     sv.save(trained, target)
     tidy(place)

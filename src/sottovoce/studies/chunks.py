@@ -15,13 +15,13 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
-from accelerate import PartialState
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import load_file, save
 
 from sottovoce.errors import SottovoceError
 from sottovoce.files import atomic_write, work_folder
 from sottovoce.progress import bar
+from sottovoce.training import processes
 
 Arrays = dict[str, np.ndarray]
 
@@ -73,7 +73,7 @@ def chunked(
     """
     if not chunks:
         raise SottovoceError(f"{name}: there is no speech to work on; give other data.")
-    share, state = _SHARE.get(), PartialState()
+    share, state = _SHARE.get(), processes()
     place = share.folder or work_folder()
     if place is None and state.num_processes * share.of > 1:
         raise SottovoceError(f"{name}: several processes share this work; give them a folder in common (-o, --work).")

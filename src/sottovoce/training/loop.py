@@ -348,10 +348,21 @@ def part_processes() -> None:
         torch.distributed.destroy_process_group()
 
 
+def processes() -> Accelerator:
+    """The processes that work together, as Accelerate sees them; one, if no more were launched.
+
+    Example:
+        >>> processes().is_main_process
+        True
+    """
+    # Not PartialState: if it is made first, it does not heed ACCELERATE_USE_CPU, and each process is alone.
+    return Accelerator(mixed_precision="no", gradient_accumulation_steps=1)
+
+
 def best_device() -> torch.device:
     """Where Accelerate would run a model: a GPU if there is one, and CPU if the user said so.
 
     Example:
         >>> model.to(best_device())
     """
-    return Accelerator(mixed_precision="no", gradient_accumulation_steps=1).device
+    return processes().device
