@@ -18,13 +18,13 @@ import sottovoce as sv
 from sottovoce.models.front_end import LogMel
 from sottovoce.models.teachers import TEACHERS, WHOLE, teacher_names
 
-# Probes read at most so many utterances of a split where they read every frame.
+# Probes that read every frame read at most so many utterances of a split, and learn at SUPERB's rate or near it.
 PROBES: dict[str, dict[str, Any]] = {
-    "phones": {"limit": 1000},
-    "pr": {"limit": 1000, "batch": 16},
-    "keywords": {},
-    "speakers": {},
-    "emotion": {},
+    "phones": {"limit": 600, "steps": 400, "lr": 5e-3},
+    "pr": {"limit": 300, "steps": 300, "batch": 16, "lr": 1e-2},
+    "keywords": {"steps": 500},
+    "speakers": {"steps": 500},
+    "emotion": {"steps": 500},
 }
 LOG_MEL = "log-mel"
 
