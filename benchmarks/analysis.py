@@ -61,7 +61,7 @@ def plain_similarity(layers: list[torch.Tensor]) -> np.ndarray:
     """All pairs, one after the other."""
     found = np.ones((3, LAYERS, LAYERS))
     for i in range(LAYERS):
-        for j in range(i + 1, LAYERS):
+        for j in range(i, LAYERS):
             found[:, i, j] = found[:, j, i] = plain_pair(layers[i], layers[j])
     return found
 

@@ -8,7 +8,9 @@ small matrices, on the CPU in double precision.
 
 from collections.abc import Sequence
 
+import numpy as np
 import torch
+from scipy.linalg import get_blas_funcs
 
 from sottovoce.errors import SottovoceError
 
@@ -72,10 +74,26 @@ def grams(layers: Sequence[torch.Tensor]) -> tuple[torch.Tensor, torch.Tensor]:
     for index, layer in enumerate(layers):
         mean = layer.mean(0)
         rest = layer - mean
-        centred[index] = (rest @ rest.T).cpu().double()
+        centred[index] = products_of(rest)
         along = (rest @ mean).cpu().double()
         plain[index] = centred[index] + along[:, None] + along[None, :] + mean.cpu().double().square().sum()
     return centred, plain
+
+
+def products_of(rows: torch.Tensor) -> torch.Tensor:
+    """The inner products of all rows, in double precision, of which each was computed once.
+
+    Example:
+        >>> products_of(torch.tensor([[1.0, 2.0], [0.0, 1.0]]))
+        tensor([[5., 2.],
+                [2., 1.]], dtype=torch.float64)
+    """
+    if rows.device.type != "cpu":
+        return (rows @ rows.T).cpu().double()
+    # A symmetric product is half of the work, but torch has none; a transposed view is what Fortran takes for a matrix.
+    matrix = (rows if rows.dtype == torch.float64 else rows.float()).detach().numpy()
+    upper = np.triu(get_blas_funcs("syrk", [matrix])(1.0, matrix.T, trans=1)).astype(np.float64)
+    return torch.from_numpy(upper + np.triu(upper, 1).T)
 
 
 def cka(centred: torch.Tensor) -> torch.Tensor:
@@ -188,8 +206,9 @@ def similarities(
         >>> sorted(similarities([torch.randn(9, 4), torch.randn(9, 3)], ks=[2, 8]))
         ['angle', 'cka', 'cosine', 'hsic', 'knn_2', 'knn_8']
     """
-    refuse_nan(layers, names or range(len(layers)))
     centred, plain = grams(layers)
+    if not bool(plain.isfinite().all()):
+        refuse_nan(layers, names or range(len(layers)))
     sizes = [part.diagonal(dim1=1, dim2=2).sum(1) for part in (centred, plain)]
     constant = (sizes[0] <= ROUNDING * sizes[1]).nonzero().flatten().tolist()
     if constant:
