@@ -6,9 +6,11 @@ to the class. A direct edge scores 1, no path 0.
 """
 
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 import numpy as np
+import torch
 from scipy.sparse import csr_matrix
 from scipy.sparse.csgraph import dijkstra
 from scipy.spatial.distance import cdist
@@ -122,19 +124,22 @@ def graph_convexity(
     number = {name: index for index, name in enumerate(names)}
     classes = np.array([number[label] for label in labels])
     rng = np.random.default_rng(seed)
-    found, everything = [], []
-    for index, name in enumerate(names):
-        members = np.flatnonzero(classes == index)
-        if len(members) < 2:
-            continue
-        scores = pair_scores(graph, classes == index, *sampled(members, pairs, rng))
-        found.append(Convex.of(name, scores, len(members)))
-        everything.append(scores)
-    if not found:
+    members = [np.flatnonzero(classes == index) for index in range(len(names))]
+    known = [index for index in range(len(names)) if len(members[index]) > 1]
+    if not known:
         raise SottovoceError(
             "no class has two points, so there is no path to follow; give more speech, or other labels."
         )
-    return found, np.concatenate(everything)
+    chosen = [sampled(members[index], pairs, rng) for index in known]
+
+    def work(index: int, ends: tuple[np.ndarray, np.ndarray]) -> np.ndarray:
+        return pair_scores(graph, classes == index, *ends)
+
+    # scipy searches without Python's lock, so threads help.
+    with ThreadPoolExecutor(torch.get_num_threads()) as pool:
+        scores = list(pool.map(work, known, chosen))
+    found = [Convex.of(names[i], part, len(members[i])) for i, part in zip(known, scores, strict=True)]
+    return found, np.concatenate(scores)
 
 
 def sampled(members: np.ndarray, pairs: int, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:

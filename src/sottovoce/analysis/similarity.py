@@ -15,7 +15,6 @@ from scipy.linalg import get_blas_funcs
 from sottovoce.errors import SottovoceError
 
 ROUNDING = 1e-12  # the share of a layer's squares that may be rounding: in single precision it is up to 2e-13
-BLOCK = 16  # samples whose layers are side by side in memory at once
 NEIGHBOURS = (2, 4, 8, 16, 32, 64)  # what the paper's code averages its kNN score over
 
 
@@ -46,10 +45,8 @@ def cosines(layers: Sequence[torch.Tensor]) -> torch.Tensor:
     for width in dict.fromkeys(layer.shape[1] for layer in layers):
         some = [index for index, layer in enumerate(layers) if layer.shape[1] == width]
         products = torch.empty(samples, len(some), len(some), dtype=torch.float64)
-        for begin in range(0, samples, BLOCK):
-            rows = torch.stack([layers[index][begin : begin + BLOCK] for index in some], dim=1)
-            products[begin : begin + BLOCK] = (rows @ rows.mT).cpu().double()
-        products = (products + products.mT) / 2  # kernels may round the two halves differently
+        for sample in range(samples):
+            products[sample] = products_of(torch.stack([layers[index][sample] for index in some]))
         lengths = products.diagonal(dim1=1, dim2=2).sqrt()
         scale = lengths[:, :, None] * lengths[:, None, :]
         parts = torch.where(scale > 0, products / scale.clamp(min=torch.finfo(torch.float64).tiny), 0.0).clamp(-1, 1)
@@ -89,7 +86,8 @@ def products_of(rows: torch.Tensor) -> torch.Tensor:
                 [2., 1.]], dtype=torch.float64)
     """
     if rows.device.type != "cpu":
-        return (rows @ rows.T).cpu().double()
+        made = (rows @ rows.T).cpu().double()
+        return (made + made.T) / 2  # kernels may round the two halves differently
     # A symmetric product is half of the work, but torch has none; a transposed view is what Fortran takes for a matrix.
     matrix = (rows if rows.dtype == torch.float64 else rows.float()).detach().numpy()
     upper = np.triu(get_blas_funcs("syrk", [matrix])(1.0, matrix.T, trans=1)).astype(np.float64)
