@@ -34,8 +34,8 @@ It is small, made to show and test what compression does; it is no rival of larg
 sottovoce's `docs/results.md`.
 
 Made by sottovoce {version} with `recipes/{recipe}.yaml`{before}; the curves are in `benchmarks/records/{record}.json`.
-Load it with `sottovoce.load("{name}")`; `sottovoce.save(model, folder)` makes a folder that Hugging Face code loads, with
-`trust_remote_code=True` where the front end is log-mel.
+Load it with `sottovoce.load("{name}")`; `sottovoce.save(model, folder)` makes a folder that Hugging Face code
+loads, with `trust_remote_code=True` where the front end is log-mel.
 
 ## What it learned from
 

@@ -118,8 +118,9 @@ def graph_convexity(
         >>> np.mean([row.value for row in found])
         0.71
     """
-    if graph.shape[0] != len(labels):
-        raise SottovoceError(f"{len(labels)} labels for {graph.shape[0]} points; give one label a point.")
+    count = len(graph.indptr) - 1
+    if count != len(labels):
+        raise SottovoceError(f"{len(labels)} labels for {count} points; give one label a point.")
     names = sorted(set(labels))
     number = {name: index for index, name in enumerate(names)}
     classes = np.array([number[label] for label in labels])

@@ -7,6 +7,7 @@ small matrices, on the CPU in double precision.
 """
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import torch
@@ -90,7 +91,8 @@ def products_of(rows: torch.Tensor) -> torch.Tensor:
         return (made + made.T) / 2  # kernels may round the two halves differently
     # A symmetric product is half of the work, but torch has none; a transposed view is what Fortran takes for a matrix.
     matrix = (rows if rows.dtype == torch.float64 else rows.float()).detach().numpy()
-    upper = np.triu(get_blas_funcs("syrk", [matrix])(1.0, matrix.T, trans=1)).astype(np.float64)
+    product: Any = get_blas_funcs("syrk", [matrix])
+    upper = np.triu(product(1.0, matrix.T, trans=1)).astype(np.float64)
     return torch.from_numpy(upper + np.triu(upper, 1).T)
 
 

@@ -75,7 +75,8 @@ def relations(found: Heads, scores: dict[str, list[np.ndarray]]) -> Iterator[Mea
         for pattern in PATTERNS:
             values = found.values[pattern][there]
             if len(values) > 2 and np.ptp(values) > 0 and np.ptp(ranked) > 0:
-                value = float(spearmanr(values, ranked).statistic)
+                correlation: Any = spearmanr(values, ranked)
+                value = float(correlation.statistic)
                 yield Measurement(
                     "attention", "rank_correlation", value, where=(pattern, name), n=len(values), version=VERSION
                 )

@@ -85,7 +85,8 @@ def similarity(rows: Rows) -> Section | None:
                 )
         parts.append(drawings(pictures))
         if value:
-            names = [f"{a}-{b - 1}" for a, b in zip(starts, [*starts[1:], first + len(square)], strict=True)]
+            last = max(int(row.where[2]) for row in some if row.metric == "cka")
+            names = [f"{a}-{b - 1}" for a, b in zip(starts, [*starts[1:], last + 1], strict=True)]
             cut = f"the best cut in two begins at state {value['boundary']:.0f}"
             parts.append(
                 paragraph(
