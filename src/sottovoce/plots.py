@@ -114,11 +114,10 @@ def matrix_plot(
     y: str,
     first: tuple[int, int] = (0, 0),
     blocks: Sequence[int] = (),
-    between: tuple[float, float] | None = None,
 ) -> str:
     """Numbers as colours, row 0 on top; those that are NaN are left out. `blocks` are the rows where squares begin.
 
-    Rows and columns are numbered from `first` on; colours lie `between` two numbers, or the smallest and the largest.
+    Rows and columns are numbered from `first` on; colours lie between the smallest and the largest.
 
     Example:
         >>> matrix_plot([[1.0, 0.2], [0.2, 1.0]], title="CKA", x="state", y="state", blocks=[0, 1])[:4]
@@ -126,17 +125,10 @@ def matrix_plot(
     """
     rows, columns = len(values), max(map(len, values))
     known = [value for row in values for value in row if math.isfinite(value)]
-    low, high = between or (min(known, default=0.0), max(known, default=1.0))
+    low, high = min(known, default=0.0), max(known, default=1.0)
     size = min(26.0, 260 / max(rows, columns))
     across, down = size * columns, size * rows
-    parts = [
-        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {across + 110:.0f} {down + 70:.0f}" '
-        f'width="{across + 110:.0f}" font-family="sans-serif" font-size="11" role="img" aria-label="{escape(title)}">'
-        '<rect width="100%" height="100%" fill="white"/>',
-        text(4, 16, title, weight="bold"),
-        text(EDGE + across / 2, down + 62, x, anchor="middle"),
-        f'<g transform="rotate(-90 12 {ROOF + down / 2:.1f})">{text(12, ROOF + down / 2, y, anchor="middle")}</g>',
-    ]
+    parts = framed(across, down, 110, title=title, x=x, y=y)
     for row, line in enumerate(values):
         for column, value in enumerate(line):
             if math.isfinite(value):
@@ -159,6 +151,18 @@ def matrix_plot(
     digits = 0 if abs(high) >= 100 else 2
     ends = [text(side, ROOF + 9, f"{high:.{digits}f}"), text(side, ROOF + down, f"{low:.{digits}f}")]
     return "\n".join([*parts, *ends, "</svg>"]) + "\n"
+
+
+def framed(across: float, down: float, margin: float, *, title: str, x: str, y: str) -> list[str]:
+    """The beginning of a drawing of a grid of this size, with its title and the names of its sides."""
+    return [
+        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {across + margin:.0f} {down + 70:.0f}" '
+        f'width="{across + margin:.0f}" font-family="sans-serif" font-size="11" role="img" '
+        f'aria-label="{escape(title)}"><rect width="100%" height="100%" fill="white"/>',
+        text(4, 16, title, weight="bold"),
+        text(EDGE + across / 2, down + 62, x, anchor="middle"),
+        f'<g transform="rotate(-90 12 {ROOF + down / 2:.1f})">{text(12, ROOF + down / 2, y, anchor="middle")}</g>',
+    ]
 
 
 def shade(value: float, low: float, high: float) -> str:
@@ -195,14 +199,7 @@ def small_lines(grid: Sequence[Sequence[Points]], *, title: str, x: str, y: str)
     rows, columns = len(grid), max(map(len, grid))
     wide, high = 46.0, 26.0
     across, down = wide * columns, high * rows
-    parts = [
-        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {across + 60:.0f} {down + 70:.0f}" '
-        f'width="{across + 60:.0f}" font-family="sans-serif" font-size="11" role="img" aria-label="{escape(title)}">'
-        '<rect width="100%" height="100%" fill="white"/>',
-        text(4, 16, title, weight="bold"),
-        text(EDGE + across / 2, down + 62, x, anchor="middle"),
-        f'<g transform="rotate(-90 12 {ROOF + down / 2:.1f})">{text(12, ROOF + down / 2, y, anchor="middle")}</g>',
-    ]
+    parts = framed(across, down, 60, title=title, x=x, y=y)
     for row, line in enumerate(grid):
         parts.append(text(EDGE - 5, ROOF + (row + 0.6) * high, str(row), anchor="end"))
         for column, points in enumerate(line):

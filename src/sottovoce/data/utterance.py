@@ -51,6 +51,16 @@ class Utterance:
     licence: str | None = None
 
 
+def recording(utterance: Utterance) -> str:
+    """What tells one recording from another, whatever its lines in a manifest: its file, or else its id.
+
+    Example:
+        >>> recording(Utterance("a-1", Path("a.flac"), seconds=2.5))
+        'a.flac'
+    """
+    return str(utterance.audio) if isinstance(utterance.audio, Path) else utterance.id
+
+
 MANIFEST = "manifest.jsonl"  # the name of the manifest of a folder
 COLUMNS = ("id", "path", *(entry.name for entry in fields(Utterance) if entry.name not in ("id", "audio")))
 TEXTS = ("text", "speaker", "label", "task", "split", "licence")

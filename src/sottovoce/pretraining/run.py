@@ -5,7 +5,6 @@ import tempfile
 import zlib
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -15,7 +14,7 @@ from torch import nn
 
 from sottovoce.data.batches import Speech, decoded
 from sottovoce.data.shelf import Shelf
-from sottovoce.data.utterance import Utterance
+from sottovoce.data.utterance import Utterance, recording
 from sottovoce.errors import SottovoceError
 from sottovoce.files import work_folder, working_in
 from sottovoce.models.anatomy import Anatomy
@@ -92,13 +91,10 @@ def refuse_other_inputs(model: Any) -> None:
 def recordings(data: Sequence[Utterance] | None) -> tuple[list[Utterance], list[Utterance]]:
     """Each recording once: those to learn from, and those of dev splits; none that any line has in a test split."""
     rows = list(data or ())
-    key = {
-        utterance.id: str(utterance.audio) if isinstance(utterance.audio, Path) else utterance.id for utterance in rows
-    }
-    split = {name: {key[u.id] for u in rows if u.split == name} for name in ("test", "dev")}
+    split = {name: {recording(u) for u in rows if u.split == name} for name in ("test", "dev")}
     learnt, judged, seen = [], [], set[str]()
     for utterance in rows:
-        place = key[utterance.id]
+        place = recording(utterance)
         if place in split["test"] or place in seen:
             continue
         seen.add(place)

@@ -3,14 +3,13 @@
 import random
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from pathlib import Path
 
 import numpy as np
 import torch
 
 from sottovoce.data.audio import SAMPLE_RATE
 from sottovoce.data.batches import plan_batches, samples
-from sottovoce.data.utterance import Utterance
+from sottovoce.data.utterance import Utterance, recording
 from sottovoce.errors import SottovoceError
 from sottovoce.models.encoder import Encoder
 from sottovoce.training import best_device
@@ -32,9 +31,9 @@ def recordings(
     if limit is not None and limit < 1:
         raise SottovoceError(f"{what}: limit={limit}, but at least 1 utterance is wanted.")
     rows = [utterance for utterance in data if utterance.split == "test"] or list(data)
-    found: dict[object, Utterance] = {}
+    found: dict[str, Utterance] = {}
     for utterance in rows:
-        found.setdefault(utterance.audio if isinstance(utterance.audio, Path) else utterance.id, utterance)
+        found.setdefault(recording(utterance), utterance)
     kept = list(found.values())
     random.Random(seed).shuffle(kept)
     return kept[:limit]
