@@ -6,11 +6,9 @@ to the class. A direct edge scores 1, no path 0.
 """
 
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 import numpy as np
-import torch
 from scipy.sparse import csr_matrix
 from scipy.sparse.csgraph import dijkstra
 from scipy.spatial.distance import cdist
@@ -131,14 +129,7 @@ def graph_convexity(
         raise SottovoceError(
             "no class has two points, so there is no path to follow; give more speech, or other labels."
         )
-    chosen = [sampled(members[index], pairs, rng) for index in known]
-
-    def work(index: int, ends: tuple[np.ndarray, np.ndarray]) -> np.ndarray:
-        return pair_scores(graph, classes == index, *ends)
-
-    # scipy searches without Python's lock, so threads help.
-    with ThreadPoolExecutor(torch.get_num_threads()) as pool:
-        scores = list(pool.map(work, known, chosen))
+    scores = [pair_scores(graph, classes == index, *sampled(members[index], pairs, rng)) for index in known]
     found = [Convex.of(names[i], part, len(members[i])) for i, part in zip(known, scores, strict=True)]
     return found, np.concatenate(scores)
 

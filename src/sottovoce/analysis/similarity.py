@@ -9,12 +9,12 @@ small matrices, on the CPU in double precision.
 from collections.abc import Sequence
 from typing import Any
 
-import numpy as np
 import torch
 from scipy.linalg import get_blas_funcs
 
 from sottovoce.errors import SottovoceError
 
+TOGETHER = 4  # samples whose cosines are computed at once, few enough for their states to stay near the processor
 ROUNDING = 1e-12  # the share of a layer's squares that may be rounding: in single precision it is up to 2e-13
 NEIGHBOURS = (2, 4, 8, 16, 32, 64)  # what the paper's code averages its kNN score over
 
@@ -45,16 +45,35 @@ def cosines(layers: Sequence[torch.Tensor]) -> torch.Tensor:
     found = torch.full((samples, len(layers), len(layers)), torch.nan, dtype=torch.float64)
     for width in dict.fromkeys(layer.shape[1] for layer in layers):
         some = [index for index, layer in enumerate(layers) if layer.shape[1] == width]
-        products = torch.empty(samples, len(some), len(some), dtype=torch.float64)
-        for sample in range(samples):
-            products[sample] = products_of(torch.stack([layers[index][sample] for index in some]))
+        products = sample_products([layers[index] for index in some])
         lengths = products.diagonal(dim1=1, dim2=2).sqrt()
         scale = lengths[:, :, None] * lengths[:, None, :]
-        parts = torch.where(scale > 0, products / scale.clamp(min=torch.finfo(torch.float64).tiny), 0.0).clamp(-1, 1)
+        scale = scale.clamp(min=torch.finfo(torch.float64).tiny)  # a sample of zeros has products of zero
+        parts = (products / scale).clamp(-1, 1)
         for row, index in enumerate(some):
             found[:, index, some] = parts[:, row]
             found[:, index, index] = torch.where(lengths[:, row] > 0, 1.0, 0.0)
     return found
+
+
+def sample_products(layers: Sequence[torch.Tensor]) -> torch.Tensor:
+    """The inner products of all pairs of layers of one width, for each sample: (samples, layers, layers).
+
+    Example:
+        >>> sample_products([torch.ones(1, 3), torch.zeros(1, 3)])[0]
+        tensor([[3., 0.],
+                [0., 0.]], dtype=torch.float64)
+    """
+    samples, width = layers[0].shape
+    precise = torch.float64 if layers[0].dtype == torch.float64 else torch.float32
+    room = torch.empty(TOGETHER, len(layers), width, dtype=precise, device=layers[0].device)
+    found = []
+    for first in range(0, samples, TOGETHER):
+        rows = room[: min(TOGETHER, samples - first)]
+        torch.stack([layer[first : first + TOGETHER].to(precise) for layer in layers], dim=1, out=rows)
+        found.append(torch.bmm(rows, rows.transpose(1, 2)).cpu().double())
+    upper = torch.cat(found).triu()
+    return upper + upper.triu(1).transpose(1, 2)  # kernels may round the two halves differently
 
 
 def grams(layers: Sequence[torch.Tensor]) -> tuple[torch.Tensor, torch.Tensor]:
@@ -69,9 +88,11 @@ def grams(layers: Sequence[torch.Tensor]) -> tuple[torch.Tensor, torch.Tensor]:
     """
     samples = check_samples(layers)
     centred, plain = (torch.empty(len(layers), samples, samples, dtype=torch.float64) for _ in range(2))
+    room: dict[tuple[int, torch.dtype], torch.Tensor] = {}  # fresh memory for each layer would take longer to get
     for index, layer in enumerate(layers):
         mean = layer.mean(0)
-        rest = layer - mean
+        kind = (layer.shape[1], layer.dtype)
+        rest = room[kind] = torch.sub(layer, mean, out=room.get(kind))
         centred[index] = products_of(rest)
         along = (rest @ mean).cpu().double()
         plain[index] = centred[index] + along[:, None] + along[None, :] + mean.cpu().double().square().sum()
@@ -86,14 +107,20 @@ def products_of(rows: torch.Tensor) -> torch.Tensor:
         tensor([[5., 2.],
                 [2., 1.]], dtype=torch.float64)
     """
-    if rows.device.type != "cpu":
-        made = (rows @ rows.T).cpu().double()
-        return (made + made.T) / 2  # kernels may round the two halves differently
-    # A symmetric product is half of the work, but torch has none; a transposed view is what Fortran takes for a matrix.
-    matrix = (rows if rows.dtype == torch.float64 else rows.float()).detach().numpy()
-    product: Any = get_blas_funcs("syrk", [matrix])
-    upper = np.triu(product(1.0, matrix.T, trans=1)).astype(np.float64)
-    return torch.from_numpy(upper + np.triu(upper, 1).T)
+    rows = (rows if rows.dtype == torch.float64 else rows.float()).detach()
+    if rows.device.type == "cpu" and torch.get_num_threads() == 1:
+        # A symmetric product is half of the work, but torch has none. That of scipy is of another library, whose
+        # threads and torch's would take the processor from each other, so it is for one thread only. A transposed view
+        # is what Fortran takes for a matrix.
+        product: Any = get_blas_funcs("syrk", [rows.numpy()])
+        upper = torch.from_numpy(product(1.0, rows.numpy().T, trans=1))
+    else:
+        first = len(rows) // 2 if len(rows) >= 64 else len(rows)  # a quarter less work, where that is much
+        upper = torch.zeros(len(rows), len(rows), dtype=rows.dtype, device=rows.device)
+        upper[:first] = rows[:first] @ rows.T
+        upper[first:, first:] = rows[first:] @ rows[first:].T
+    upper = upper.cpu().double()
+    return upper.triu() + upper.triu(1).T
 
 
 def cka(centred: torch.Tensor) -> torch.Tensor:
