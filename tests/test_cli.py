@@ -128,7 +128,7 @@ FAULTS: list[tuple[list[str], str]] = [
     (["compress", "{saved}", "--step", "drop_layers:keep=9", "-o", "{new}"], "keep=9, but this encoder has 4 layers"),
     (["compress", "{saved}", "--step", "drop_layers:drop=[7]", "-o", "{new}"], "names layer 7, but this encoder has 4"),
     (["compress", "{saved}", "--step", "drop_layers:drop=[0,1,2,3]", "-o", "{new}"], "keep at least one"),
-    (["compress", "{saved}", "--step", "drop_layers", "-o", "{new}"], "either keep or drop"),
+    (["compress", "{saved}", "--step", "drop_layers", "-o", "{new}"], "needs one of keep, drop, until"),
     (["compress", "{saved}", "--recipe", "{new}", "-o", "{new}"], "{new}"),
     (["measure", "{saved}", "--measure", "sizes"], "did you mean 'size'"),
     (["doctor", "{new}"], "there is no folder"),

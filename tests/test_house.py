@@ -25,6 +25,8 @@ LEVELS = [
     ["training"],
     ["tasks"],
     ["pretraining"],
+    ["distillation"],
+    ["healing"],
     ["studies"],
     ["registry"],
     ["methods", "measures"],

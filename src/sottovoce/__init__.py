@@ -10,7 +10,16 @@ from sottovoce.doctor import Finding, doctor
 from sottovoce.errors import SottovoceError
 from sottovoce.measurement import Measurement
 from sottovoce.measures import ablation, attention, convexity, euclidean_convexity, macs, similarity, size, speed
-from sottovoce.methods import drop_layers, finetune
+from sottovoce.methods import (
+    cut_at_convexity,
+    drop_layers,
+    finetune,
+    mimic,
+    pretrain,
+    prune_ffn,
+    prune_heads,
+    prune_weights,
+)
 from sottovoce.models import edits
 from sottovoce.models.anatomy import Anatomy
 from sottovoce.models.hub import load, new, save
@@ -45,6 +54,7 @@ __all__ = [
     "convexity",
     "cost",
     "cost_of_two",
+    "cut_at_convexity",
     "doctor",
     "drop_layers",
     "edits",
@@ -58,7 +68,12 @@ __all__ = [
     "macs",
     "measure",
     "method",
+    "mimic",
     "new",
+    "pretrain",
+    "prune_ffn",
+    "prune_heads",
+    "prune_weights",
     "read_data",
     "save",
     "set_exact_padding",

@@ -45,3 +45,45 @@ def over_layer(scores: torch.Tensor) -> torch.Tensor:
     """
     norm = scores.norm()
     return scores / norm if float(norm) > 0 else scores
+
+
+def unit_norms(
+    up: tuple[torch.Tensor, torch.Tensor | None], down: tuple[torch.Tensor, torch.Tensor | None]
+) -> torch.Tensor:
+    """The L1 norm of each inner unit of a feed-forward part: its row and bias on the way up, its column down.
+
+    Example:
+        >>> unit_norms((torch.ones(2, 3), torch.ones(2)), (torch.ones(3, 2), None))
+        tensor([7., 7.], dtype=torch.float64)
+    """
+    rows = up[0].detach().double().abs().sum(1) + (0 if up[1] is None else up[1].detach().double().abs())
+    return (rows + down[0].detach().double().abs().sum(0)).cpu()
+
+
+def lowest_of_each(scores: Sequence[torch.Tensor], count: int) -> list[list[int]]:
+    """The lowest scores of each layer, so many of each; of equal ones those of lower number.
+
+    Example:
+        >>> lowest_of_each([torch.tensor([3.0, 1.0, 2.0])], 2)
+        [[1, 2]]
+    """
+    return [sorted(row.sort(stable=True).indices[:count].tolist()) for row in scores]
+
+
+def lowest_of_all(scores: Sequence[torch.Tensor], count: int, *, protected: int = 0) -> list[list[int]]:
+    """The lowest scores of all layers together, by layer; the highest few of each layer are protected.
+
+    Example:
+        >>> lowest_of_all([torch.tensor([0.1, 0.2]), torch.tensor([0.5, 0.4])], 2, protected=1)
+        [[0], [1]]
+    """
+    free = []
+    for layer, row in enumerate(scores):
+        order = row.sort(stable=True).indices.tolist()
+        free += [(float(row[index]), layer, index) for index in order[: max(0, len(order) - protected)]]
+    if count > len(free):
+        raise SottovoceError(f"{count} would go, but only {len(free)} are not protected; take fewer.")
+    gone: list[list[int]] = [[] for _ in scores]
+    for _, layer, index in sorted(free)[:count]:
+        gone[layer].append(index)
+    return [sorted(row) for row in gone]

@@ -1,5 +1,6 @@
 """Small layers that stand in for the whole Transformer stack (arXiv 2409.16302, section 2.3)."""
 
+from collections.abc import Iterator
 from typing import Any, Literal
 
 import torch
@@ -103,7 +104,12 @@ class MimicEncoder(nn.Module):
         self, hidden_states: torch.Tensor, attention_mask: torch.Tensor | None = None, **kwargs: Any
     ) -> BaseModelOutput:
         """What the replaced encoder returned: the last hidden state."""
+        *_, hidden_states = hidden_states, *self.each(hidden_states, attention_mask)
+        return BaseModelOutput(last_hidden_state=hidden_states)
+
+    def each(self, hidden_states: torch.Tensor, attention_mask: torch.Tensor | None = None) -> Iterator[torch.Tensor]:
+        """What each layer makes of the one before."""
         extra = self.norm if self.mimic["kind"] == "linear" else attention_mask
         for layer in self.layers:
             hidden_states = layer(hidden_states, extra)
-        return BaseModelOutput(last_hidden_state=hidden_states)
+            yield hidden_states

@@ -8,21 +8,22 @@ import numpy as np
 import torch
 
 from sottovoce.analysis.attention import PATTERNS, patterns, profile
-from sottovoce.analysis.importance import head_effects, head_norms, over_layer
+from sottovoce.analysis.importance import head_norms, over_layer
 from sottovoce.analysis.similarity import refuse_nan
 from sottovoce.data.batches import data_stamp, samples
 from sottovoce.data.utterance import Utterance
-from sottovoce.errors import SottovoceError, unknown
+from sottovoce.errors import SottovoceError
+from sottovoce.healing import own_task
 from sottovoce.models.anatomy import Anatomy
 from sottovoce.models.encoder import Encoder
 from sottovoce.models.record import states
 from sottovoce.studies.chunks import Arrays, chunked
+from sottovoce.studies.effects import add_effects
 from sottovoce.studies.speech import cut_to, ready, recordings
-from sottovoce.tasks import TASKS
 from sottovoce.tasks.batch import Questions
-from sottovoce.tasks.finetune import Headed, head_labels, speaks_for
+from sottovoce.tasks.finetune import Headed, head_labels
 from sottovoce.tasks.probe import fingerprint
-from sottovoce.tasks.task import Material, Task, material
+from sottovoce.tasks.task import Material, material
 
 CHUNK = 16  # utterances
 
@@ -114,7 +115,9 @@ def norms_of(model: Any) -> list[torch.Tensor]:
     found = []
     for layer in range(len(body.layers)):
         linears = [body.linear(layer, part) for part in ("query", "key", "value")]
-        found.append(head_norms([(linear.weight, linear.bias) for linear in linears], body.heads(layer)))
+        rows = [(linear.weight, linear.bias) for linear in linears]
+        heads = body.heads(layer)
+        found.append(head_norms(rows, heads) if heads else torch.zeros(0, dtype=torch.float64))
     return found
 
 
@@ -136,8 +139,14 @@ def effects_of(
         >>> effects_of(tuned, data, task="keywords")[0].norm()
         tensor(1., dtype=torch.float64)
     """
-    chosen = of_head(model, data, task)
+    chosen = own_task(model, data or (), task)
+    if chosen is None:
+        raise SottovoceError(
+            "the effect of heads on a loss needs a model with a head for a task of this data; fine-tune it first "
+            "(`sottovoce finetune`), or take l1, which needs no data."
+        )
     body, encoder = Anatomy(model), Encoder(model, outputs=True)
+    watched = [(body.linear(layer, "output"), body.heads(layer)) for layer in range(len(body.layers))]
     part = material(chosen, data, limit=limit, seed=seed)["train"]
     labels = head_labels(model)
     objective = Headed(chosen, model)
@@ -146,9 +155,9 @@ def effects_of(
     def work(chunk: slice) -> Arrays:
         some = Material(part.utterances[chunk], part.answers[chunk])
         source = Questions(chosen, some, encoder, labels, size=size)
-        sums = [torch.zeros(body.heads(layer), dtype=torch.float64) for layer in range(len(body.layers))]
+        sums = [torch.zeros(heads, dtype=torch.float64) for _, heads in watched]
         for items in source.plan(0):
-            add_effects(objective, source.load(items), body, sums)
+            add_effects(objective, source.load(items), watched, sums)
         return {str(layer): total.numpy() for layer, total in enumerate(sums)}
 
     about = {"model": fingerprint(encoder), "data": data_stamp(part.utterances), "task": chosen.name, "size": size}
@@ -158,40 +167,3 @@ def effects_of(
         torch.from_numpy(np.sum([part[str(layer)] for part in made], axis=0)) for layer in range(len(body.layers))
     ]
     return [over_layer(total) for total in totals]
-
-
-def add_effects(objective: Headed, batch: Any, body: Anatomy, sums: list[torch.Tensor]) -> None:
-    """One batch's effects onto the sums."""
-    seen: list[tuple[int, torch.Tensor]] = []
-
-    def watch(layer: int) -> Any:
-        def hook(module: Any, args: tuple[torch.Tensor, ...]) -> tuple[torch.Tensor, ...]:
-            # A leaf of its own, should nothing below it take gradients.
-            context = args[0] if args[0].requires_grad else args[0].detach().requires_grad_(True)
-            seen.append((layer, context))
-            return (context, *args[1:])
-
-        return body.linear(layer, "output").register_forward_pre_hook(hook)
-
-    handles = [watch(layer) for layer in range(len(body.layers))]
-    try:
-        loss, _ = objective(batch.to(objective.model.device))
-        gradients = torch.autograd.grad(loss, [context for _, context in seen])
-    finally:
-        for handle in handles:
-            handle.remove()
-    for (layer, context), gradient in zip(seen, gradients, strict=True):
-        sums[layer] += head_effects(context, gradient, body.heads(layer))
-
-
-def of_head(model: Any, data: Sequence[Utterance] | None, name: str | None) -> Task:
-    """The task of a model's own head."""
-    if name is not None and name not in TASKS:
-        raise unknown("task", name, TASKS)
-    some = [TASKS[name]] if name is not None else [task for task in TASKS.values() if speaks_for(task, model, data)]
-    if not some or not speaks_for(some[0], model, data):
-        raise SottovoceError(
-            f"the effect of heads on a loss needs a model with a head for {name or 'a task of this data'}; fine-tune "
-            "it first (`sottovoce finetune`), or take l1, which needs no data."
-        )
-    return some[0]

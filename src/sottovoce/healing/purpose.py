@@ -1,0 +1,167 @@
+"""What a model was trained for, and so what it goes on with after a cut: the task of its head, or its units.
+
+The papers go on with the loss of pretraining, whose targets are clusters of a model that is seldom at hand. Where a
+head over units lies beside the model, the units of a frame are here what that head names when it hears everything:
+those of the model as it was before any cut.
+"""
+
+import json
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, nullcontext
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+
+from sottovoce.data.batches import Source, data_stamp, decoded
+from sottovoce.data.shelf import Shelf
+from sottovoce.data.utterance import Utterance
+from sottovoce.errors import SottovoceError, unknown
+from sottovoce.files import work_folder, working_in
+from sottovoce.healing.units import keep_head, named, units_head
+from sottovoce.models.encoder import Encoder
+from sottovoce.models.heads import head_labels
+from sottovoce.models.padding import exact_padding
+from sottovoce.pretraining.objective import MaskedUnits
+from sottovoce.pretraining.plan import Round
+from sottovoce.pretraining.run import recordings, units_source
+from sottovoce.tasks import TASKS
+from sottovoce.tasks.batch import Questions
+from sottovoce.tasks.finetune import Headed, in_memory, only, speaks_for
+from sottovoce.tasks.probe import a_folder, check_answers
+from sottovoce.tasks.task import Material, Task, material, require
+from sottovoce.training import Training, train
+
+
+@dataclass(frozen=True)
+class Purpose:
+    """What a model is trained for, and the speech for it; `head` is that over units, where there is no task.
+
+    Example:
+        >>> with purpose_of(tuned, data) as purpose:
+        ...     purpose.name
+        'keywords'
+    """
+
+    name: str
+    utterances: tuple[Utterance, ...]
+    answers: tuple[Any, ...] = ()
+    task: Task | None = None
+    units: Shelf | None = None
+    head: tuple[torch.Tensor, torch.Tensor] | None = None
+    plan: Round = Round()
+    size: float = 16
+
+    def objective(self, model: Any) -> nn.Module:
+        """The module whose loss the model is trained with: of a batch the sum, and over how many."""
+        if self.task is not None:
+            return Headed(self.task, model)
+        assert self.head is not None
+        weight, bias = self.head
+        plan = self.plan
+        module = MaskedUnits(model, len(weight), share=plan.share, span=plan.span, heard=plan.heard)
+        module.head.weight.data.copy_(weight)
+        module.head.bias.data.copy_(bias)
+        return module.to(next(model.parameters()).device)
+
+    def source(self, model: Any, *, seed: int, limit: int | None = None) -> Source:
+        """Batches for it, in an order of chance; `limit` takes so many utterances."""
+        chosen = list(range(len(self.utterances)))
+        if limit is not None and limit < len(chosen):
+            chosen = sorted(np.random.default_rng(seed).choice(len(chosen), limit, replace=False).tolist())
+        utterances = tuple(self.utterances[index] for index in chosen)
+        if self.task is None:
+            assert self.units is not None
+            return units_source(Encoder(model), utterances, self.units, self.plan, seed=seed)
+        answers = tuple(self.answers[index] for index in chosen)
+        part = Material(utterances, answers)
+        return Questions(self.task, part, Encoder(model, outputs=True), head_labels(model), self.size, seed)
+
+
+@contextmanager
+def purpose_of(
+    model: Any, data: Sequence[Utterance] | None, *, task: str | None = None, size: float = 16
+) -> Iterator[Purpose]:
+    """What a model as it is now was trained for: the task of its head, if it has one for this data; else its units.
+
+    Audio (and units) lie in the folder of the run that is under way, or in one that vanishes.
+
+    Example:
+        >>> with purpose_of(tuned, data) as purpose:
+        ...     tuned = heal(tuned, purpose, Training(steps=100))
+    """
+    if not data:
+        raise SottovoceError(
+            "to go on training needs data: speech, with answers where the model has a task; give --data."
+        )
+    chosen = own_task(model, data, task)
+    with a_folder("healing") as folder:
+        if chosen is not None:
+            splits = material(chosen, data)
+            require(chosen, splits, "train")
+            check_answers(chosen, splits, head_labels(model), "train")
+            part = in_memory(splits["train"], folder / "audio")
+            yield Purpose(chosen.name, part.utterances, part.answers, task=chosen, size=size)
+            return
+        head = units_head(model)
+        if head is None:
+            raise SottovoceError(
+                "this model has neither a head for a task of this data nor one over units beside it, so there is "
+                "nothing to go on training with; fine-tune it first, or pretrain it with `sottovoce pretrain`."
+            )
+        weight, bias, plan = head
+        learnt = decoded(recordings(data)[0], folder / "audio")
+        units = named(model, learnt, weight, bias, folder / "units")
+        seconds = size * sum(utterance.seconds for utterance in learnt) / len(learnt)
+        plan = Round(clusters=len(weight), share=plan.share, span=plan.span, heard=plan.heard, batch_seconds=seconds)
+        yield Purpose("units", tuple(learnt), units=units, head=(weight, bias), plan=plan, size=size)
+
+
+def own_task(model: Any, data: Sequence[Utterance], name: str | None) -> Task | None:
+    """The task of a model's own head; None where it has none for this data."""
+    if name is not None and name not in TASKS:
+        raise unknown("task", name, TASKS)
+    some = [TASKS[name]] if name is not None else list(TASKS.values())
+    found = next((task for task in some if speaks_for(task, model, data)), None)
+    if found is None and name is not None:
+        raise SottovoceError(f"this model has no head for {name} that fits this data; fine-tune it first.")
+    return found
+
+
+def heal(
+    model: Any, purpose: Purpose, settings: Training, *, freeze: Sequence[str] = ("front_end",), name: str = "heal"
+) -> Any:
+    """The same model, trained on with its purpose for so many updates; its checkpoints have a folder by this name.
+
+    Example:
+        >>> heal(tuned, purpose, Training(steps=100, lr=1e-5))
+    """
+    place = work_folder()
+    with (
+        working_in(place / name) if place is not None else nullcontext(),
+        exact_padding(model),
+        only(model, freeze),
+    ):
+        # What takes no gradients in the model as it was given stays so.
+        objective = purpose.objective(model)
+        about = [purpose.name, data_stamp(purpose.utterances), purpose.size]
+        train(objective, purpose.source(model, seed=settings.seed), settings, about=about, name="heal")
+    if isinstance(objective, MaskedUnits):
+        keep_head(model, objective.head)
+    return model.eval()
+
+
+def heal_logged(model: Any, purpose: Purpose, settings: Training, name: str) -> list[float]:
+    """Train a model on in place, and tell the loss of every update; there must be a folder of a run under way.
+
+    Example:
+        >>> with working_in("work"), purpose_of(tuned, data) as purpose:
+        ...     losses = heal_logged(tuned, purpose, Training(steps=100, lr=1e-5), "round-1")
+    """
+    place = work_folder()
+    assert place is not None
+    heal(model, purpose, replace(settings, log_every=1), name=name)
+    lines = (place / name / "heal" / "log.jsonl").read_text(encoding="utf-8").splitlines()
+    return [row["loss"] for row in map(json.loads, lines) if "loss" in row]

@@ -1,0 +1,96 @@
+"""Cutting a little, training on, cutting a little more."""
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+from sottovoce.data.utterance import Utterance
+from sottovoce.errors import SottovoceError
+from sottovoce.healing.purpose import Purpose, heal, purpose_of
+from sottovoce.training import Training
+
+
+@dataclass(frozen=True)
+class Healing:
+    """How a model is trained on after each cut: updates, rate, utterances in a batch; none at all with no updates.
+
+    Adam at a constant rate, as paper 5's code has it.
+
+    Example:
+        >>> Healing(steps=25_000, lr=1e-5, batch=4).settings(seed=0).schedule
+        'constant'
+    """
+
+    steps: int = 0
+    lr: float = 1e-5
+    batch: float = 4
+    task: str | None = None
+
+    def __post_init__(self) -> None:
+        if self.steps < 0:
+            raise SottovoceError(f"heal={self.steps}, but a number of updates is wanted: at least 0.")
+        if not self.batch > 0:
+            raise SottovoceError(f"batch={self.batch}, but at least 1 utterance is wanted.")
+        self.settings(seed=0)
+
+    def settings(self, *, seed: int) -> Training:
+        """The settings of one round."""
+        return Training(
+            steps=max(1, self.steps),
+            lr=self.lr,
+            warmup=0.0,
+            schedule="constant",
+            weight_decay=0.0,
+            betas=(0.9, 0.999),
+            clip=10.0,
+            seed=seed,
+        )
+
+
+def portions(total: int, rounds: int) -> list[int]:
+    """A number in so many parts that are as even as can be.
+
+    Example:
+        >>> portions(11, 3)
+        [4, 3, 4]
+    """
+    ends = [round(total * number / rounds) for number in range(rounds + 1)]
+    return [after - before for before, after in zip(ends, ends[1:], strict=False)]
+
+
+def in_rounds(
+    model: Any,
+    data: Sequence[Utterance] | None,
+    rounds: int,
+    cut: Callable[[Any, Purpose | None, int], None],
+    healing: Healing,
+    *,
+    looks: bool = False,
+    seed: int = 0,
+) -> Any:
+    """Cut in place and train on, so often; `cut` gets the model, what it is trained for, and the number of the round.
+
+    What it is trained for is None where nothing is trained, unless `cut` looks at it.
+
+    Example:
+        >>> in_rounds(model, data, 11, lambda model, purpose, number: ..., Healing(steps=25_000))
+    """
+    if rounds < 1:
+        raise SottovoceError(f"rounds={rounds}, but at least 1 is wanted.")
+    with wanted(model, data, healing, looks=looks) as purpose:
+        for number in range(1, rounds + 1):
+            cut(model, purpose, number)
+            if purpose is not None and healing.steps:
+                model = heal(model, purpose, healing.settings(seed=seed), name=f"round-{number}")
+    return model
+
+
+@contextmanager
+def wanted(model: Any, data: Sequence[Utterance] | None, healing: Healing, *, looks: bool) -> Iterator[Purpose | None]:
+    """What the model is trained for, where that matters."""
+    if not (healing.steps or looks):
+        yield None
+        return
+    with purpose_of(model, data, task=healing.task, size=healing.batch) as purpose:
+        yield purpose

@@ -1,0 +1,87 @@
+"""Small layers in the place of the whole stack, which learn to say what it said (arXiv 2409.16302, section 2.3)."""
+
+import copy
+from dataclasses import replace
+from typing import Any, Literal
+
+import torch
+
+from sottovoce.errors import SottovoceError
+from sottovoce.healing import own_task
+from sottovoce.models.edits import use_mimic
+from sottovoce.registry import method
+from sottovoce.studies.mimicking import boundary_of, check_mimic, teach
+from sottovoce.tasks.finetune import finetune_model
+from sottovoce.training import Training
+
+
+@method(paper="arXiv 2409.16302")
+def mimic(
+    model: Any,
+    data: Any = None,
+    *,
+    layers: int = 1,
+    kind: Literal["linear", "transformer"] = "linear",
+    width: int = 768,
+    at: int | None = None,
+    teacher: bool = True,
+    steps: int = 33_150,
+    task_steps: int = 19_890,
+    lr: float = 1e-3,
+    batch: float = 128,
+    task: str | None = None,
+    frozen: bool = False,
+    paper_attention: bool = False,
+    validate_every: int | None = None,
+    limit: int | None = None,
+    seed: int = 0,
+) -> Any:
+    """Replace the stack, positional convolution included, by one or two mimic layers, and train them in two steps.
+
+    First they match the states of the stack: two layers those behind layer `at` (the last of its first block of similar
+    layers, found in the data if not given) and the last; one layer the last only. Then, where the model has a head for
+    a task of this data, mimic and head learn the task; `frozen` leaves that to the head alone. Front end and projection
+    stay as they are. Without `teacher` the first step is left out: the paper's baseline. `steps=0` or `task_steps=0`
+    leave out one of the two. Adam at a constant rate, in batches of so many utterances; the best weights on the dev
+    split. Attention of a transformer mimic runs over time; `paper_attention` lets it run over the utterances of a
+    batch, as the published code does.
+
+    Example:
+        >>> small = mimic(tuned, data, layers=1, width=768, steps=2000, task_steps=1000)
+    """
+    check_mimic(model, layers, at, steps if teacher else 0, task_steps)
+    if not data and max(steps if teacher else 0, task_steps):
+        raise SottovoceError("mimic needs data: speech to match states on, with answers where the head has a task.")
+    chosen = own_task(model, data or (), task) if task_steps or task else None
+    settings = Training(
+        steps=max(1, steps),
+        lr=lr,
+        warmup=0.0,
+        schedule="constant",
+        weight_decay=0.0,
+        betas=(0.9, 0.999),
+        clip=None,
+        validate_every=validate_every or max(1, steps // 20),
+        seed=seed,
+    )
+    whole = model
+    if teacher and steps:
+        at = boundary_of(model, data, limit=640, seed=seed) if layers == 2 and at is None else at
+    student = with_mimic(model, layers, kind, width, "batch" if paper_attention else "time", seed)
+    if teacher and steps:
+        teach(student, whole, data, at=at, settings=settings, size=batch, limit=limit)
+    if chosen is None or not task_steps:
+        return student.eval()
+    every = validate_every or max(1, task_steps // 20)
+    settings = replace(settings, steps=task_steps, validate_every=every)
+    parts = ["front_end", "projection", *(["layers"] if frozen else [])]
+    return finetune_model(chosen, student, data, settings=settings, size=batch, freeze=parts, limit=limit)
+
+
+def with_mimic(model: Any, layers: int, kind: Any, width: int, over: Any, seed: int) -> Any:
+    """A copy of a model with untrained mimic layers, whose first weights the seed decides."""
+    student = copy.deepcopy(model)
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        use_mimic(student, layers=layers, kind=kind, width=width, over=over)
+    return student

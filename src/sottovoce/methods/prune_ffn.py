@@ -1,0 +1,121 @@
+"""Inner units of the feed-forward parts out: what paper 5's code does under the name of low rank."""
+
+from typing import Any, Literal
+
+import numpy as np
+import torch
+
+from sottovoce.analysis.importance import lowest_of_all, over_layer, unit_norms
+from sottovoce.errors import SottovoceError
+from sottovoce.healing import Healing, Purpose, in_rounds
+from sottovoce.models.anatomy import Anatomy
+from sottovoce.models.edits import keep_feed_forward
+from sottovoce.registry import method
+from sottovoce.studies.effects import activity_of_units, effects_of_units
+
+By = Literal["l1", "taylor", "activation", "random"]
+
+
+@method(paper="arXiv 2211.09949")
+def prune_ffn(
+    model: Any,
+    data: Any = None,
+    *,
+    keep: int | None = None,
+    drop: int | None = None,
+    by: By = "l1",
+    per: Literal["layer", "model"] = "layer",
+    round_to: int = 1,
+    rounds: int = 1,
+    heal: int = 0,
+    lr: float = 1e-5,
+    batch: float = 4,
+    task: str | None = None,
+    share: float = 0.25,
+    limit: int | None = 128,
+    seed: int = 0,
+) -> Any:
+    """Drop inner units of the feed-forward parts, the least important first; `keep` is the width that is left.
+
+    By the L1 norm of their row, bias and column (`l1`); by what the loss would change by without them, over a share of
+    the training speech (`taylor`); by how active they are, times the L1 norm of their column, on so many recordings
+    (`activation`); or at random. With `per=model`, `keep` is the mean width, scores are divided by the L2 norm of their
+    part's, and each part keeps at least one unit. `round_to` makes widths multiples, for kernels' sake.
+
+    Example:
+        >>> small = prune_ffn(model, keep=2048)
+        >>> small = prune_ffn(tuned, data, keep=384, by="taylor", per="model", round_to=16)
+    """
+    body = Anatomy(model)
+    if body.mimics or not body.layers:
+        raise SottovoceError("mimic layers stand where this model's feed-forward parts were; there are none to prune.")
+    start = widths_of(model)
+    end = wanted_widths(start, keep, drop, round_to)
+    healing = Healing(heal, lr, batch, task)
+    if by == "taylor" and not 0 < share <= 1:
+        raise SottovoceError(f"share={share}, but a share of the training speech is wanted: above 0, up to 1.")
+
+    def cut(model: Any, purpose: Purpose | None, number: int) -> None:
+        scores = unit_scores(model, data, purpose, by, share=share, limit=limit, seed=seed + number)
+        # Along a straight line from where the widths began to where they end, for each part or for their sum.
+        left = [round(a + (b - a) * number / rounds) for a, b in zip(start, end, strict=True)]
+        if per == "model":
+            gone = lowest_of_all([over_layer(row) for row in scores], sum(map(len, scores)) - sum(left), protected=1)
+            left = [len(row) - len(lost) for row, lost in zip(scores, gone, strict=True)]
+        for (layer, which), row, width in zip(parts_of(model), scores, left, strict=True):
+            width = rounded(width, round_to, len(row)) if number == rounds else width
+            best = row.sort(descending=True, stable=True).indices[:width].tolist()
+            keep_feed_forward(model, layer, sorted(best), which=which)
+
+    return in_rounds(model, data, rounds, cut, healing, looks=by == "taylor", seed=seed)
+
+
+def parts_of(model: Any) -> list[tuple[int, int]]:
+    """Each stored layer with each of its feed-forward parts."""
+    body = Anatomy(model)
+    return [(layer, which) for layer in range(len(body.layers)) for which in range(len(body.family.feed_forwards))]
+
+
+def widths_of(model: Any) -> list[int]:
+    """The width of each part."""
+    return [Anatomy(model).feed_forward_width(layer, which) for layer, which in parts_of(model)]
+
+
+def wanted_widths(widths: list[int], keep: int | None, drop: int | None, round_to: int) -> list[int]:
+    """The width that each part is to be left with."""
+    if (keep is None) == (drop is None):
+        raise SottovoceError("prune_ffn needs either keep or drop: give keep=2048, or drop=1024.")
+    most, given = max(widths), f"keep={keep}" if keep is not None else f"drop={drop}"
+    value = keep if keep is not None else drop or 0
+    if not (1 if keep is not None else 0) <= value <= (most if keep is not None else most - 1):
+        raise SottovoceError(f"{given}, but this model's feed-forward parts have up to {most} units; leave 1-{most}.")
+    if not 1 <= round_to <= most:
+        raise SottovoceError(f"round_to={round_to}, but a multiple from 1 to {most}, the largest width, is wanted.")
+    return [min(width, keep) if keep is not None else max(1, width - value) for width in widths]
+
+
+def rounded(width: int, multiple: int, most: int) -> int:
+    """The nearest multiple, at least one of them; no more than there are.
+
+    Example:
+        >>> rounded(1531, 16, 3072)
+        1536
+    """
+    return min(most, max(multiple, multiple * round(width / multiple)))
+
+
+def unit_scores(
+    model: Any, data: Any, purpose: Purpose | None, by: By, *, share: float, limit: int | None, seed: int
+) -> list[torch.Tensor]:
+    """The importance of each inner unit of each part; small is unimportant."""
+    body = Anatomy(model)
+    if by == "l1":
+        pairs = [body.feed_forward(layer, which) for layer, which in parts_of(model)]
+        return [unit_norms((up.weight, up.bias), (down.weight, down.bias)) for up, down in pairs]
+    if by == "random":
+        rng = np.random.default_rng(seed)
+        return [torch.from_numpy(rng.random(width)) for width in widths_of(model)]
+    if by == "activation":
+        return activity_of_units(model, data, limit=limit, seed=seed)
+    assert purpose is not None
+    return effects_of_units(model, purpose, share=share, seed=seed)

@@ -1,0 +1,112 @@
+"""Attention heads out, by what they weigh, do or look like."""
+
+from typing import Any, Literal
+
+import numpy as np
+import torch
+
+from sottovoce.analysis.importance import lowest_of_all, lowest_of_each, over_layer
+from sottovoce.errors import SottovoceError
+from sottovoce.healing import Healing, Purpose, in_rounds, portions
+from sottovoce.models.anatomy import Anatomy
+from sottovoce.models.edits import keep_heads
+from sottovoce.registry import method
+from sottovoce.studies.attention import heads_of, norms_of
+from sottovoce.studies.effects import effects_of_heads
+
+By = Literal["l1", "taylor", "diagonality", "random"]
+
+
+@method(paper="arXiv 2211.09949")
+def prune_heads(
+    model: Any,
+    data: Any = None,
+    *,
+    keep: int | None = None,
+    drop: int | None = None,
+    by: By = "l1",
+    per: Literal["layer", "model"] = "layer",
+    rounds: int = 1,
+    heal: int = 0,
+    lr: float = 1e-5,
+    batch: float = 4,
+    task: str | None = None,
+    share: float = 0.25,
+    limit: int | None = 128,
+    seed: int = 0,
+) -> Any:
+    """Drop attention heads: so many of each layer, or of the whole model, the least important first.
+
+    By the L1 norm of their query, key and value weights and biases (`l1`); by what the loss would change by without
+    them over a share of the training speech (`taylor`); the least diagonal first, on so many recordings; or at random.
+    Over the whole model, scores are divided by the L2 norm of their layer's, and each layer keeps its best head. With
+    `rounds`, a part goes at a time, and scores are taken anew; with `heal`, so many updates follow each round.
+
+    Example:
+        >>> small = prune_heads(model, drop=6)
+        >>> small = prune_heads(tuned, data, by="taylor", per="model", drop=72, rounds=6, heal=500)
+    """
+    body = Anatomy(model)
+    if body.mimics or not body.layers:
+        raise SottovoceError("mimic layers stand where this model's attention heads were; there are none to prune.")
+    counts = [body.heads(layer) for layer in range(len(body.layers))]
+    gone = to_drop(counts, keep, drop, per)
+    healing = Healing(heal, lr, batch, task)
+    if by == "taylor" and not 0 < share <= 1:
+        raise SottovoceError(f"share={share}, but a share of the training speech is wanted: above 0, up to 1.")
+    parts = [portions(total, rounds) for total in gone] if rounds > 0 else []
+
+    def cut(model: Any, purpose: Purpose | None, number: int) -> None:
+        scores = head_scores(model, data, purpose, by, share=share, limit=limit, seed=seed + number)
+        portion = [part[number - 1] for part in parts]
+        if per == "model":
+            lost = lowest_of_all([over_layer(row) for row in scores], portion[0], protected=1)
+        else:
+            each = zip(scores, portion, strict=True)
+            lost = [lowest_of_each([row], count)[0] for row, count in each]
+        for layer, heads in enumerate(lost):
+            left = [head for head in range(len(scores[layer])) if head not in heads]
+            if heads:
+                keep_heads(model, layer, left)
+
+    return in_rounds(model, data, rounds, cut, healing, looks=by == "taylor", seed=seed)
+
+
+def to_drop(counts: list[int], keep: int | None, drop: int | None, per: str) -> list[int]:
+    """How many heads each layer loses, or (as the only number) the whole model."""
+    if (keep is None) == (drop is None):
+        raise SottovoceError("prune_heads needs either keep or drop: give keep=6, or drop=6.")
+    if per == "layer":
+        most = max(counts)
+        if not 0 <= (keep if keep is not None else drop or 0) <= most:
+            given = f"keep={keep}" if keep is not None else f"drop={drop}"
+            raise SottovoceError(f"{given}, but this model's layers have up to {most} heads; give 0-{most}.")
+        return [max(0, count - keep) if keep is not None else min(count, drop or 0) for count in counts]
+    total, floor = sum(counts), sum(count > 0 for count in counts)
+    gone = total - keep if keep is not None else drop or 0
+    if not 0 <= gone <= total - floor:
+        given = f"keep={keep}" if keep is not None else f"drop={drop}"
+        raise SottovoceError(
+            f"{given}, but of this model's {total} heads one in each of {floor} layers stays: keep {floor}-{total} of "
+            f"them, or drop 0-{total - floor}."
+        )
+    return [gone]
+
+
+def head_scores(
+    model: Any, data: Any, purpose: Purpose | None, by: By, *, share: float, limit: int | None, seed: int
+) -> list[torch.Tensor]:
+    """The importance of each head of each stored layer; small is unimportant."""
+    body = Anatomy(model)
+    layers = range(len(body.layers))
+    if by == "l1":
+        return norms_of(model)
+    if by == "random":
+        rng = np.random.default_rng(seed)
+        return [torch.from_numpy(rng.random(body.heads(layer))) for layer in layers]
+    if by == "diagonality":
+        seen = heads_of(model, data, limit=limit, seed=seed).values["diagonality"]
+        applied = [[step for step, layer in enumerate(body.order) if layer == wanted] for wanted in layers]
+        return [torch.from_numpy(seen[applied[layer]][:, : body.heads(layer)].mean(0)) for layer in layers]
+    assert purpose is not None
+    return effects_of_heads(model, purpose, share=share, seed=seed)

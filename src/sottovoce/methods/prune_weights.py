@@ -1,0 +1,163 @@
+"""Single weights to zero: less to store, but not to compute, for dense kernels multiply by zeros too."""
+
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any, Literal
+
+import torch
+from torch import nn
+
+from sottovoce.analysis.sparsity import (
+    Convergence,
+    block_masks,
+    check_sparsity,
+    sparsity_steps,
+    two_of_four_masks,
+    unstructured_masks,
+)
+from sottovoce.errors import SottovoceError
+from sottovoce.files import work_folder, working_in
+from sottovoce.healing import Healing, Purpose, heal_logged, wanted
+from sottovoce.models.anatomy import Anatomy
+from sottovoce.models.edits import zero_weights
+from sottovoce.registry import method
+
+Masks = dict[str, torch.Tensor]
+LOOK_BACK = 0.6  # of the updates between two prunings: the paper compares with 15 000 of 25 000 steps before
+
+
+@method(paper="arXiv 2211.09949")
+def prune_weights(
+    model: Any,
+    data: Any = None,
+    *,
+    sparsity: float = 0.5,
+    pattern: Literal["unstructured", "2:4", "block"] = "unstructured",
+    schedule: Literal["once", "paper", "cubic"] = "once",
+    rounds: int = 10,
+    block: int = 16,
+    heal: int = 0,
+    lr: float = 1e-5,
+    batch: float = 4,
+    task: str | None = None,
+    converge: float | None = None,
+    revive: bool = False,
+    seed: int = 0,
+) -> Any:
+    """Set the smallest weights of attention and feed-forward parts to zero, biases too, over all layers together.
+
+    Shapes and speed stay as they are: dense kernels do not run faster on zeros. `2:4` keeps the two largest of four
+    weights side by side, `block` whole squares. By the paper's 38 steps up to the sparsity, by a cubic one of so many
+    rounds, or at once; with `heal`, so many updates follow each step, in which zeros stay zeros, or, with `revive`, may
+    come back and are chosen anew. `converge` postpones a step by as many updates while the running mean of the loss
+    still falls by more than that (the paper: 0.001).
+
+    Example:
+        >>> sparse = prune_weights(model, sparsity=0.5)
+        >>> sparse = prune_weights(tuned, data, sparsity=0.9, schedule="paper", heal=25_000, converge=0.001)
+    """
+    if Anatomy(model).mimics or not Anatomy(model).layers:
+        raise SottovoceError("mimic layers stand where this model's layers were; there are none to prune.")
+    check_sparsity(sparsity)
+    if pattern == "2:4" and (sparsity != 0.5 or schedule != "once"):
+        raise SottovoceError(
+            "2:4 leaves two of four weights at once: sparsity is 0.5 and schedule once; leave them out."
+        )
+    if (converge is not None or revive) and not heal:
+        raise SottovoceError(
+            "converge and revive are about training between the steps; give heal=, a number of updates."
+        )
+    steps = sparsity_steps(sparsity, schedule=schedule, rounds=rounds)
+    healing = Healing(heal, lr, batch, task)
+    state = (
+        None if converge is None else Convergence(every=heal, look_back=max(1, int(LOOK_BACK * heal)), drop=converge)
+    )
+
+    def choose(share: float, before: Masks | None) -> Masks:
+        tensors = prunable(model)
+        if pattern == "2:4":
+            return two_of_four_masks(tensors)
+        if pattern == "block":
+            return block_masks(tensors, share, block=block, before=before, revive=revive)
+        return unstructured_masks(tensors, share, before=before, revive=revive)
+
+    with a_place(), wanted(model, data, healing, looks=False) as purpose:
+        masks: Masks | None = None
+        for number, share in enumerate(steps, start=1):
+            masks = choose(share, masks)
+            zero_weights(model, masks)
+            if purpose is not None:
+                state = settled(model, masks, purpose, healing, state, number, revive=revive, seed=seed)
+        if revive and masks is not None:
+            zero_weights(model, choose(steps[-1], masks))
+    return model
+
+
+def prunable(model: Any) -> dict[str, torch.Tensor]:
+    """The weights and biases of all query, key, value, output and feed-forward projections, by name.
+
+    Example:
+        >>> sum(tensor.numel() for tensor in prunable(sv.new("melhubert")).values())
+        85017600
+    """
+    body = Anatomy(model)
+    modules: list[nn.Module] = []
+    for layer in range(len(body.layers)):
+        modules += [body.linear(layer, part) for part in ("query", "key", "value", "output")]
+        for which in range(len(body.family.feed_forwards)):
+            modules += body.feed_forward(layer, which)
+    inside = {id(parameter) for module in modules for parameter in module.parameters()}
+    return {name: p.detach() for name, p in model.named_parameters() if id(p) in inside and p.numel()}
+
+
+def settled(
+    model: Any,
+    masks: Masks,
+    purpose: Purpose,
+    healing: Healing,
+    state: Convergence | None,
+    number: int,
+    *,
+    revive: bool,
+    seed: int,
+) -> Convergence | None:
+    """Train on after a step, longer as long as the next one is postponed; the state behind it."""
+    attempt = 0
+    state = None if state is None else state.pruned()
+    while True:
+        attempt += 1
+        with zeros_stay(model, {} if revive else masks):
+            losses = heal_logged(model, purpose, healing.settings(seed=seed + attempt - 1), f"step-{number}-{attempt}")
+        if state is None:
+            return None
+        for loss in losses:
+            state = state.saw(loss)
+        if state.ready:
+            return state
+
+
+@contextmanager
+def zeros_stay(model: Any, masks: Masks) -> Iterator[None]:
+    """Inside, what masks have set to zero takes no gradients."""
+
+    def hook(mask: torch.Tensor) -> Callable[[torch.Tensor], torch.Tensor]:
+        return lambda gradient: gradient * mask.to(gradient.device, gradient.dtype)
+
+    parameters = dict(model.named_parameters())
+    handles = [parameters[name].register_hook(hook(mask)) for name, mask in masks.items()]
+    try:
+        yield
+    finally:
+        for handle in handles:
+            handle.remove()
+
+
+@contextmanager
+def a_place() -> Iterator[None]:
+    """The folder of the run that is under way, or one that vanishes."""
+    if work_folder() is not None:
+        yield
+        return
+    with tempfile.TemporaryDirectory(prefix="sottovoce-") as folder, working_in(folder):
+        yield

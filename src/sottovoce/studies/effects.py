@@ -1,0 +1,129 @@
+"""What a loss would change by without parts of a layer, to first order, in a pass that looks at gradients."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import nn
+
+from sottovoce.analysis.importance import head_effects, over_layer
+from sottovoce.data.batches import samples
+from sottovoce.data.utterance import Utterance
+from sottovoce.healing import Purpose
+from sottovoce.models.anatomy import Anatomy
+from sottovoce.models.encoder import Encoder
+from sottovoce.progress import track
+from sottovoce.studies.speech import ready, recordings
+
+Watched = Sequence[tuple[nn.Module, int]]  # a module, and in how many parts its input is taken apart
+
+
+def add_effects(objective: nn.Module, batch: Any, watched: Watched, sums: Sequence[torch.Tensor]) -> None:
+    """One batch's effects of the parts of what enters the watched modules, onto the sums."""
+    seen: list[tuple[int, torch.Tensor]] = []
+
+    def watch(number: int) -> Any:
+        def hook(module: Any, args: tuple[torch.Tensor, ...]) -> tuple[torch.Tensor, ...]:
+            # A leaf of its own, should nothing below it take gradients.
+            context = args[0] if args[0].requires_grad else args[0].detach().requires_grad_(True)
+            seen.append((number, context))
+            return (context, *args[1:])
+
+        return watched[number][0].register_forward_pre_hook(hook)
+
+    handles = [watch(number) for number in range(len(watched))]
+    try:
+        loss, _ = objective(batch.to(next(objective.parameters()).device))
+        gradients = torch.autograd.grad(loss, [context for _, context in seen])
+    finally:
+        for handle in handles:
+            handle.remove()
+    for (number, context), gradient in zip(seen, gradients, strict=True):
+        sums[number].add_(head_effects(context, gradient, watched[number][1]))
+
+
+def effects_on(model: Any, purpose: Purpose, watched: Watched, *, share: float, seed: int) -> list[torch.Tensor]:
+    """The effects on the loss that the model is trained with, over a share of its utterances; sums over frames.
+
+    Gradients are of the whole model in evaluation mode.
+
+    Example:
+        >>> with purpose_of(tuned, data) as purpose:
+        ...     found = effects_on(tuned, purpose, [(body.linear(0, "output"), 12)], share=0.25, seed=0)
+    """
+    count = max(1, round(share * len(purpose.utterances)))
+    sums = [torch.zeros(parts, dtype=torch.float64) for _, parts in watched]
+    with ready(Encoder(model)), torch.enable_grad(), torch.random.fork_rng():
+        torch.manual_seed(seed)  # which frames are hidden is a matter of chance
+        objective = purpose.objective(model).eval()
+        source = purpose.source(model, seed=seed, limit=count)
+        plan = source.plan(0)
+        for items in track(plan, "effects on the loss", len(plan)):
+            add_effects(objective, source.load(items), watched, sums)
+    return sums
+
+
+def effects_of_heads(model: Any, purpose: Purpose, *, share: float, seed: int) -> list[torch.Tensor]:
+    """The effect of each head of each stored layer, over the L2 norm of its layer's, as in the paper's code.
+
+    Example:
+        >>> effects_of_heads(tuned, purpose, share=0.25, seed=0)[0].norm()
+        tensor(1., dtype=torch.float64)
+    """
+    body = Anatomy(model)
+    layers = [layer for layer in range(len(body.layers)) if body.heads(layer)]
+    found = effects_on(
+        model, purpose, [(body.linear(layer, "output"), body.heads(layer)) for layer in layers], share=share, seed=seed
+    )
+    scores = dict(zip(layers, found, strict=True))
+    return [over_layer(scores.get(layer, torch.zeros(0, dtype=torch.float64))) for layer in range(len(body.layers))]
+
+
+def feed_forwards(model: Any) -> list[tuple[Any, Any]]:
+    """The two Linears of every feed-forward part of every stored layer."""
+    body = Anatomy(model)
+    parts = range(len(body.family.feed_forwards))
+    return [body.feed_forward(layer, which) for layer in range(len(body.layers)) for which in parts]
+
+
+def effects_of_units(model: Any, purpose: Purpose, *, share: float, seed: int) -> list[torch.Tensor]:
+    """The effect of each inner unit of each feed-forward part, over the L2 norm of its part's.
+
+    Example:
+        >>> len(effects_of_units(tuned, purpose, share=0.25, seed=0)[0])
+        768
+    """
+    watched = [(down, down.in_features) for _, down in feed_forwards(model)]
+    return [over_layer(found) for found in effects_on(model, purpose, watched, share=share, seed=seed)]
+
+
+def activity_of_units(
+    model: Any, data: Sequence[Utterance] | None, *, limit: int | None = 128, seed: int = 0
+) -> list[torch.Tensor]:
+    """How much each inner unit adds: its mean size over frames, times the L1 norm of its column on the way down.
+
+    Example:
+        >>> len(activity_of_units(model, data, limit=20)[0])
+        768
+    """
+    encoder, parts = Encoder(model), feed_forwards(model)
+    chosen = recordings([u for u in data or () if u.split != "test"] or data, what="activation", limit=limit, seed=seed)
+    sums = [torch.zeros(down.in_features, dtype=torch.float64) for _, down in parts]
+
+    def watch(number: int) -> Any:
+        def hook(module: Any, args: tuple[torch.Tensor, ...]) -> None:
+            sums[number].add_(args[0].detach().abs().double().flatten(0, -2).sum(0).cpu())
+
+        return parts[number][1].register_forward_pre_hook(hook)
+
+    with ready(encoder):
+        handles = [watch(number) for number in range(len(parts))]
+        try:
+            # One at a time: no frame is padding.
+            for utterance in track(chosen, "activity of units", len(chosen)):
+                encoder.states(encoder.inputs([samples(utterance)]))
+        finally:
+            for handle in handles:
+                handle.remove()
+    norms = [down.weight.detach().double().abs().sum(0).cpu() for _, down in parts]
+    return [total * norm for total, norm in zip(sums, norms, strict=True)]

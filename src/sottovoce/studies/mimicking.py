@@ -1,0 +1,136 @@
+"""The first step of a mimic: to say what the stack said, frame by frame."""
+
+from collections.abc import Sequence
+from typing import Any, final
+
+import torch
+from torch import nn
+
+from sottovoce.analysis.blocks import blocks
+from sottovoce.data.batches import data_stamp
+from sottovoce.data.utterance import Utterance
+from sottovoce.errors import SottovoceError
+from sottovoce.models.anatomy import Anatomy
+from sottovoce.models.encoder import Encoder, frame_mask
+from sottovoce.models.padding import exact_padding
+from sottovoce.models.record import states
+from sottovoce.pretraining.run import recordings
+from sottovoce.studies.similarity import likeness
+from sottovoce.tasks.batch import Batch, Questions
+from sottovoce.tasks.finetune import in_memory, only
+from sottovoce.tasks.probe import a_folder
+from sottovoce.tasks.task import Material
+from sottovoce.training import Training, best_device, train
+
+
+@final
+class Mimicking(nn.Module):
+    """Mimic layers beside the stack that they learn from; both hear what one projection makes of the audio.
+
+    Example:
+        >>> loss, frames = Mimicking(student, teacher, [8, 12])(batch)
+    """
+
+    def __init__(self, student: Any, teacher: Any, targets: Sequence[int]) -> None:
+        super().__init__()
+        self.student = student
+        self.targets = tuple(targets)
+        # In a dictionary: the teacher and the views are no parts of what is trained, or moved, or kept.
+        self._keep: dict[str, Any] = {"teacher": teacher, "inputs": Encoder(student, outputs=True)}
+
+    def forward(self, batch: Batch) -> tuple[torch.Tensor, torch.Tensor]:
+        """Mean squared errors over the width, of each mimic layer against its target, summed over frames."""
+        teacher: Any = self._keep["teacher"].to(batch.frames.device).eval()
+        placed: dict[str, Any] = Encoder(teacher).placed(batch.inputs)
+        entered: list[torch.Tensor] = []
+        base = Anatomy(teacher).base
+        handle = base.feature_projection.register_forward_hook(lambda module, args, result: entered.append(result))
+        try:
+            with torch.no_grad(), exact_padding(teacher):
+                hidden = states(base, **placed).hidden
+        finally:
+            handle.remove()
+        found = entered[0]
+        projected = found[0] if isinstance(found, tuple) else found
+        inside = frame_mask(batch.frames, projected.shape[1])
+        said, loss = projected.detach(), projected.new_zeros(())
+        stack: Any = Anatomy(self.student).base.encoder
+        for target, result in zip(self.targets, stack.each(said, inside), strict=True):
+            error = (result - hidden[target]).square().mean(-1)
+            loss = loss + error[inside].float().sum()
+        return loss, inside.sum().float()
+
+
+def check_mimic(model: Any, layers: int, at: int | None, steps: int, task_steps: int) -> None:
+    """Refuse what cannot be mimicked, before any work."""
+    body = Anatomy(model)
+    depth = len(body.order)
+    if body.mimics:
+        raise SottovoceError("mimic layers stand in for this model's stack already; give the model they were made of.")
+    if min(steps, task_steps) < 0:
+        raise SottovoceError(f"steps={steps}, task_steps={task_steps}, but numbers of updates are wanted: at least 0.")
+    if at is not None and (layers != 2 or not 1 <= at < depth):
+        raise SottovoceError(
+            f"at={at} with layers={layers}: the first of two mimic layers stands for the layers up to at, which is "
+            f"1-{depth - 1} here."
+        )
+
+
+def boundary_of(model: Any, data: Sequence[Utterance] | None, *, limit: int | None, seed: int) -> int:
+    """How many layers the first block of similar layers has, by CKA of states flattened over time.
+
+    Example:
+        >>> boundary_of(model, data, limit=640, seed=0)
+        8
+    """
+    heard = [utterance for utterance in data or () if utterance.split != "test"] or data
+    found = likeness([model], heard, reading="flatten", embedding=False, limit=limit, seed=seed)
+    return blocks(found.matrices["cka"], shuffles=0).boundary
+
+
+def teach(
+    student: Any,
+    teacher: Any,
+    data: Sequence[Utterance] | None,
+    *,
+    at: int | None,
+    settings: Training,
+    size: float = 128,
+    limit: int | None = None,
+) -> None:
+    """Train a student's mimic layers, in place, to say what the teacher's layers say; one layer the last state, two
+    also that behind layer `at`.
+
+    Example:
+        >>> teach(student, teacher, data, at=8, settings=Training(steps=2000, lr=1e-3))
+    """
+    depth = len(Anatomy(teacher).order)
+    targets = [depth] if at is None else [at, depth]
+    learnt, judged = recordings(data)
+    learnt = learnt[:limit]
+    with a_folder("mimic") as folder, only(student, ["front_end", "projection", "head"]):
+        parts = {
+            name: in_memory(Material(tuple(rows), ()), folder / name)
+            for name, rows in (("train", learnt), ("dev", judged[:1024]))
+            if rows
+        }
+        objective, encoder = Mimicking(student, teacher, targets), Encoder(student, outputs=True)
+
+        def validate(module: nn.Module) -> float:
+            questions, loss, count = Questions(None, parts["dev"], encoder, size=size), 0.0, 0.0
+            for items in questions.plan(0):
+                summed, weight = objective(questions.load(items).to(best_device()))
+                loss, count = loss + float(summed), count + float(weight)
+            return -loss / count
+
+        home = next(teacher.parameters()).device
+        train(
+            objective,
+            Questions(None, parts["train"], encoder, size=size, seed=settings.seed),
+            settings,
+            validate=validate if "dev" in parts else None,
+            about=[data_stamp(part.utterances) for part in parts.values()] + [targets, size],
+            name="mimic",
+        )
+        teacher.to(home)
+    student.eval()

@@ -1,0 +1,489 @@
+"""Methods that cut: each against its definition, on many families, healed, judged, resumed, refused."""
+
+import copy
+import functools
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from conftest import TINY, tiny
+from speech import toys
+
+import sottovoce as sv
+from sottovoce.data.batches import samples
+from sottovoce.errors import SottovoceError
+from sottovoce.files import working_in
+from sottovoce.healing import portions, purpose_of, units_head
+from sottovoce.healing import rounds as rounds_module
+from sottovoce.methods.prune_weights import prunable
+from sottovoce.models.edits import keep_layers
+from sottovoce.models.encoder import Encoder
+from sottovoce.models.record import states
+from sottovoce.studies.cuts import each_cut, scores_of_cuts
+from sottovoce.studies.effects import activity_of_units, effects_on
+from sottovoce.studies.mimicking import Mimicking, boundary_of
+from sottovoce.studies.orders import cuts_by, leaving
+from sottovoce.studies.similarity import influences, likeness
+from sottovoce.studies.targets import Target
+from sottovoce.tasks import TASKS
+from sottovoce.tasks.batch import Questions
+from sottovoce.tasks.task import Material
+
+DATA = toys()
+FAMILIES = ["hubert", "wavlm-large", "sew", "wav2vec2-conformer", "wav2vec2-bert", "whisper"]
+
+
+@functools.cache
+def learnt(family: str = "hubert") -> Any:
+    """A tiny model that knows its keywords."""
+    return sv.finetune(tiny(family), DATA, task="keywords", steps=60, lr=3e-3)
+
+
+def tuned(family: str = "hubert") -> Any:
+    return copy.deepcopy(learnt(family))
+
+
+@functools.cache
+def pretrained() -> Any:
+    """A tiny model with a head over units beside it."""
+    return sv.pretrain(tiny("hubert"), DATA, clusters=6, steps=4, batch_seconds=4.0)
+
+
+def same(first: Any, second: Any) -> bool:
+    a, b = first.state_dict(), second.state_dict()
+    return a.keys() == b.keys() and all(torch.equal(a[name], b[name]) for name in a)
+
+
+@pytest.mark.parametrize("family", TINY)
+def test_cuts_in_one_pass_say_what_cut_models_say(family: str) -> None:
+    model = tiny(family, head="ForSequenceClassification").eval()
+    inputs = sv.Anatomy(model).dummy_inputs(0.7, batch=2, seed=3)
+    cuts = [[0, 1, 2, 3], [0, 1, 3], [0, 1], [1, 2, 3], [0, 2, 3], [0, 1, 2], [3], [0, 1, 2, 3]]
+    calls: list[int] = []
+    layers = [sv.Anatomy(model).layers[index] for index in range(4)]
+    handles = [layer.register_forward_hook(lambda *args: calls.append(1)) for layer in layers]
+    with torch.no_grad():
+        found = each_cut(model, cuts, lambda: model(**inputs)[0])
+        assert len(calls) == 11  # 4 and, of the others, what is behind the beginning that they share with one before
+        for handle in handles:
+            handle.remove()
+        for cut, said in zip(cuts, found, strict=True):
+            small = copy.deepcopy(model)
+            keep_layers(small, cut)
+            assert torch.equal(small(**inputs)[0], said), cut
+        whole = tiny(family, head="ForSequenceClassification").eval()
+        assert torch.equal(model(**inputs)[0], whole(**inputs)[0])
+    with pytest.raises(SottovoceError, match="no ascending list"):
+        each_cut(model, [[1, 0]], lambda: None)
+
+
+def test_scores_of_cuts_are_those_of_cut_models() -> None:
+    model = tuned()
+    cuts = [[0, 1, 2, 3], [0, 3], [0, 1], [0]]
+    found = scores_of_cuts(TASKS["keywords"], model, DATA, cuts)
+    for cut, scores in zip(cuts, found, strict=True):
+        small = sv.drop_layers(model, keep=cut)
+        row = sv.MEASURES["keywords"](small, DATA, mode="head")[0]
+        assert (scores[0].value, scores[0].n) == (row.value, row.n)
+
+
+def test_orders_are_those_of_the_paper() -> None:
+    model = tuned()
+    assert leaving(model, None, "forward") == [1, 2, 3]
+    assert leaving(model, None, "backward") == [3, 2, 1, 0]
+    assert leaving(tiny("hubert", num_hidden_layers=7), None, "alternate") == [1, 6, 2, 5, 3, 4]
+    heard = [u for u in DATA if u.split != "test"]
+    found = influences(likeness([model], heard, reading="flatten"))
+    for name in ("bi", "knn_bi", "knn_bi_averaged", "cka_bi"):
+        wanted = sorted((1, 2, 3), key=lambda layer: getattr(found[layer], name))
+        assert leaving(model, DATA, name) == wanted  # pyright: ignore[reportArgumentType]
+        assert sv.Anatomy(sv.drop_layers(model, DATA, drop=2, by=name)).order == (0, 1)
+    spans = cuts_by(model, DATA, "angular")
+    assert [len(cut) for cut in spans] == [4, 3, 2, 1] and all(cut[0] == 0 for cut in spans)
+    assert spans[2] in ([0, 1], [0, 3])
+
+
+def test_ablation_drops_what_the_task_misses_least() -> None:
+    model = tuned()
+    order = leaving(model, DATA, "ablation", task="keywords")
+    left = [[step for step in range(4) if step != gone] for gone in range(4)]
+    scores = scores_of_cuts(TASKS["keywords"], model, DATA, left, split="dev")
+    values = [found[0].value for found in scores]
+    assert order == sorted((1, 2, 3), key=lambda layer: (-values[layer], layer))
+    with pytest.raises(SottovoceError, match="needs a model with a head"):
+        sv.drop_layers(tiny("hubert"), DATA, drop=1, by="ablation")
+
+
+@pytest.mark.parametrize("by", ["backward", "bi"])
+def test_until_drops_as_much_as_the_target_allows(by: Any) -> None:
+    model = tuned()
+    small = sv.drop_layers(model, DATA, until="60% of keywords", by=by)
+    gone = 4 - len(sv.Anatomy(small).order)
+    cuts = cuts_by(model, DATA, by, task="keywords")[:4]
+    values = [found[0].value for found in scores_of_cuts(TASKS["keywords"], model, DATA, cuts, split="dev")]
+    assert values[gone] >= 0.6 * values[0] and all(value < 0.6 * values[0] for value in values[gone + 1 :])
+    assert sv.Anatomy(small).order == tuple(range(len(cuts[gone])))
+    slow = sv.drop_layers(model, DATA, until="60% of keywords", by=by, rescore=True)
+    assert len(sv.Anatomy(slow).order) >= 1
+
+
+def test_layers_go_one_by_one_and_heal(folder: Path) -> None:
+    model = tuned()
+    before = copy.deepcopy(model)
+    with working_in(folder):
+        healed = sv.drop_layers(model, DATA, drop=2, by="forward", heal=3, lr=1e-3, batch=6)
+        again = sv.drop_layers(model, DATA, drop=2, by="forward", heal=3, lr=1e-3, batch=6)
+    assert same(healed, again) and same(model, before)
+    plain = sv.drop_layers(model, drop=[1, 2])
+    assert healed.state_dict().keys() == plain.state_dict().keys() and not same(healed, plain)
+    assert {path.name for path in folder.iterdir()} >= {"without-1", "without-2"}
+
+
+@pytest.mark.parametrize(
+    ("options", "says"),
+    [
+        ({"until": "much of keywords"}, "is no target"),
+        ({"until": "95% of keywrds"}, "did you mean 'keywords'"),
+        ({"until": "120% of keywords"}, "is no target"),
+        ({"drop": 4}, "and one stays; give 0-3"),
+        ({"keep": 0}, "give 1-4"),
+        ({"keep": [0], "by": "bi"}, "there is no order"),
+        ({"keep": 2, "until": "95% of keywords"}, "needs one of"),
+        ({"drop": 1, "heal": -1}, "heal=-1"),
+        ({"drop": 1, "by": "ablation", "task": "words"}, "unknown task 'words'"),
+    ],
+)
+def test_dropping_refuses_what_cannot_be(options: dict[str, Any], says: str) -> None:
+    with pytest.raises(SottovoceError, match=says):
+        sv.drop_layers(tuned(), DATA, **options)
+
+
+def test_a_target_that_the_model_itself_misses_is_refused() -> None:
+    blind = sv.finetune(tiny("hubert"), DATA, task="keywords", steps=1, lr=1e-9)
+    with pytest.raises(SottovoceError, match="no better than guessing"):
+        sv.drop_layers(blind, DATA, until="95% of keywords")
+    with pytest.raises(SottovoceError, match="fine-tune it first"):
+        sv.drop_layers(tiny("hubert"), DATA, until="95% of keywords")
+    with pytest.raises(SottovoceError, match="the dev split has no utterance"):
+        sv.drop_layers(tuned(), [u for u in DATA if u.split != "dev"], until="95% of keywords")
+    assert Target.of(" 95 % of  pr ").share == 0.95
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_heads_with_the_smallest_weights_go(family: str) -> None:
+    model = tiny(family)
+    body = sv.Anatomy(model)
+    small = sv.prune_heads(model, drop=1)
+    for layer in range(4):
+        norms = []
+        for head in range(4):
+            rows = slice(head * body.head_dim, (head + 1) * body.head_dim)
+            total = 0.0
+            for part in ("query", "key", "value"):
+                linear = body.linear(layer, part)
+                total += float(linear.weight[rows].detach().double().abs().sum())
+                total += 0.0 if linear.bias is None else float(linear.bias[rows].detach().double().abs().sum())
+            norms.append(total)
+        gone = norms.index(min(norms))
+        assert sv.Anatomy(small).kept_heads(layer) == tuple(head for head in range(4) if head != gone)
+    assert [body.heads(layer) for layer in range(4)] == [4] * 4
+
+
+def test_heads_of_the_whole_model_go_by_their_effect(folder: Path) -> None:
+    model = tuned()
+    with working_in(folder):
+        small = sv.prune_heads(model, DATA, by="taylor", per="model", drop=10, rounds=2, heal=2, batch=6, share=1.0)
+        again = sv.prune_heads(model, DATA, by="taylor", per="model", drop=10, rounds=2, heal=2, batch=6, share=1.0)
+    counts = [sv.Anatomy(small).heads(layer) for layer in range(4)]
+    assert sum(counts) == 6 and min(counts) >= 1 and same(small, again)
+    one = sv.prune_heads(model, DATA, by="taylor", per="model", keep=15, share=1.0)
+    body = sv.Anatomy(model)
+    with purpose_of(model, DATA) as purpose:
+        found = effects_on(model, purpose, [(body.linear(layer, "output"), 4) for layer in range(4)], share=1.0, seed=1)
+    scaled = [row / row.norm() for row in found]
+    least = min((float(row[head]), layer, head) for layer, row in enumerate(scaled) for head in range(4))
+    kept = sv.Anatomy(one).kept_heads(least[1])
+    assert kept == tuple(head for head in range(4) if head != least[2])
+
+
+@pytest.mark.parametrize("by", ["diagonality", "random"])
+def test_heads_go_by_their_pattern_or_at_random(by: Any) -> None:
+    model = tiny("wavlm")
+    small = sv.prune_heads(model, DATA, by=by, keep=3, rounds=1, limit=3)
+    assert [sv.Anatomy(small).heads(layer) for layer in range(4)] == [3] * 4
+    assert same(small, sv.prune_heads(model, DATA, by=by, keep=3, limit=3))
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_units_with_the_smallest_weights_go(family: str) -> None:
+    model = tiny(family)
+    small = sv.prune_ffn(model, keep=40, rounds=2)
+    for layer in range(4):
+        for which in range(len(sv.Anatomy(model).family.feed_forwards)):
+            up, down = sv.Anatomy(model).feed_forward(layer, which)
+            norms = [
+                float(up.weight[unit].detach().double().abs().sum() + up.bias[unit].detach().double().abs())
+                + float(down.weight[:, unit].detach().double().abs().sum())
+                for unit in range(48)
+            ]
+            kept = sorted(sorted(range(48), key=lambda unit: -norms[unit])[:40])
+            left = sv.Anatomy(small).feed_forward(layer, which)
+            assert torch.equal(left[0].weight, up.weight[kept]) and torch.equal(left[1].weight, down.weight[:, kept])
+
+
+def test_units_go_by_what_they_do() -> None:
+    model = tuned()
+    heard = sorted((u for u in DATA if u.split != "test"), key=lambda u: u.id)[:4]
+    found = activity_of_units(model, heard, limit=None)
+    _, down = sv.Anatomy(model).feed_forward(1)
+    seen: list[torch.Tensor] = []
+    handle = down.register_forward_pre_hook(lambda module, args: seen.append(args[0][0].double()))
+    encoder = Encoder(model)
+    with torch.no_grad(), encoder.exact():
+        for utterance in heard:
+            encoder.states(encoder.inputs([samples(utterance)]))
+    handle.remove()
+    slow = [
+        sum(abs(float(row[unit])) for part in seen for row in part)
+        * float(down.weight[:, unit].detach().double().abs().sum())
+        for unit in range(5)
+    ]
+    assert found[1][:5].tolist() == pytest.approx(slow, rel=1e-5)
+    for by in ("activation", "taylor", "random"):
+        small = sv.prune_ffn(model, DATA, by=by, keep=30, per="model", round_to=8, limit=4, share=0.2)
+        widths = [sv.Anatomy(small).feed_forward_width(layer) for layer in range(4)]
+        assert all(width % 8 == 0 and width >= 8 for width in widths) and abs(sum(widths) / 4 - 30) <= 4
+
+
+@pytest.mark.parametrize(
+    ("method", "options", "says"),
+    [
+        ("prune_heads", {"keep": 5}, "layers have up to 4 heads"),
+        ("prune_heads", {"drop": -1}, "give 0-4"),
+        ("prune_heads", {"drop": 13, "per": "model"}, "one in each of 4 layers stays"),
+        ("prune_heads", {}, "either keep or drop"),
+        ("prune_heads", {"drop": 1, "rounds": 0}, "rounds=0"),
+        ("prune_heads", {"drop": 1, "by": "taylor", "share": 0.0}, "share=0.0"),
+        ("prune_heads", {"drop": 1, "heal": 5}, "fine-tune it first, or pretrain it"),
+        ("prune_ffn", {"keep": 49}, "up to 48 units"),
+        ("prune_ffn", {"drop": 48}, "leave 1-48"),
+        ("prune_ffn", {"keep": 8, "round_to": 64}, "round_to=64"),
+        ("prune_ffn", {"keep": 8, "by": "taylor"}, "fine-tune it first, or pretrain it"),
+    ],
+)
+def test_pruning_refuses_what_cannot_be(method: str, options: dict[str, Any], says: str) -> None:
+    with pytest.raises(SottovoceError, match=says):
+        sv.METHODS[method](tiny("hubert"), DATA, **options)
+    with pytest.raises(SottovoceError, match="mimic layers stand"):
+        sv.METHODS[method](sv.mimic(tiny("hubert"), width=8, steps=0, task_steps=0), DATA, **options)
+
+
+def test_no_data_is_said_before_any_work() -> None:
+    for options in ({"by": "taylor", "drop": 1}, {"drop": 1, "heal": 5}):
+        with pytest.raises(SottovoceError, match="needs data"):
+            sv.prune_heads(tuned(), **options)
+
+
+def test_units_are_healed_with_those_that_the_whole_model_names(folder: Path) -> None:
+    model = pretrained()
+    head = units_head(model)
+    assert head is not None and head[0].shape == (6, 32)
+    with purpose_of(model, DATA) as purpose:
+        assert purpose.name == "units" and purpose.units is not None
+        utterance = purpose.utterances[0]
+        encoder = Encoder(model)
+        with torch.no_grad(), encoder.exact():
+            inputs: Any = encoder.inputs([samples(utterance)])
+            last = model(**inputs)[0][0]
+        named = (last @ head[0].T + head[1]).argmax(-1)
+        assert named.tolist() == purpose.units[utterance.id].tolist()
+    with working_in(folder):
+        small = sv.prune_ffn(model, DATA, keep=24, rounds=2, heal=2, lr=1e-3, batch=6)
+    healed = units_head(small)
+    assert healed is not None and not torch.equal(healed[0], head[0])
+    sv.save(small, folder / "model")
+    again = units_head(sv.load(folder / "model"))
+    assert again is not None and torch.equal(again[0], healed[0]) and again[2] == head[2]
+
+
+def test_portions_add_up() -> None:
+    for total in range(13):
+        for rounds in range(1, 7):
+            found = portions(total, rounds)
+            assert sum(found) == total and max(found) - min(found) <= 1
+
+
+def test_a_mimic_says_what_the_stack_says(folder: Path) -> None:
+    model = tuned()
+    before = copy.deepcopy(model)
+    with working_in(folder):
+        small = sv.mimic(model, DATA, layers=2, at=2, width=16, steps=40, task_steps=30, batch=12)
+    assert same(model, before) and sv.Anatomy(small).mimics
+    score = sv.MEASURES["keywords"](small, DATA, mode="head")[0]
+    assert score.value > 0.6
+    for name, tensor in small.state_dict().items():
+        if "feature" in name:
+            assert torch.equal(tensor, model.state_dict()[name])
+    sv.save(small, folder / "model")
+    assert same(sv.load(folder / "model"), small)
+
+
+def test_the_loss_of_a_mimic_is_the_papers() -> None:
+    teacher = tuned().eval()
+    student = sv.mimic(teacher, layers=2, kind="transformer", width=8, steps=0, task_steps=0)
+    objective = Mimicking(student, teacher, [2, 4])
+    encoder = Encoder(student, outputs=True)
+    rows = [u for u in DATA if u.split == "dev"][:3]
+    with torch.no_grad():
+        loss, frames = objective(Questions(None, Material(tuple(rows), ()), encoder).load([0, 1, 2]))
+        total, count = 0.0, 0
+        for utterance in rows:
+            inputs: Any = encoder.inputs([samples(utterance)])
+            base = sv.Anatomy(teacher).base
+            hidden = states(base, **{k: v for k, v in inputs.items() if k == "input_values"}).hidden
+            projected = base.feature_projection(base.feature_extractor(inputs["input_values"]).transpose(1, 2))
+            said = projected[0] if isinstance(projected, tuple) else projected
+            for layer, target in zip(sv.Anatomy(student).layers, (2, 4), strict=True):
+                said = layer(said)
+                total += float((said - hidden[target]).square().mean(-1).sum())
+            count += said.shape[1]
+    assert float(frames) == count and float(loss) == pytest.approx(total, rel=1e-3)
+    assert 1 <= boundary_of(teacher, DATA, limit=None, seed=0) <= 3
+
+
+def test_the_baseline_of_a_mimic_sees_no_teacher(folder: Path) -> None:
+    model = tuned()
+    with working_in(folder):
+        small = sv.mimic(model, DATA, width=8, teacher=False, task_steps=3, batch=6)
+    assert not (folder / "mimic").exists() and sv.Anatomy(small).mimics
+    over = sv.mimic(model, kind="transformer", width=8, steps=0, task_steps=0, paper_attention=True)
+    assert sv.Anatomy(over).base.encoder.mimic["over"] == "batch"
+    headless = sv.mimic(tiny("hubert"), DATA, width=8, steps=3, batch=6, limit=12)
+    assert sv.Anatomy(headless).mimics
+    for options, says in (
+        ({"at": 4, "layers": 2}, "1-3 here"),
+        ({"at": 2, "layers": 1}, "at=2 with layers=1"),
+        ({"layers": 3}, "give 1 or 2 layers"),
+        ({"steps": -1}, "steps=-1"),
+    ):
+        with pytest.raises(SottovoceError, match=says):
+            sv.mimic(tiny("hubert"), DATA, width=8, **options)
+    with pytest.raises(SottovoceError, match="needs data"):
+        sv.mimic(tiny("hubert"))
+    with pytest.raises(SottovoceError, match="already"):
+        sv.mimic(small, DATA)
+
+
+def test_layers_behind_the_most_convex_state_go() -> None:
+    model = tiny("hubert")
+    rows = sv.MEASURES["convexity"](model, [u for u in DATA if u.split != "test"], of=["keywords"], limit=2000)
+    values = {int(row.where[-1]): row.value for row in rows if row.metric == "by_class"}
+    best = min(state for state, value in values.items() if value == max(values.values()))
+    if best:
+        assert len(sv.Anatomy(sv.cut_at_convexity(model, DATA)).order) == best
+    else:
+        with pytest.raises(SottovoceError, match="no layer would stay"):
+            sv.cut_at_convexity(model, DATA)
+    twelve = tiny("hubert", num_hidden_layers=12)
+    assert len(sv.Anatomy(sv.cut_at_convexity(twelve, labels="keywords", rule="per_task")).order) == 8
+    assert len(sv.Anatomy(sv.cut_at_convexity(twelve, labels="speakers", rule="per_task")).order) == 2
+    for options, says in (
+        ({"labels": "phones", "rule": "per_task"}, "no cut for phones"),
+        ({"rule": "per_task"}, "in a model of 4 layers"),
+        ({"labels": "nothing"}, "unknown labels of a task 'nothing'"),
+        ({"within": -0.1}, "within=-0.1"),
+    ):
+        with pytest.raises(SottovoceError, match=says):
+            sv.cut_at_convexity(model, DATA, **options)
+    with pytest.raises(SottovoceError, match="needs data"):
+        sv.cut_at_convexity(model)
+
+
+def test_a_killed_healing_goes_on_to_the_same_weights(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    model = tuned()
+    options: dict[str, Any] = {"keep": 24, "rounds": 2, "heal": 4, "lr": 1e-3, "batch": 6.0}
+    with working_in(folder / "whole"):
+        whole = sv.prune_ffn(model, DATA, **options)
+    real, count = rounds_module.heal, 0
+
+    def dying(*args: Any, **kwargs: Any) -> Any:
+        nonlocal count
+        count += 1
+        if count == 2:
+            raise KeyboardInterrupt
+        return real(*args, **kwargs)
+
+    monkeypatch.setattr(rounds_module, "heal", dying)
+    with working_in(folder / "killed"), pytest.raises(KeyboardInterrupt):
+        sv.prune_ffn(model, DATA, **options)
+    monkeypatch.setattr(rounds_module, "heal", real)
+    with working_in(folder / "killed"):
+        assert same(sv.prune_ffn(model, DATA, **options), whole)
+
+
+def zeros(model: Any) -> int:
+    return sum(int((tensor == 0).sum()) for tensor in prunable(model).values())
+
+
+def test_weights_become_zero_in_steps_and_stay_so_in_training(folder: Path) -> None:
+    model = tuned()
+    total = sum(tensor.numel() for tensor in prunable(model).values())
+    once = sv.prune_weights(model, sparsity=0.6)
+    assert zeros(once) == round(0.6 * total) and zeros(model) == 0
+    options: dict[str, Any] = {"sparsity": 0.6, "schedule": "cubic", "rounds": 3, "heal": 4, "lr": 1e-3, "batch": 6.0}
+    with working_in(folder / "stay"):
+        stayed = sv.prune_weights(model, DATA, **options)
+        assert same(stayed, sv.prune_weights(model, DATA, **options))
+    assert zeros(stayed) == round(0.6 * total) and not same(stayed, once)
+    revived = sv.prune_weights(model, DATA, **options, revive=True)
+    assert zeros(revived) == round(0.6 * total)
+    moved = [
+        bool(((a == 0) != (b == 0)).any())
+        for a, b in zip(*map(dict.values, map(prunable, (stayed, revived))), strict=True)
+    ]
+    assert any(moved)
+    sv.save(stayed, folder / "model")
+    assert same(sv.load(folder / "model"), stayed)
+
+
+def test_a_step_is_postponed_while_the_loss_falls(folder: Path) -> None:
+    model = sv.finetune(tiny("hubert"), DATA, task="keywords", steps=1, lr=1e-9)
+    options: dict[str, Any] = {"sparsity": 0.3, "schedule": "paper", "heal": 8, "lr": 3e-3, "batch": 36.0}
+    with working_in(folder / "falls"):
+        sv.prune_weights(model, DATA, **options, converge=1e-6)
+    with working_in(folder / "always"):
+        sv.prune_weights(model, DATA, **options, converge=1e6)
+    waits = sorted(path.name for path in (folder / "falls").glob("step-*"))
+    assert sorted(path.name for path in (folder / "always").glob("step-*")) == ["step-1-1", "step-2-1"]
+    assert "step-1-2" in waits and len(waits) > 2
+
+
+@pytest.mark.parametrize("family", ["hubert", "wavlm", "wav2vec2-conformer", "whisper"])
+def test_patterns_of_zeros(family: str) -> None:
+    model = tiny(family)
+    pairs = sv.prune_weights(model, pattern="2:4")
+    for name, tensor in prunable(pairs).items():
+        if tensor.dim() == 2:
+            assert ((tensor.view(-1, 4) == 0).sum(1) == 2).all(), name
+    blocks = sv.prune_weights(model, pattern="block", block=8, sparsity=0.25)
+    for tensor in prunable(blocks).values():
+        if tensor.dim() == 2:
+            part = (tensor[:8, :8] == 0).double().mean()
+            assert part in (0, 1)
+
+
+@pytest.mark.parametrize(
+    ("options", "says"),
+    [
+        ({"sparsity": 1.0}, "sparsity=1.0"),
+        ({"sparsity": -0.1}, "sparsity=-0.1"),
+        ({"pattern": "2:4", "sparsity": 0.7}, "two of four"),
+        ({"converge": 0.001}, "give heal="),
+        ({"schedule": "cubic", "rounds": 0}, "rounds=0"),
+        ({"heal": 3}, "needs data"),
+    ],
+)
+def test_zeros_that_cannot_be(options: dict[str, Any], says: str) -> None:
+    with pytest.raises(SottovoceError, match=says):
+        sv.prune_weights(tuned(), **options)
