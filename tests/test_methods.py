@@ -280,7 +280,8 @@ def test_pruning_refuses_what_cannot_be(method: str, options: dict[str, Any], sa
 
 
 def test_no_data_is_said_before_any_work() -> None:
-    for options in ({"by": "taylor", "drop": 1}, {"drop": 1, "heal": 5}):
+    wanting: list[dict[str, Any]] = [{"by": "taylor", "drop": 1}, {"drop": 1, "heal": 5}]
+    for options in wanting:
         with pytest.raises(SottovoceError, match="needs data"):
             sv.prune_heads(tuned(), **options)
 
@@ -361,12 +362,14 @@ def test_the_baseline_of_a_mimic_sees_no_teacher(folder: Path) -> None:
     assert sv.Anatomy(over).base.encoder.mimic["over"] == "batch"
     headless = sv.mimic(tiny("hubert"), DATA, width=8, steps=3, batch=6, limit=12)
     assert sv.Anatomy(headless).mimics
-    for options, says in (
+    refused: list[tuple[dict[str, Any], str]]
+    refused = [
         ({"at": 4, "layers": 2}, "1-3 here"),
         ({"at": 2, "layers": 1}, "at=2 with layers=1"),
         ({"layers": 3}, "give 1 or 2 layers"),
         ({"steps": -1}, "steps=-1"),
-    ):
+    ]
+    for options, says in refused:
         with pytest.raises(SottovoceError, match=says):
             sv.mimic(tiny("hubert"), DATA, width=8, **options)
     with pytest.raises(SottovoceError, match="needs data"):
@@ -388,12 +391,14 @@ def test_layers_behind_the_most_convex_state_go() -> None:
     twelve = tiny("hubert", num_hidden_layers=12)
     assert len(sv.Anatomy(sv.cut_at_convexity(twelve, labels="keywords", rule="per_task")).order) == 8
     assert len(sv.Anatomy(sv.cut_at_convexity(twelve, labels="speakers", rule="per_task")).order) == 2
-    for options, says in (
+    refused: list[tuple[dict[str, Any], str]]
+    refused = [
         ({"labels": "phones", "rule": "per_task"}, "no cut for phones"),
         ({"rule": "per_task"}, "in a model of 4 layers"),
         ({"labels": "nothing"}, "unknown labels of a task 'nothing'"),
         ({"within": -0.1}, "within=-0.1"),
-    ):
+    ]
+    for options, says in refused:
         with pytest.raises(SottovoceError, match=says):
             sv.cut_at_convexity(model, DATA, **options)
     with pytest.raises(SottovoceError, match="needs data"):

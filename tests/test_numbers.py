@@ -110,21 +110,3 @@ def test_a_log_mel_hubert_is_melhubert() -> None:
     model = sv.new("hubert-base", mask_time_prob=0.0)
     edits.use_log_mel(model)
     assert parameters(model) == parameters(sv.new("melhubert"))
-
-
-@pytest.mark.parametrize(
-    ("kind", "layers", "width", "count"),
-    [
-        ("linear", 1, 32, 4_851_331),
-        ("linear", 2, 32, 4_901_283),
-        ("linear", 1, 4096, 11_105_827),
-        ("linear", 2, 768, 7_165_219),
-        ("transformer", 1, 32, 7_216_707),
-        ("transformer", 2, 4096, 22_124_835),
-    ],
-)
-def test_mimics_of_paper_one(kind: Any, layers: int, width: int, count: int) -> None:
-    """Table 1 of arXiv 2409.16302 counts no mask embedding behind a mimic."""
-    model = sv.new("wav2vec2-base", head="ForSequenceClassification", num_labels=35, mask_time_prob=0.0)
-    edits.use_mimic(model, kind=kind, layers=layers, width=width)
-    assert parameters(model) == count
