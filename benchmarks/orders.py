@@ -34,8 +34,7 @@ def main(corpus: str, names: list[str]) -> None:
         scores = dict(zip(different, scores_of_cuts(task, model, data, different), strict=True))
         rows = {
             by: [
-                {"kept": cut, "value": scores[tuple(cut)][0].value, "error": scores[tuple(cut)][0].error}
-                for cut in row
+                {"kept": cut, "value": scores[tuple(cut)][0].value, "error": scores[tuple(cut)][0].error} for cut in row
             ]
             for by, row in cuts.items()
         }

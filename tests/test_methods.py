@@ -330,10 +330,12 @@ def test_a_mimic_says_what_the_stack_says(folder: Path) -> None:
     assert same(sv.load(folder / "model"), small)
 
 
-def test_the_loss_of_a_mimic_is_the_papers() -> None:
-    teacher = tuned().eval()
+@pytest.mark.parametrize("before_norm", [False, True])
+@pytest.mark.parametrize("family", ["hubert", "hubert-large"])
+def test_the_loss_of_a_mimic_is_the_papers(family: str, before_norm: bool) -> None:
+    teacher = tiny(family).eval()
     student = sv.mimic(teacher, layers=2, kind="transformer", width=8, steps=0, task_steps=0)
-    objective = Mimicking(student, teacher, [2, 4])
+    objective = Mimicking(student, teacher, [2, 4], before_norm=before_norm).eval()
     encoder = Encoder(student, outputs=True)
     rows = [u for u in DATA if u.split == "dev"][:3]
     with torch.no_grad():
@@ -342,7 +344,9 @@ def test_the_loss_of_a_mimic_is_the_papers() -> None:
         for utterance in rows:
             inputs: Any = encoder.inputs([samples(utterance)])
             base = sv.Anatomy(teacher).base
-            hidden = states(base, **{k: v for k, v in inputs.items() if k == "input_values"}).hidden
+            seen = states(base, input_values=inputs["input_values"])
+            last = base.encoder.layer_norm(seen.hidden[4]) if "large" in family and not before_norm else seen.hidden[4]
+            hidden = {2: seen.hidden[2], 4: last}
             projected = base.feature_projection(base.feature_extractor(inputs["input_values"]).transpose(1, 2))
             said = projected[0] if isinstance(projected, tuple) else projected
             for layer, target in zip(sv.Anatomy(student).layers, (2, 4), strict=True):

@@ -32,6 +32,7 @@ def mimic(
     task: str | None = None,
     frozen: bool = False,
     paper_attention: bool = False,
+    before_norm: bool = False,
     validate_every: int | None = None,
     limit: int | None = None,
     seed: int = 0,
@@ -44,7 +45,8 @@ def mimic(
     stay as they are. Without `teacher` the first step is left out: the paper's baseline. `steps=0` or `task_steps=0`
     leave out one of the two. Adam at a constant rate, in batches of so many utterances; the best weights on the dev
     split. Attention of a transformer mimic runs over time; `paper_attention` lets it run over the utterances of a
-    batch, as the published code does.
+    batch, as the published code does, which also matches the last state before a final norm (`before_norm`), while the
+    mimic has none behind it.
 
     Example:
         >>> small = mimic(tuned, data, layers=1, width=768, steps=2000, task_steps=1000)
@@ -69,7 +71,7 @@ def mimic(
         at = boundary_of(model, data, limit=640, seed=seed) if layers == 2 and at is None else at
     student = with_mimic(model, layers, kind, width, "batch" if paper_attention else "time", seed)
     if teacher and steps:
-        teach(student, whole, data, at=at, settings=settings, size=batch, limit=limit)
+        teach(student, whole, data, at=at, settings=settings, size=batch, limit=limit, before_norm=before_norm)
     if chosen is None or not task_steps:
         return student.eval()
     every = validate_every or max(1, task_steps // 20)

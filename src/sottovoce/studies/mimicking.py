@@ -31,10 +31,11 @@ class Mimicking(nn.Module):
         >>> loss, frames = Mimicking(student, teacher, [8, 12])(batch)
     """
 
-    def __init__(self, student: Any, teacher: Any, targets: Sequence[int]) -> None:
+    def __init__(self, student: Any, teacher: Any, targets: Sequence[int], *, before_norm: bool = False) -> None:
         super().__init__()
         self.student = student
         self.targets = tuple(targets)
+        self.before_norm = before_norm
         # In a dictionary: the teacher and the views are no parts of what is trained, or moved, or kept.
         self._keep: dict[str, Any] = {"teacher": teacher, "inputs": Encoder(student, outputs=True)}
 
@@ -47,9 +48,11 @@ class Mimicking(nn.Module):
         handle = base.feature_projection.register_forward_hook(lambda module, args, result: entered.append(result))
         try:
             with torch.no_grad(), exact_padding(teacher):
-                hidden = states(base, **placed).hidden
+                seen = states(base, **placed)
         finally:
             handle.remove()
+        # What the head reads comes behind the final norm, which a mimic does not have.
+        hidden = seen.hidden if self.before_norm else (*seen.hidden[:-1], seen.output[0])
         found = entered[0]
         projected = found[0] if isinstance(found, tuple) else found
         inside = frame_mask(batch.frames, projected.shape[1])
@@ -97,6 +100,7 @@ def teach(
     settings: Training,
     size: float = 128,
     limit: int | None = None,
+    before_norm: bool = False,
 ) -> None:
     """Train a student's mimic layers, in place, to say what the teacher's layers say; one layer the last state, two
     also that behind layer `at`.
@@ -114,7 +118,10 @@ def teach(
             for name, rows in (("train", learnt), ("dev", judged[:1024]))
             if rows
         }
-        objective, encoder = Mimicking(student, teacher, targets), Encoder(student, outputs=True)
+        objective, encoder = (
+            Mimicking(student, teacher, targets, before_norm=before_norm),
+            Encoder(student, outputs=True),
+        )
 
         def validate(module: nn.Module) -> float:
             questions, loss, count = Questions(None, parts["dev"], encoder, size=size), 0.0, 0.0
@@ -129,7 +136,7 @@ def teach(
             Questions(None, parts["train"], encoder, size=size, seed=settings.seed),
             settings,
             validate=validate if "dev" in parts else None,
-            about=[data_stamp(part.utterances) for part in parts.values()] + [targets, size],
+            about=[data_stamp(part.utterances) for part in parts.values()] + [targets, size, before_norm],
             name="mimic",
         )
         teacher.to(home)
