@@ -88,6 +88,18 @@ def test_scores_of_cuts_are_those_of_cut_models() -> None:
         assert (scores[0].value, scores[0].n) == (row.value, row.n)
 
 
+def test_layer_orders_are_measured_in_one_pass() -> None:
+    model = tuned()
+    rows = sv.MEASURES["layer_orders"](model, DATA, by=["bi", "backward"])
+    assert [row.where for row in rows] == [*(("backward", n) for n in range(5)), *(("bi", n) for n in range(4))]
+    assert rows[0].metric == "keywords accuracy" and rows[0].value == rows[5].value
+    assert rows[3].value == sv.MEASURES["keywords"](sv.drop_layers(model, drop=3), DATA, mode="head")[0].value
+    with pytest.raises(SottovoceError, match="unknown order 'bii'; did you mean 'bi'"):
+        sv.MEASURES["layer_orders"](model, DATA, by=["bii"])
+    with pytest.raises(SottovoceError, match="a head for one of its tasks"):
+        sv.MEASURES["layer_orders"](tiny("hubert"), DATA)
+
+
 def test_orders_are_those_of_the_paper() -> None:
     model = tuned()
     assert leaving(model, None, "forward") == [1, 2, 3]

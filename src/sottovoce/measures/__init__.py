@@ -3,6 +3,7 @@
 from sottovoce.measures.ablation import ablation
 from sottovoce.measures.attention import attention
 from sottovoce.measures.convexity import convexity, euclidean_convexity
+from sottovoce.measures.layer_orders import layer_orders
 from sottovoce.measures.macs import macs
 from sottovoce.measures.similarity import similarity
 from sottovoce.measures.size import size
@@ -15,6 +16,7 @@ __all__ = [
     "attention",
     "convexity",
     "euclidean_convexity",
+    "layer_orders",
     "macs",
     "similarity",
     "size",
