@@ -14,12 +14,13 @@ import sottovoce as sv
 from sottovoce.data.batches import samples
 from sottovoce.errors import SottovoceError
 from sottovoce.files import working_in
-from sottovoce.healing import portions, purpose_of, units_head
+from sottovoce.healing import portions, purpose_of
 from sottovoce.healing import rounds as rounds_module
 from sottovoce.methods.prune_weights import prunable
 from sottovoce.models.edits import keep_layers
 from sottovoce.models.encoder import Encoder
 from sottovoce.models.record import states
+from sottovoce.pretraining.beside import clusters_of
 from sottovoce.studies.cuts import each_cut, scores_of_cuts
 from sottovoce.studies.effects import activity_of_units, effects_on
 from sottovoce.studies.mimicking import Mimicking, boundary_of
@@ -277,11 +278,11 @@ def test_units_go_by_what_they_do() -> None:
         ("prune_heads", {}, "either keep or drop"),
         ("prune_heads", {"drop": 1, "rounds": 0}, "rounds=0"),
         ("prune_heads", {"drop": 1, "by": "taylor", "share": 0.0}, "share=0.0"),
-        ("prune_heads", {"drop": 1, "heal": 5}, "fine-tune it first, or pretrain it"),
+        ("prune_heads", {"drop": 1, "by": "taylor"}, "no loss to look at"),
         ("prune_ffn", {"keep": 49}, "up to 48 units"),
         ("prune_ffn", {"drop": 48}, "leave 1-48"),
         ("prune_ffn", {"keep": 8, "round_to": 64}, "round_to=64"),
-        ("prune_ffn", {"keep": 8, "by": "taylor"}, "fine-tune it first, or pretrain it"),
+        ("prune_ffn", {"keep": 8, "by": "taylor"}, "no loss to look at"),
     ],
 )
 def test_pruning_refuses_what_cannot_be(method: str, options: dict[str, Any], says: str) -> None:
@@ -300,8 +301,9 @@ def test_no_data_is_said_before_any_work() -> None:
 
 def test_units_are_healed_with_those_that_the_whole_model_names(folder: Path) -> None:
     model = pretrained()
-    head = units_head(model)
-    assert head is not None and head[0].shape == (6, 32)
+    clusters = clusters_of(model)
+    assert clusters is not None and clusters.count == 6
+    head = clusters.head()
     with purpose_of(model, DATA) as purpose:
         assert purpose.name == "units" and purpose.units is not None
         utterance = purpose.utterances[0]
@@ -309,15 +311,32 @@ def test_units_are_healed_with_those_that_the_whole_model_names(folder: Path) ->
         with torch.no_grad(), encoder.exact():
             inputs: Any = encoder.inputs([samples(utterance)])
             last = model(**inputs)[0][0]
-        named = (last @ head[0].T + head[1]).argmax(-1)
+        named = head(last).argmax(-1)
         assert named.tolist() == purpose.units[utterance.id].tolist()
     with working_in(folder):
         small = sv.prune_ffn(model, DATA, keep=24, rounds=2, heal=2, lr=1e-3, batch=6)
-    healed = units_head(small)
-    assert healed is not None and not torch.equal(healed[0], head[0])
+    healed = clusters_of(small)
+    assert healed is not None and not torch.equal(healed.tensors["head.weight"], head.weight)
     sv.save(small, folder / "model")
-    again = units_head(sv.load(folder / "model"))
-    assert again is not None and torch.equal(again[0], healed[0]) and again[2] == head[2]
+    again = clusters_of(sv.load(folder / "model"))
+    assert again is not None and again.asked == clusters.asked
+    assert all(torch.equal(again.tensors[name], tensor) for name, tensor in healed.tensors.items())
+
+
+def test_a_model_of_neither_follows_what_it_was(folder: Path) -> None:
+    model = tiny("wavlm-large", hidden_dropout=0.0, feat_proj_dropout=0.0)
+    cut = sv.prune_ffn(model, DATA, keep=4)
+    with working_in(folder):
+        healed = sv.prune_ffn(model, DATA, keep=4, heal=40, lr=1e-3, batch=9)
+    encoder = Encoder(model)
+    away = []
+    for small in (cut, healed):
+        with torch.no_grad(), encoder.exact():
+            inputs: Any = encoder.inputs([samples(u) for u in DATA if u.split == "test"])
+            away.append(float((small(**inputs)[0] - model(**inputs)[0]).abs().mean()))
+    assert away[1] < 0.9 * away[0]
+    with pytest.raises(SottovoceError, match="takes features of its own"):
+        sv.prune_ffn(tiny("whisper"), DATA, keep=24, heal=2)
 
 
 def test_portions_add_up() -> None:

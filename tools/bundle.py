@@ -19,7 +19,7 @@ import sottovoce as sv
 from sottovoce.files import load_yaml
 from sottovoce.models.bundle import FILE
 from sottovoce.models.teachers import TEACHERS, WHOLE, write_difference
-from sottovoce.pretraining.run import UNITS_FILE
+from sottovoce.pretraining.beside import UNITS_FILE
 
 RECORDS = Path(__file__).parents[1] / "benchmarks" / "records"
 CARD = """---

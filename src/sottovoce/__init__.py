@@ -12,13 +12,16 @@ from sottovoce.measurement import Measurement
 from sottovoce.measures import ablation, attention, convexity, euclidean_convexity, macs, similarity, size, speed
 from sottovoce.methods import (
     cut_at_convexity,
+    distill,
     drop_layers,
     finetune,
+    low_rank,
     mimic,
     pretrain,
     prune_ffn,
     prune_heads,
     prune_weights,
+    quantize,
 )
 from sottovoce.models import edits
 from sottovoce.models.anatomy import Anatomy
@@ -55,6 +58,7 @@ __all__ = [
     "cost",
     "cost_of_two",
     "cut_at_convexity",
+    "distill",
     "doctor",
     "drop_layers",
     "edits",
@@ -65,6 +69,7 @@ __all__ = [
     "is_exact",
     "keep_hidden",
     "load",
+    "low_rank",
     "macs",
     "measure",
     "method",
@@ -74,6 +79,7 @@ __all__ = [
     "prune_ffn",
     "prune_heads",
     "prune_weights",
+    "quantize",
     "read_data",
     "save",
     "set_exact_padding",

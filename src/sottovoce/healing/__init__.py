@@ -2,7 +2,6 @@
 
 from sottovoce.healing.purpose import Purpose, heal, heal_logged, own_task, purpose_of
 from sottovoce.healing.rounds import Healing, in_rounds, portions, wanted
-from sottovoce.healing.units import units_head
 
 __all__ = [
     "Healing",
@@ -13,6 +12,5 @@ __all__ = [
     "own_task",
     "portions",
     "purpose_of",
-    "units_head",
     "wanted",
 ]

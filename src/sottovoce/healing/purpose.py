@@ -1,10 +1,11 @@
-"""What a model was trained for, and so what it goes on with after a cut: the task of its head, or its units.
+"""What a model was trained for, and so what it goes on with after a cut: a task, its units, or what it was.
 
 The papers go on with the loss of pretraining, whose targets are clusters of a model that is seldom at hand. Where a
-head over units lies beside the model, the units of a frame are here what that head names when it hears everything:
-those of the model as it was before any cut.
+head over units lies beside the model, the unit of a frame is here what that head names when the model hears everything,
+before any cut. Where there is neither, the model follows the states that it had before the cut.
 """
 
+import copy
 import json
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, nullcontext
@@ -12,20 +13,23 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
-import torch
 from torch import nn
 
 from sottovoce.data.batches import Source, data_stamp, decoded
 from sottovoce.data.shelf import Shelf
 from sottovoce.data.utterance import Utterance
+from sottovoce.distillation.objective import Distiller, plainly
+from sottovoce.distillation.plan import Distillation, matched
+from sottovoce.distillation.source import speech_of_both
+from sottovoce.distillation.student import refuse_other_inputs
 from sottovoce.errors import SottovoceError, unknown
 from sottovoce.files import work_folder, working_in
-from sottovoce.healing.units import keep_head, named, units_head
+from sottovoce.healing.units import named
 from sottovoce.models.encoder import Encoder
 from sottovoce.models.heads import head_labels
 from sottovoce.models.padding import exact_padding
+from sottovoce.pretraining.beside import Clusters, clusters_of, keep_beside
 from sottovoce.pretraining.objective import MaskedUnits
-from sottovoce.pretraining.plan import Round
 from sottovoce.pretraining.run import recordings, units_source
 from sottovoce.tasks import TASKS
 from sottovoce.tasks.batch import Questions
@@ -37,7 +41,7 @@ from sottovoce.training import Training, train
 
 @dataclass(frozen=True)
 class Purpose:
-    """What a model is trained for, and the speech for it; `head` is that over units, where there is no task.
+    """What a model is trained for, and the speech for it: a task, `clusters` to name, or a `teacher` to follow.
 
     Example:
         >>> with purpose_of(tuned, data) as purpose:
@@ -50,21 +54,30 @@ class Purpose:
     answers: tuple[Any, ...] = ()
     task: Task | None = None
     units: Shelf | None = None
-    head: tuple[torch.Tensor, torch.Tensor] | None = None
-    plan: Round = Round()
+    clusters: Clusters | None = None
+    teacher: Any = None
+    batch_seconds: float = 90.0
     size: float = 16
 
     def objective(self, model: Any) -> nn.Module:
         """The module whose loss the model is trained with: of a batch the sum, and over how many."""
         if self.task is not None:
             return Headed(self.task, model)
-        assert self.head is not None
-        weight, bias = self.head
-        plan = self.plan
-        module = MaskedUnits(model, len(weight), share=plan.share, span=plan.span, heard=plan.heard)
-        module.head.weight.data.copy_(weight)
-        module.head.bias.data.copy_(bias)
-        return module.to(next(model.parameters()).device)
+        if self.clusters is not None:
+            asked = self.clusters.asked
+            module = MaskedUnits(model, asked.clusters, share=asked.share, span=asked.span, heard=asked.heard)
+            module.head.load_state_dict(self.clusters.head().state_dict())
+            return module.to(next(model.parameters()).device)
+        pairs = matched(self.following, Encoder(model).depth - 1, Encoder(self.teacher).depth - 1)
+        follower = Distiller(model, self.teacher, self.following, pairs, Encoder(self.teacher).width)
+        follower.maps.requires_grad_(False)  # states are to be what they were, and not what a Linear makes of them
+        return follower
+
+    @property
+    def following(self) -> Distillation:
+        """How states follow a teacher's."""
+        # With a number of layers, which nobody takes off here, the plan knows that the two are not one model.
+        return Distillation("hidden", student=Encoder(self.teacher).depth, batch_seconds=self.batch_seconds)
 
     def source(self, model: Any, *, seed: int, limit: int | None = None) -> Source:
         """Batches for it, in an order of chance; `limit` takes so many utterances."""
@@ -72,9 +85,12 @@ class Purpose:
         if limit is not None and limit < len(chosen):
             chosen = sorted(np.random.default_rng(seed).choice(len(chosen), limit, replace=False).tolist())
         utterances = tuple(self.utterances[index] for index in chosen)
+        if self.teacher is not None:
+            return speech_of_both(Encoder(model), Encoder(self.teacher), utterances, self.following, seed=seed)
         if self.task is None:
-            assert self.units is not None
-            return units_source(Encoder(model), utterances, self.units, self.plan, seed=seed)
+            assert self.units is not None and self.clusters is not None
+            plan = replace(self.clusters.asked, batch_seconds=self.batch_seconds)
+            return units_source(Encoder(model), utterances, self.units, plan, seed=seed)
         answers = tuple(self.answers[index] for index in chosen)
         part = Material(utterances, answers)
         return Questions(self.task, part, Encoder(model, outputs=True), head_labels(model), self.size, seed)
@@ -82,9 +98,11 @@ class Purpose:
 
 @contextmanager
 def purpose_of(
-    model: Any, data: Sequence[Utterance] | None, *, task: str | None = None, size: float = 16
+    model: Any, data: Sequence[Utterance] | None, *, task: str | None = None, size: float = 16, looks: bool = False
 ) -> Iterator[Purpose]:
     """What a model as it is now was trained for: the task of its head, if it has one for this data; else its units.
+
+    Else to have the states that it has now, unless somebody `looks` at the loss, which is 0 then.
 
     Audio (and units) lie in the folder of the run that is under way, or in one that vanishes.
 
@@ -105,18 +123,21 @@ def purpose_of(
             part = in_memory(splits["train"], folder / "audio")
             yield Purpose(chosen.name, part.utterances, part.answers, task=chosen, size=size)
             return
-        head = units_head(model)
-        if head is None:
+        clusters = clusters_of(model)
+        if clusters is None and looks:
             raise SottovoceError(
-                "this model has neither a head for a task of this data nor one over units beside it, so there is "
-                "nothing to go on training with; fine-tune it first, or pretrain it with `sottovoce pretrain`."
+                "this model has neither a head for a task of this data nor one over units beside it, so there is no "
+                "loss to look at; fine-tune it first, pretrain it with `sottovoce pretrain`, or score by weights (l1)."
             )
-        weight, bias, plan = head
-        learnt = decoded(recordings(data)[0], folder / "audio")
-        units = named(model, learnt, weight, bias, folder / "units")
+        learnt = tuple(decoded(recordings(data)[0], folder / "audio"))
         seconds = size * sum(utterance.seconds for utterance in learnt) / len(learnt)
-        plan = Round(clusters=len(weight), share=plan.share, span=plan.span, heard=plan.heard, batch_seconds=seconds)
-        yield Purpose("units", tuple(learnt), units=units, head=(weight, bias), plan=plan, size=size)
+        if clusters is None:
+            refuse_other_inputs(model)
+            teacher = copy.deepcopy(model).requires_grad_(False).eval()
+            yield Purpose("states", learnt, teacher=teacher, size=size, batch_seconds=seconds)
+            return
+        units = named(model, learnt, clusters.head(), folder / "units")
+        yield Purpose("units", learnt, units=units, clusters=clusters, size=size, batch_seconds=seconds)
 
 
 def own_task(model: Any, data: Sequence[Utterance], name: str | None) -> Task | None:
@@ -143,13 +164,14 @@ def heal(
         working_in(place / name) if place is not None else nullcontext(),
         exact_padding(model),
         only(model, freeze),
+        nullcontext() if purpose.teacher is None else plainly(model),
     ):
         # What takes no gradients in the model as it was given stays so.
         objective = purpose.objective(model)
         about = [purpose.name, data_stamp(purpose.utterances), purpose.size]
         train(objective, purpose.source(model, seed=settings.seed), settings, about=about, name="heal")
-    if isinstance(objective, MaskedUnits):
-        keep_head(model, objective.head)
+    if isinstance(objective, MaskedUnits) and purpose.clusters is not None:
+        keep_beside(model, objective.head, purpose.clusters)
     return model.eval()
 
 

@@ -36,16 +36,7 @@ class Healing:
 
     def settings(self, *, seed: int) -> Training:
         """The settings of one round."""
-        return Training(
-            steps=max(1, self.steps),
-            lr=self.lr,
-            warmup=0.0,
-            schedule="constant",
-            weight_decay=0.0,
-            betas=(0.9, 0.999),
-            clip=10.0,
-            seed=seed,
-        )
+        return Training.adam(max(1, self.steps), self.lr, clip=10.0, seed=seed)
 
 
 def portions(total: int, rounds: int) -> list[int]:
@@ -92,5 +83,5 @@ def wanted(model: Any, data: Sequence[Utterance] | None, healing: Healing, *, lo
     if not (healing.steps or looks):
         yield None
         return
-    with purpose_of(model, data, task=healing.task, size=healing.batch) as purpose:
+    with purpose_of(model, data, task=healing.task, size=healing.batch, looks=looks) as purpose:
         yield purpose

@@ -12,6 +12,7 @@ from sottovoce.measurement import Measurement
 from sottovoce.measures.parts import Part
 from sottovoce.models.anatomy import Anatomy
 from sottovoce.models.front_end import FFT, SAMPLE_RATE, SHIFT, WINDOW, LogMel
+from sottovoce.models.int8 import Int8Linear
 from sottovoce.models.mimic import HEADS, TransformerMimic
 from sottovoce.models.parts import Factored, GroupedConv
 from sottovoce.models.wavlm import GatedAttention, adopt_attention, gate_macs, is_uncuttable
@@ -217,5 +218,5 @@ def head(model: Any, body: Anatomy, frames: int) -> int:
     return frames * sum(
         linear(module)
         for module in model.modules()
-        if isinstance(module, nn.Linear | Factored) and module not in inside
+        if isinstance(module, nn.Linear | Int8Linear | Factored) and module not in inside
     )

@@ -8,6 +8,7 @@ from torch import nn
 
 from sottovoce.measurement import Measurement
 from sottovoce.measures.parts import Part, modules_by_part
+from sottovoce.models.int8 import Int8Linear
 from sottovoce.registry import measure
 
 
@@ -15,7 +16,8 @@ from sottovoce.registry import measure
 def size(model: Any, data: Any = None) -> list[Measurement]:
     """Parameters (stored, and of these not zero) and bytes of all tensors, whole and by part.
 
-    A tensor that several steps share counts once, at the first of them.
+    A tensor that several steps share counts once, at the first of them. A weight that was rounded to a byte is a
+    parameter of one byte.
 
     Example:
         >>> size(sv.new("wav2vec2-base"))[0].value
@@ -48,25 +50,31 @@ def unique(modules: list[Any], model: Any) -> Iterator[torch.Tensor]:
     """The parameters of some modules, each once."""
     seen: set[int] = set()
     for module in modules:
-        for parameter in module.parameters():
+        for parameter in weights(module):
             if id(parameter) not in seen:
                 seen.add(id(parameter))
                 yield parameter
+
+
+def weights(module: nn.Module) -> Iterator[torch.Tensor]:
+    """The parameters of a module, and the bytes of quantised ones, which cannot learn and so are none to PyTorch."""
+    yield from module.parameters()
+    yield from (part.levels for part in module.modules() if isinstance(part, Int8Linear))
 
 
 def tensors_by_part(model: Any) -> Iterator[tuple[Part, list[torch.Tensor]]]:
     """Every parameter once, under the part that it belongs to; what belongs to none is `other`."""
     seen: set[int] = set()
     for where, module in modules_by_part(model):
-        found: list[torch.Tensor] = [tensor for tensor in module.parameters() if id(tensor) not in seen]
+        found: list[torch.Tensor] = [tensor for tensor in weights(module) if id(tensor) not in seen]
         seen.update(id(tensor) for tensor in found)
         yield where, found
     yield ("other",), [tensor for tensor in unique([model], model) if id(tensor) not in seen]
 
 
 def saved_buffers(model: nn.Module) -> Iterator[torch.Tensor]:
-    """The buffers that are saved with a model."""
-    parameters = {id(parameter) for parameter in model.parameters()}
+    """The buffers that are saved with a model and are no weights."""
+    parameters = {id(parameter) for parameter in weights(model)}
     for tensor in model.state_dict(keep_vars=True).values():
         if id(tensor) not in parameters:
             yield tensor

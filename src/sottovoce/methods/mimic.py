@@ -1,7 +1,6 @@
 """Small layers in the place of the whole stack, which learn to say what it said (arXiv 2409.16302, section 2.3)."""
 
 import copy
-from dataclasses import replace
 from typing import Any, Literal
 
 import torch
@@ -55,27 +54,15 @@ def mimic(
     if not data and max(steps if teacher else 0, task_steps):
         raise SottovoceError("mimic needs data: speech to match states on, with answers where the head has a task.")
     chosen = own_task(model, data or (), task) if task_steps or task else None
-    settings = Training(
-        steps=max(1, steps),
-        lr=lr,
-        warmup=0.0,
-        schedule="constant",
-        weight_decay=0.0,
-        betas=(0.9, 0.999),
-        clip=None,
-        validate_every=validate_every or max(1, steps // 20),
-        seed=seed,
-    )
-    whole = model
-    if teacher and steps:
-        at = boundary_of(model, data, limit=640, seed=seed) if layers == 2 and at is None else at
     student = with_mimic(model, layers, kind, width, "batch" if paper_attention else "time", seed)
     if teacher and steps:
-        teach(student, whole, data, at=at, settings=settings, size=batch, limit=limit, before_norm=before_norm)
+        at = boundary_of(model, data, limit=640, seed=seed) if layers == 2 and at is None else at
+        every = validate_every or max(1, steps // 20)
+        settings = Training.adam(steps, lr, validate_every=every, seed=seed)
+        teach(student, model, data, at=at, settings=settings, size=batch, limit=limit, before_norm=before_norm)
     if chosen is None or not task_steps:
         return student.eval()
-    every = validate_every or max(1, task_steps // 20)
-    settings = replace(settings, steps=task_steps, validate_every=every)
+    settings = Training.adam(task_steps, lr, validate_every=validate_every or max(1, task_steps // 20), seed=seed)
     parts = ["front_end", "projection", *(["layers"] if frozen else [])]
     return finetune_model(chosen, student, data, settings=settings, size=batch, freeze=parts, limit=limit)
 

@@ -74,24 +74,26 @@ def prune_weights(
         None if converge is None else Convergence(every=heal, look_back=max(1, int(LOOK_BACK * heal)), drop=converge)
     )
 
-    def choose(share: float, before: Masks | None) -> Masks:
-        tensors = prunable(model)
-        if pattern == "2:4":
-            return two_of_four_masks(tensors)
-        if pattern == "block":
-            return block_masks(tensors, share, block=block, before=before, revive=revive)
-        return unstructured_masks(tensors, share, before=before, revive=revive)
-
     with a_place(), wanted(model, data, healing, looks=False) as purpose:
         masks: Masks | None = None
         for number, share in enumerate(steps, start=1):
-            masks = choose(share, masks)
+            masks = chosen(model, pattern, share, masks, block=block, revive=revive)
             zero_weights(model, masks)
             if purpose is not None:
                 state = settled(model, masks, purpose, healing, state, number, revive=revive, seed=seed)
         if revive and masks is not None:
-            zero_weights(model, choose(steps[-1], masks))
+            zero_weights(model, chosen(model, pattern, sparsity, masks, block=block, revive=True))
     return model
+
+
+def chosen(model: Any, pattern: str, share: float, before: Masks | None, *, block: int, revive: bool) -> Masks:
+    """Masks of a pattern for a share of zeros, which leave what was zero before unless it may revive."""
+    tensors = prunable(model)
+    if pattern == "2:4":
+        return two_of_four_masks(tensors)
+    if pattern == "block":
+        return block_masks(tensors, share, block=block, before=before, revive=revive)
+    return unstructured_masks(tensors, share, before=before, revive=revive)
 
 
 def prunable(model: Any) -> dict[str, torch.Tensor]:

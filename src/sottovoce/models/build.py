@@ -3,7 +3,7 @@
 from typing import Any
 
 from sottovoce.models.anatomy import Anatomy
-from sottovoce.models.edits import keep_feed_forward, keep_heads, set_order, split, use_log_mel, use_mimic
+from sottovoce.models.edits import keep_feed_forward, keep_heads, set_order, split, use_int8, use_log_mel, use_mimic
 from sottovoce.models.narrow import fold_weight_norm, keep_hidden
 from sottovoce.models.structure import Structure, recorded, regular_shape, settle
 from sottovoce.models.wavlm import adopt_attention
@@ -64,4 +64,7 @@ def restructure(model: Any, structure: Structure) -> None:
             split(model, found, rank)
     if structure.folded:
         fold_weight_norm(model)
+    # The numbers of static scales come with the tensors.
+    scales = {path: None if kind == "dynamic" else 1.0 for path, kind in structure.int8.items()}
+    use_int8(model, {path: scale for path, scale in scales.items() if Anatomy(model).full_path(path) is not None})
     settle(model)

@@ -10,6 +10,7 @@ FILE = "modeling_sottovoce.py"
 MODULES = (
     "errors",
     "models.parts",
+    "models.int8",
     "models.front_end",
     "models.mimic",
     "models.wavlm",

@@ -14,6 +14,7 @@ from torch import nn
 from sottovoce.errors import SottovoceError
 from sottovoce.models.anatomy import Anatomy
 from sottovoce.models.front_end import SHIFT, WINDOW, LogMel
+from sottovoce.models.int8 import check_unquantised, quantised
 from sottovoce.models.mimic import MimicEncoder
 from sottovoce.models.parts import Factored, NoHeads, Repeated
 from sottovoce.models.slices import indices, keep_columns, keep_norm, keep_rows, linear_of, replace_parameter
@@ -28,6 +29,7 @@ def edit(function: Callable[Concatenate[Any, P], None]) -> Callable[Concatenate[
 
     @functools.wraps(function)
     def settled(model: Any, *args: P.args, **kwargs: P.kwargs) -> None:
+        check_unquantised(model, function.__name__)
         adopt_attention(model)  # WavLM's own attention, as Hugging Face loads it, cannot be cut
         function(model, *args, **kwargs)
         settle(model)
@@ -208,8 +210,10 @@ def check_sew(body: Anatomy, width: int, what: str) -> None:
 
 
 @edit
-def factor(model: Any, path: str, rank: int) -> None:
+def factor(model: Any, path: str, rank: int, *, pair: tuple[torch.Tensor, torch.Tensor] | None = None) -> None:
     """Replace a Linear by two of this rank, the nearest such pair (by SVD); `path` is from the base model or the model.
+
+    Another `pair` of weights, (rank, inputs) and (outputs, rank), can be given.
 
     Example:
         >>> factor(model, "encoder.layers.0.feed_forward.intermediate_dense", 64)
@@ -223,17 +227,24 @@ def factor(model: Any, path: str, rank: int) -> None:
     full = min(linear.in_features, linear.out_features)
     if not 1 <= rank <= full:
         raise SottovoceError(f"rank={rank}, but '{path}' has full rank {full}; give 1-{full}.")
-    split(model, found, rank)
+    shapes = [(rank, linear.in_features), (linear.out_features, rank)]
+    if pair is not None and [tuple(weight.shape) for weight in pair] != shapes:
+        raise SottovoceError(
+            f"a pair of shapes {[tuple(weight.shape) for weight in pair]}, but '{path}' at rank {rank} wants {shapes}."
+        )
+    split(model, found, rank, pair=pair)
 
 
-def split(model: Any, path: str, rank: int) -> None:
+def split(model: Any, path: str, rank: int, *, pair: tuple[torch.Tensor, torch.Tensor] | None = None) -> None:
     """Put two Linears in the place of one.
 
     Cuts that come after a factoring may leave fewer rows than its rank, so a rebuilt model has ranks over full.
     """
     linear: Any = model.get_submodule(path)
     weight = linear.weight.detach()
-    if weight.is_meta:
+    if pair is not None:
+        first, second = (given.detach().to(weight, copy=True) for given in pair)
+    elif weight.is_meta:
         first, second = weight.new_empty(rank, linear.in_features), weight.new_empty(linear.out_features, rank)
     else:
         left, values, right = torch.linalg.svd(weight.float(), full_matrices=False)
@@ -241,9 +252,9 @@ def split(model: Any, path: str, rank: int) -> None:
         first, second = weight.new_zeros(rank, linear.in_features), weight.new_zeros(linear.out_features, rank)
         first[: len(root)], second[:, : len(root)] = root[:, None] * right[:rank], left[:, :rank] * root
     learns = linear.weight.requires_grad
-    pair = Factored(linear_of(first, None, learns=learns), linear_of(second, linear.bias, learns=learns))
-    pair.train(linear.training)
-    model.set_submodule(path, pair)
+    made = Factored(linear_of(first, None, learns=learns), linear_of(second, linear.bias, learns=learns))
+    made.train(linear.training)
+    model.set_submodule(path, made)
 
 
 def zero_weights(model: Any, masks: Mapping[str, torch.Tensor]) -> None:
@@ -252,6 +263,7 @@ def zero_weights(model: Any, masks: Mapping[str, torch.Tensor]) -> None:
     Example:
         >>> zero_weights(model, {"encoder.layers.0.attention.q_proj.weight": mask})
     """
+    check_unquantised(model, "zero_weights")
     parameters = dict(model.named_parameters())
     for name, mask in masks.items():
         if name not in parameters:
@@ -343,6 +355,24 @@ def use_mimic(
     stack.requires_grad_(any(parameter.requires_grad for parameter in body.base.encoder.parameters()))
     body.base.encoder = stack.to(old.dtype).train(body.base.encoder.training)
     body.config.num_hidden_layers = layers
+
+
+def use_int8(model: Any, largest: Mapping[str, float | None]) -> None:
+    """Round the weights of these Linears to bytes; it is the last edit, for no other can follow.
+
+    With each path comes the largest input that its static scale is for, or None: then every frame has its own scale.
+
+    Example:
+        >>> use_int8(model, {"encoder.layers.0.feed_forward.intermediate_dense": None})
+    """
+    adopt_attention(model)
+    found = {path: Anatomy(model).full_path(path) for path in largest}
+    for path, full in found.items():
+        if full is None or not isinstance(model.get_submodule(full), nn.Linear):
+            raise SottovoceError(f"'{path}' is not a Linear of this model, or it is quantised; give the path of one.")
+    for path, full in found.items():
+        model.set_submodule(full or "", quantised(model.get_submodule(full or ""), largest[path]))
+    settle(model)
 
 
 def _stack_needed(body: Anatomy, what: str) -> None:

@@ -8,6 +8,7 @@ from typing import Any
 from sottovoce.errors import SottovoceError, unknown
 from sottovoce.models.anatomy import FAMILIES, Anatomy, family_name, is_parametrised
 from sottovoce.models.front_end import LogMel
+from sottovoce.models.int8 import Int8Linear, Scales
 from sottovoce.models.parts import Factored
 
 KEY = "sottovoce"
@@ -27,6 +28,7 @@ class Structure:
         log_mel: bins and stack of a log-mel front end.
         mimic: the mimic layers that stand for the stack.
         folded: the weight norm of the positional convolution is folded into its weight.
+        int8: the Linears whose weights are bytes, by path as in `ranks`, and their inputs' scales: dynamic or static.
 
     Example:
         >>> Structure(ranks={"encoder.layers.0.attention.q_proj": 64}).regular
@@ -42,6 +44,7 @@ class Structure:
     log_mel: Mapping[str, int] | None = None
     mimic: Mapping[str, Any] | None = None
     folded: bool = False
+    int8: Mapping[str, Scales] = field(default_factory=dict)
 
     @property
     def regular(self) -> bool:
@@ -93,6 +96,7 @@ class Structure:
                 log_mel=_counts(record.get("log_mel")),
                 mimic=None if record.get("mimic") is None else dict(record["mimic"]),
                 folded=bool(record.get("folded", False)),
+                int8={str(path): _scales(scales) for path, scales in dict(record.get("int8", {})).items()},
             )
         except (TypeError, ValueError, AttributeError) as error:
             raise SottovoceError(f"config.json's '{KEY}' part is damaged ({error}); save the model anew.") from error
@@ -146,6 +150,7 @@ def read(model: Any, body: Anatomy) -> Structure:
         log_mel={"bins": front_end.bins, "stack": front_end.stack} if isinstance(front_end, LogMel) else None,
         mimic=body.base.encoder.mimic if body.mimics else None,
         folded=folded,
+        int8={body.short_path(path): p.scales for path, p in model.named_modules() if isinstance(p, Int8Linear)},
     )
 
 
@@ -209,3 +214,9 @@ def _rows(rows: Any) -> tuple[tuple[int, ...], ...] | None:
 
 def _counts(record: Any) -> dict[str, int] | None:
     return None if record is None else {str(key): int(value) for key, value in dict(record).items()}
+
+
+def _scales(name: Any) -> Scales:
+    if name not in ("dynamic", "static"):
+        raise ValueError(f"scales are dynamic or static, not {name!r}")
+    return name

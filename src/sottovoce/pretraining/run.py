@@ -9,7 +9,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from safetensors.torch import save as tensor_bytes
 from torch import nn
 
 from sottovoce.data.batches import Speech, decoded
@@ -21,10 +20,11 @@ from sottovoce.models.anatomy import Anatomy
 from sottovoce.models.encoder import Encoder
 from sottovoce.models.padding import exact_padding
 from sottovoce.pretraining.augment import disturbed
+from sottovoce.pretraining.beside import Clusters, keep_beside
 from sottovoce.pretraining.listen import Listener, all_units, at_other_speeds, calibrate, codebook, spread_out
 from sottovoce.pretraining.objective import MaskedUnits
 from sottovoce.pretraining.plan import Round
-from sottovoce.pretraining.units import Codebook, Fit, fit
+from sottovoce.pretraining.units import Fit, fit
 from sottovoce.tasks import TASKS
 from sottovoce.tasks.batch import Batch
 from sottovoce.tasks.finetune import set_chance
@@ -35,7 +35,6 @@ from sottovoce.training.precision import half
 
 JUDGED_SECONDS = 900.0  # of audio in a validation
 STRIDE = 16  # frames: crops are multiples of it, for kernels are made anew for each shape that they meet
-UNITS_FILE = "units.safetensors"
 
 
 def pretrain_model(
@@ -74,7 +73,9 @@ def pretrain_model(
         judge = Judge(objective, units_source(encoder, heard, units, plan), plan, data or (), quality)
         about = [asdict(plan), listener.identity, book.centres.tolist()]
         train(objective, source, settings, validate=judge, about=about, name="pretrain")
-    keep_beside(model, objective.head, book, quality, plan)
+    notes = {"plan": asdict(plan), "fit": None if quality is None else asdict(quality)}
+    tensors = {"centres": book.centres, "mean": book.mean, "std": book.std}
+    keep_beside(model, objective.head, Clusters(tensors, {"sottovoce": json.dumps(notes)}))
     return model.eval()
 
 
@@ -195,14 +196,3 @@ def phone_fit(encoder: Encoder, utterances: Sequence[Utterance], units: Shelf, c
             if name in numbers:
                 counts[unit, numbers[name]] += 1
     return fit(counts)
-
-
-def keep_beside(model: Any, head: nn.Linear, book: Codebook, quality: Fit | None, plan: Round) -> None:
-    """The head and the codebook as a file that goes with the model wherever it is saved."""
-    tensors = {"head.weight": head.weight, "head.bias": head.bias, "centres": book.centres, "mean": book.mean}
-    tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in {**tensors, "std": book.std}.items()}
-    about = {"plan": asdict(plan), "fit": None if quality is None else asdict(quality)}
-    model.processor_files = {
-        **(getattr(model, "processor_files", None) or {}),
-        UNITS_FILE: tensor_bytes(tensors, metadata={"sottovoce": json.dumps(about)}),
-    }

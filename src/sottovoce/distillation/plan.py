@@ -1,0 +1,132 @@
+"""What is distilled, and which states of the two models belong together."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal, get_args
+
+from sottovoce.errors import SottovoceError, unknown
+from sottovoce.training.settings import Precision
+
+Loss = Literal["cluster_kl", "hidden", "distilhubert", "arm", "star"]
+HINT = 0.1  # the weight of the states before the last in masking distillation
+
+
+@dataclass(frozen=True)
+class Distillation:
+    """What a distillation matches, and how.
+
+    Args:
+        teacher: a folder, a Hub id or the name of a model in the package; None for the model as it came.
+        student: how many layers from the bottom the student keeps; None for all.
+        start: "random" draws the student's weights anew.
+        log_mel: the student gets a log-mel front end.
+        layers: the teacher's states that are matched; None for those that are usual for the loss.
+        share, span: of the mask of the loss `arm`.
+        freeze_front_end: a convolutional front end does not learn, unless it is drawn anew.
+        cache: whether the teacher's states are kept on the disk; None for where that pays.
+
+    Example:
+        >>> Distillation(student=2).loss
+        'hidden'
+    """
+
+    loss: Loss = "hidden"
+    teacher: str | None = None
+    student: int | None = None
+    start: Literal["model", "random"] = "model"
+    log_mel: bool = False
+    layers: tuple[int, ...] | None = None
+    temperature: float = 1.0
+    share: float = 0.8
+    span: int = 10
+    freeze_front_end: bool = True
+    cache: bool | None = None
+    precision: Precision = "fp32"
+    batch_seconds: float = 90.0
+
+    def __post_init__(self) -> None:
+        """Refuse what no distillation can be, before any work."""
+        for name, known in (("loss", Loss), ("start", ("model", "random"))):
+            if getattr(self, name) not in (names := known if isinstance(known, tuple) else get_args(known)):
+                raise unknown(name, getattr(self, name), names)
+        if self.layers is not None and self.loss == "cluster_kl":
+            raise SottovoceError("distill: layers= is for losses that match states; cluster_kl matches clusters.")
+        if self.layers is not None and not self.layers:
+            raise SottovoceError("distill: layers= is empty; name at least one state of the teacher, or leave it out.")
+        if self.cache and self.loss == "arm":
+            raise SottovoceError("distill: the teacher of the loss arm hears other masks each time; leave cache= out.")
+        if not 0 < self.temperature < math.inf or not 0 < self.batch_seconds < math.inf:
+            raise SottovoceError(
+                f"distill: temperature={self.temperature} and batch_seconds={self.batch_seconds}, but numbers above 0 "
+                "are wanted."
+            )
+        if not 0 < self.share <= 1 or self.span < 1:
+            raise SottovoceError(
+                f"distill: share={self.share} and span={self.span}, but a share above 0 and up to 1, and at least 1 "
+                "frame, are wanted."
+            )
+        if self.teacher is None and self.student is None and not self.log_mel and self.start == "model":
+            raise SottovoceError(
+                "distill: the student would be its own teacher; give teacher=, or make the student another model: "
+                "student=, log_mel=true or start=random."
+            )
+
+    @property
+    def outputs(self) -> bool:
+        """Whether what the models put out is matched, and no states."""
+        return self.loss == "cluster_kl"
+
+
+@dataclass(frozen=True)
+class Pair:
+    """A state of the student, the state of the teacher that it is to be like, and how much that counts.
+
+    Example:
+        >>> Pair(student=2, teacher=12).weight
+        1.0
+    """
+
+    student: int
+    teacher: int
+    weight: float = 1.0
+
+
+def matched(plan: Distillation, student: int, teacher: int) -> list[Pair]:
+    """Which states belong together in a student and a teacher of so many layers, by the share of the depth.
+
+    Example:
+        >>> [(pair.student, pair.teacher) for pair in matched(Distillation("hidden", student=2), 2, 12)]
+        [(0, 0), (1, 6), (2, 12)]
+    """
+    if min(student, teacher) < 1:
+        raise SottovoceError("distill: an encoder without layers has nothing to match; give one with layers.")
+    if plan.outputs:
+        return []
+    chosen = usual_layers(plan.loss, student, teacher) if plan.layers is None else sorted(set(plan.layers))
+    wrong = [layer for layer in chosen if not 0 <= layer <= teacher]
+    if wrong:
+        raise SottovoceError(f"distill: layers names {wrong[0]}, but the teacher's states are 0-{teacher}.")
+    weights = [1.0 if plan.loss != "arm" or layer == chosen[-1] else HINT for layer in chosen]
+    if plan.loss == "distilhubert":
+        return [Pair(student, layer, weight) for layer, weight in zip(chosen, weights, strict=True)]
+    # A state behind a layer is never matched with what has seen no layer.
+    places = [max(min(layer, 1), nearest(layer * student / teacher)) for layer in chosen]
+    return [Pair(*entry) for entry in zip(places, chosen, weights, strict=True)]
+
+
+def usual_layers(loss: Loss, student: int, teacher: int) -> Sequence[int]:
+    """The teacher's states that a loss matches where nobody chose.
+
+    `hidden` takes the first and at most three more, evenly spread, the last included, as DPHuBERT (0, 4, 8 and 12 of
+    12); `distilhubert` thirds (4, 8, 12); `arm` one for each layer of the student; `star` also the first.
+    """
+    thirds = {"hidden": min(3, student), "distilhubert": 3}.get(loss, student)
+    first = 1 if loss in ("distilhubert", "arm") else 0
+    spread = {nearest(step * teacher / thirds) for step in range(first, thirds + 1)}
+    return sorted(spread - {0} if first else spread)
+
+
+def nearest(number: float) -> int:
+    """The nearest whole number, of two the higher."""
+    return math.floor(number + 0.5)

@@ -1,0 +1,128 @@
+"""Batches of speech as student and teacher hear it, and the teacher's states on the disk."""
+
+import zlib
+from collections.abc import Sequence
+from contextlib import closing
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from sottovoce.data.audio import SAMPLE_RATE
+from sottovoce.data.batches import Speech, ahead, data_stamp, plan_batches, samples
+from sottovoce.data.shelf import Shelf
+from sottovoce.data.utterance import Utterance
+from sottovoce.distillation.objective import Heard, layer_states, nearest_frames
+from sottovoce.distillation.plan import Distillation
+from sottovoce.models.encoder import Encoder
+from sottovoce.progress import bar
+from sottovoce.tasks.batch import half as float16
+from sottovoce.tasks.probe import BATCH_SECONDS, fingerprint, refuse_full, refuse_nan
+from sottovoce.training import Training, best_device
+from sottovoce.training.precision import half
+
+STRIDE = 16  # frames: crops are multiples of it, for kernels are made anew for each shape that they meet
+MOST_BYTES = 4e9  # of states that are kept without being asked for
+FEW_EPOCHS = 2.0
+
+
+def speech_of_both(
+    student: Encoder,
+    teacher: Encoder,
+    utterances: Sequence[Utterance],
+    plan: Distillation,
+    *,
+    shelf: Shelf | None = None,
+    seed: int | None = None,
+) -> Speech:
+    """Batches of audio for both models, or where the teacher's states are kept, for the student with these.
+
+    With a seed, which means for training, the utterances of a batch are cut to the length of the shortest, each
+    somewhere: they are of similar length, so little is lost, and no frame is padding. The teacher hears the same cuts;
+    the states that are kept are of whole utterances, so that its attention saw more than the cut.
+
+    Example:
+        >>> source = speech_of_both(student, teacher, utterances, plan, seed=0)
+        >>> heard = source.load(source.plan(0)[0])
+    """
+    field, shift = student.field()
+
+    def collate(chosen: Sequence[Utterance], audio: list[np.ndarray]) -> Heard:
+        counts = [max(1, student.frames(len(piece))) for piece in audio]
+        begins = [0] * len(audio)
+        if seed is not None:
+            rng = np.random.default_rng([seed, zlib.crc32(chosen[0].id.encode())])
+            count = min(counts)
+            count -= count % STRIDE if count > 4 * STRIDE else 0
+            begins = [int(rng.integers(0, whole - count + 1)) for whole in counts]
+            size = max(field, shift) + shift * (count - 1)
+            audio = [piece[b * shift : b * shift + size] for piece, b in zip(audio, begins, strict=True)]
+            counts = [count] * len(audio)
+        inputs, frames = student.inputs(audio), torch.tensor(counts)
+        if shelf is None:
+            theirs = torch.tensor([max(1, teacher.frames(len(piece))) for piece in audio])
+            return Heard(inputs, frames, teacher.inputs(audio), theirs)
+        kept = []
+        for utterance, begin, count in zip(chosen, begins, counts, strict=True):
+            rows = shelf[utterance.id]
+            places = nearest_frames(teacher, student.centres(count) + begin * shift / SAMPLE_RATE)
+            kept.append(torch.from_numpy(rows[places.clip(0, len(rows) - 1)]))
+        return Heard(inputs, frames, {}, frames, torch.nn.utils.rnn.pad_sequence(kept, batch_first=True))
+
+    return Speech(utterances, collate, plan.batch_seconds, seed)
+
+
+def pays(plan: Distillation, teacher: Encoder, learnt: Sequence[Utterance], states: int, settings: Training) -> bool:
+    """Whether the teacher's states are to be kept: as the plan says, or where each is needed often and all are few.
+
+    Example:
+        >>> pays(Distillation(cache=True), teacher, utterances, 3, Training())
+        True
+    """
+    if plan.cache is not None:
+        return plan.cache
+    seconds = sum(utterance.seconds for utterance in learnt)
+    epochs = settings.steps * settings.accumulate * plan.batch_seconds / seconds
+    size = seconds * SAMPLE_RATE / teacher.field()[1] * states * teacher.width * 2
+    return plan.loss != "arm" and epochs > FEW_EPOCHS and size < MOST_BYTES
+
+
+def kept_states(
+    teacher: Encoder, layers: Sequence[int], utterances: Sequence[Utterance], folder: Path, plan: Distillation
+) -> Shelf:
+    """The teacher's states of every utterance, as float16 (frames, states, width) in a folder; a pass goes on.
+
+    Example:
+        >>> kept_states(Encoder(teacher), [6, 12], utterances, folder, plan)["a-1"].shape
+        (49, 2, 768)
+    """
+    identity = f"teacher {fingerprint(teacher)} {list(layers)} {plan.outputs} {plan.precision} {data_stamp(utterances)}"
+    count = 1 if plan.outputs else len(layers)
+    shelf = Shelf(folder, identity=identity, row=(count, teacher.width), dtype="float16")
+    # Batches of all, of which those that are there are left out: a pass that goes on pads as one that never stopped.
+    planned = plan_batches([utterance.seconds for utterance in utterances], most=BATCH_SECONDS, seed=None)
+    batches = [items for items in planned if any(utterances[item].id not in shelf for item in items)]
+    seconds = sum(utterances[item].seconds for items in batches for item in items)
+    refuse_full(folder, int(seconds * SAMPLE_RATE / teacher.field()[1]) * shelf.row_bytes)
+
+    def load(items: list[int]) -> list[np.ndarray]:
+        return [samples(utterances[item]) for item in items]
+
+    with (
+        bar("asking the teacher", len(batches)) as advance,
+        teacher.on(best_device()),
+        teacher.exact(),
+        torch.no_grad(),
+        half(teacher.model, best_device(), plan.precision),
+        closing(ahead(load, batches)) as loads,
+    ):
+        for items, audio in zip(batches, loads, strict=True):
+            seen = layer_states(teacher, teacher.inputs(audio), outputs=plan.outputs)
+            stacked = float16(torch.stack(seen if plan.outputs else [seen[layer] for layer in layers], dim=2))
+            lengths = [max(1, teacher.frames(len(piece))) for piece in audio]
+            arrays = [row[:length] for row, length in zip(stacked, lengths, strict=True)]
+            names = [utterances[item].id for item in items]
+            refuse_nan(names, arrays, layers or [teacher.depth - 1])
+            shelf.add(dict(zip(names, arrays, strict=True)))
+            advance()
+    return shelf

@@ -1,0 +1,109 @@
+"""The head over units, with its codebook, as a file that lies beside a pretrained model and goes where it goes."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load as tensors_of
+from safetensors.torch import save as tensor_bytes
+from torch import nn
+
+from sottovoce.errors import SottovoceError
+from sottovoce.models.anatomy import Anatomy
+from sottovoce.models.hub import PROCESSOR_FILES, processor_file
+from sottovoce.pretraining.plan import Round
+
+UNITS_FILE = "units.safetensors"
+
+
+@dataclass(frozen=True)
+class Clusters:
+    """A head over units: its tensors, the codebook's among them, and what is noted of them.
+
+    Example:
+        >>> clusters_of(sv.load("small-hubert")).tensors["head.weight"].shape
+        torch.Size([500, 192])
+    """
+
+    tensors: Mapping[str, torch.Tensor]
+    about: Mapping[str, str]
+
+    @property
+    def count(self) -> int:
+        """How many units there are."""
+        return len(self.tensors["head.weight"])
+
+    @property
+    def asked(self) -> Round:
+        """How units are asked for in masked prediction: the mask, and the weight of what is heard."""
+        plan = json.loads(self.about.get("sottovoce", "{}")).get("plan", {})
+        heeded = {name: plan[name] for name in ("share", "span", "heard") if name in plan}
+        return Round(clusters=self.count, **heeded)
+
+    def head(self) -> nn.Linear:
+        """The head, frozen."""
+        weight, bias = self.tensors["head.weight"], self.tensors["head.bias"]
+        head = nn.Linear(weight.shape[1], weight.shape[0])
+        head.load_state_dict({"weight": weight, "bias": bias})
+        return head.requires_grad_(False)
+
+
+def clusters_of(model: Any) -> Clusters | None:
+    """The head over units beside a model; None where there is none.
+
+    Example:
+        >>> clusters_of(sv.load("small-hubert")).head()
+        Linear(in_features=192, out_features=500, bias=True)
+    """
+    content = files_beside(model).get(UNITS_FILE)
+    if content is None:
+        return None
+    try:
+        raw = content.encode() if isinstance(content, str) else content
+        tensors = tensors_of(raw)
+        # The format begins with the length of its header, which is JSON.
+        about = json.loads(raw[8 : 8 + int.from_bytes(raw[:8], "little")]).get("__metadata__") or {}
+        found, width = tensors["head.weight"].shape[1], Anatomy(model).setting("hidden_size")
+        if tensors["head.bias"].shape != tensors["head.weight"].shape[:1]:
+            raise ValueError("its bias does not fit its weight")
+    except (SafetensorError, ValueError, KeyError, IndexError) as error:
+        raise SottovoceError(
+            f"the {UNITS_FILE} beside this model is damaged ({error}); pretrain it again, or delete the file."
+        ) from error
+    if found != width:
+        raise SottovoceError(
+            f"the head over units beside this model reads {found} numbers, but the model has {width}; give the model "
+            f"as it was pretrained, or delete {UNITS_FILE}."
+        )
+    return Clusters(tensors, about)
+
+
+def keep_beside(model: Any, head: nn.Linear, clusters: Clusters) -> None:
+    """A head, with the other tensors and the notes of some clusters, as the file that goes with the model.
+
+    Example:
+        >>> keep_beside(student, head, clusters_of(teacher))
+    """
+    own = {"head.weight": head.weight, "head.bias": head.bias}
+    tensors = {name: tensor.detach().cpu().clone() for name, tensor in {**clusters.tensors, **own}.items()}
+    content = tensor_bytes({name: tensor.contiguous() for name, tensor in tensors.items()}, dict(clusters.about))
+    model.processor_files = {**files_beside(model), UNITS_FILE: content}
+
+
+def files_beside(model: Any) -> dict[str, str | bytes]:
+    """The files that go with a model when it is saved: its own, or those where it came from.
+
+    Example:
+        >>> sorted(files_beside(sv.load("small-hubert")))
+        ['units.safetensors']
+    """
+    own: dict[str, str | bytes] | None = getattr(model, "processor_files", None)
+    if own is not None:
+        return dict(own)
+    source = getattr(model, "name_or_path", "") or ""
+    # The feature extractor's file is always looked for at the source.
+    found = {name: processor_file(source, name) for name in PROCESSOR_FILES[1:]}
+    return {name: path.read_bytes() for name, path in found.items() if path is not None}
