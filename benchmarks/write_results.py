@@ -8,6 +8,8 @@ from typing import Any
 sys.path.insert(0, str(Path(__file__).parent))
 
 import layer_tables as layers  # noqa: E402
+import method_tables as methods  # noqa: E402
+import method_text  # noqa: E402
 import teacher_tables as teachers  # noqa: E402 (it lies beside this file, which a test loads from elsewhere)
 from teacher_text import HEADS, NO_PROBES, PROBES  # noqa: E402
 from teacher_text import TEXT as TEACHERS_TEXT  # noqa: E402
@@ -216,9 +218,38 @@ def render_teachers() -> str:
     )
 
 
+def render_methods() -> str:
+    """What methods cost and save, as far as records are there."""
+    parts = [method_text.HEAD]
+    if all(methods.there(f"orders_{task}") for task in methods.TASKS):
+        found = {task: read(f"orders_{task}") for task in methods.TASKS}
+        values: dict[str, Any] = {"orders_about": " ".join(dict.fromkeys(map(about, found.values())))}
+        for task, record in found.items():
+            first = next(iter(record["rows"].values()))[0]
+            values |= {f"{task}_n": number(record["n"]), f"{task}_error": f"{100 * first['error']:.1f}"}
+            values |= {f"{task}_guess": f"{100 / record['classes']:.1f}", f"cuts_{task}": record["cuts"]}
+            values[f"orders_{task}"] = table(*methods.orders(task))
+        parts.append(method_text.ORDERS.format(**values))
+    if methods.there("healed"):
+        record = read("healed")
+        parts.append(
+            method_text.HEALED.format(healed_about=about(record), heal=record["heal"], healed=table(*methods.healed()))
+        )
+    if methods.there("mimics"):
+        record = read("mimics")
+        numbers = {name: number(record[name]) for name in ("steps", "task_steps", "batch")}
+        whole = record["rows"]["whole"]
+        text = method_text.MIMICS.format(
+            mimics_about=about(record), n=f"{whole['n']:.0f}", mimics=table(*methods.mimics()), **numbers
+        )
+        parts.append(text)
+    return "".join(parts) if len(parts) > 1 else ""
+
+
 def render() -> str:
     """The whole page."""
-    return f"{render_rest()}\n{render_teachers()}\n{layers.render_analysis(table, about)}"
+    analysis = layers.render_analysis(table, about)
+    return f"{render_rest()}\n{render_teachers()}\n{analysis}{render_methods()}"
 
 
 def render_rest() -> str:
@@ -263,6 +294,6 @@ def render_rest() -> str:
 
 if __name__ == "__main__":
     PICTURES.mkdir(exist_ok=True)
-    for name, picture in [*teachers.pictures(), *layers.layer_pictures()]:
+    for name, picture in [*teachers.pictures(), *layers.layer_pictures(), *methods.method_pictures()]:
         (PICTURES / name).write_text(picture, encoding="utf-8")
     PAGE.write_text(render(), encoding="utf-8")

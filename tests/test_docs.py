@@ -43,7 +43,8 @@ def test_results_are_written_from_the_records() -> None:
     spec.loader.exec_module(script)
     page = (ROOT / "docs" / "results.md").read_text(encoding="utf-8")
     assert page == script.render(), "run python benchmarks/write_results.py"
-    for name, picture in [*script.teachers.pictures(), *script.layers.layer_pictures()]:
+    drawn = [script.teachers.pictures(), script.layers.layer_pictures(), script.methods.method_pictures()]
+    for name, picture in [pair for pictures in drawn for pair in pictures]:
         assert (script.PICTURES / name).read_text(encoding="utf-8") == picture, "run python benchmarks/write_results.py"
 
 

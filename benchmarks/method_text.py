@@ -1,0 +1,59 @@
+"""The words around the tables of methods in `docs/results.md`."""
+
+HEAD = """
+## Methods
+"""
+
+ORDERS = """
+### Layers dropped, nothing trained afterwards
+
+{orders_about}
+
+The score of a fine-tuned model's own head on speech-mini's test split (n = {keywords_n} keywords, {speakers_n}
+speakers; ± {keywords_error} and ± {speakers_error} for the whole models) by how many layers are gone, in per cent. The last column
+is the most that may go for 95 % of the whole model's score. Guessing is right in about {keywords_guess} and
+{speakers_guess} %.
+
+Keywords, `small-melhubert-keywords`:
+
+{orders_keywords}
+
+![Keywords by layers dropped](images/orders-keywords.svg)
+
+Speakers, `small-melhubert-speakers`:
+
+{orders_speakers}
+
+![Speakers by layers dropped](images/orders-speakers.svg)
+
+Paper 1 has keywords only, and models of 95 M parameters and more that keep 95 % without 25 to 42 % of their layers.
+What agrees: one or two layers can go for nothing (keywords even gain), and `forward` is as good as similarity. What does
+not: `backward` falls slowly here, and not at a cliff after two layers. On keywords similarity allows 2 of 12 layers
+(17 %), `forward` 3 and taking from both ends 5: the layers that change states least are those in the middle, and the
+third of them costs 5 points. On speakers, which the paper does not have, it is the other way round: neighbours averaged
+as in the paper's code allow 3 (25 %), `forward` none. All cuts of a model, {cuts_keywords} and {cuts_speakers}
+different ones, were scored in one pass.
+"""
+
+HEALED = """
+### Layers dropped one by one, scored anew, healed
+
+{healed_about}
+
+Keywords as above; the layer that turns states least goes, then the rest is scored anew. Healed: {heal} updates of 16
+utterances follow each layer.
+
+{healed}
+"""
+
+MIMICS = """
+### Mimics
+
+{mimics_about}
+
+`small-melhubert-keywords` and small layers in the place of its stack, on speech-mini's keywords (test split, n = {n}).
+Each mimic learned states for {steps} updates and the task for {task_steps} more, of {batch} utterances; the rows
+without a teacher have the second part only. "Time" is over the whole model's, in turns, on one second of audio.
+
+{mimics}
+"""
