@@ -21,6 +21,11 @@ The plain way is one search a pair, timed on 8 pairs of every class and scaled t
 
 NO_LAYERS = """### In the teachers
 
+The tables of what `analyze` finds in the teachers (`python benchmarks/layers.py`) come when these are trained.
+"""
+
+LAYERS = """### In the teachers
+
 {layers_about}
 
 The papers measured models of 12 and 24 layers and 768 or 1 024 numbers, trained on a thousand hours and more. The
@@ -31,10 +36,10 @@ whose pairs of equal distance are shuffled.
 
 {blocks}
 
-Paper 1 finds two blocks in every model, the first of two thirds to three quarters of the layers, the second of the last
-four or five. After fine-tuning that is what is found here too: the boundary lies behind state 8 or 9 in all three
-readings, and shuffled matrices hardly ever gain as much. Before fine-tuning it is not: all states but the first and the
-last few are one block.
+Paper 1 finds two blocks in every model: two thirds to three quarters of the layers, and the last four or five. After
+fine-tuning that is what is found here too: the boundary lies behind state 8 or 9 in all three readings, and shuffled
+matrices hardly ever gain as much. Before fine-tuning it is not: all states but the first and the last few are one
+block.
 
 The four layers that change their input least, the first one left out, flattened as in the paper:
 
@@ -46,11 +51,12 @@ Graph convexity, mean over classes, at the state where it is highest:
 
 {peaks}
 
-What agrees with paper 2: words lie more convex the higher the layer, up to the top third; after fine-tuning for words,
-they are all but perfectly convex from the middle on, and speakers become less convex towards the end. What does not:
-the paper's models have speakers at their most convex in layers 2 to 4 and lose them above; in these teachers they stay
-to the end, as the probes above also say. Three hours of few speakers, and log-mel features that know them from the
-start, may be why. Phones are means over their frames, emotions and intents have few utterances: their curves say little.
+What agrees with paper 2: words lie more convex the higher the layer, up to the top third; after fine-tuning for
+words, they are all but perfectly convex from the middle on, and speakers become less convex towards the end. What
+does not: the paper's models have speakers at their most convex in layers 2 to 4 and lose them above; in these
+teachers they stay to the end, as the probes above also say. Three hours of few speakers, and log-mel features that
+know them from the start, may be why. Phones are means over their frames, emotions and intents have few utterances:
+their curves say little.
 
 Spearman's rank correlation of patterns with importance, over all heads:
 
