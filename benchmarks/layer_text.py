@@ -36,9 +36,9 @@ whose pairs of equal distance are shuffled.
 
 {blocks}
 
-Paper 1 finds two blocks in every model: two thirds to three quarters of the layers, and the last four or five. After
-fine-tuning that is what is found here too: the boundary lies behind state 8 or 9 in all three readings, and shuffled
-matrices hardly ever gain as much. Before fine-tuning it is not: all states but the first and the last few are one
+Paper 1 finds two blocks in every model: two thirds to three quarters of the layers, and the last four or five. So
+does this in `small-hubert` and in the model that is fine-tuned, in all three readings, and only of `small-hubert`
+flattened may it be chance. In `small-melhubert` before fine-tuning all states but the first and the last few are one
 block.
 
 The four layers that change their input least, the first one left out, flattened as in the paper:
@@ -51,12 +51,12 @@ Graph convexity, mean over classes, at the state where it is highest:
 
 {peaks}
 
-What agrees with paper 2: words lie more convex the higher the layer, up to the top third; after fine-tuning for
-words, they are all but perfectly convex from the middle on, and speakers become less convex towards the end. What
-does not: the paper's models have speakers at their most convex in layers 2 to 4 and lose them above; in these
-teachers they stay to the end, as the probes above also say. Three hours of few speakers, and log-mel features that
-know them from the start, may be why. Phones are means over their frames, emotions and intents have few utterances:
-their curves say little.
+What agrees with paper 2: words lie more convex the higher the layer; after fine-tuning for words they are all but
+perfectly convex from the middle on, and speakers become less convex towards the end. What does not: the paper's
+pretrained models have words at their most convex in the upper third and lose a little behind it, and speakers at
+their most convex in layers 2 to 4 and lose them above; in these teachers both rise to the end, as the probes above
+also say. Why is open: the teachers heard a few hundred speakers and not thousands, and far less of each. Phones are
+means over their frames, emotions and intents have few utterances: their curves say little.
 
 Spearman's rank correlation of patterns with importance, over all heads:
 

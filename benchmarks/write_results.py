@@ -219,8 +219,14 @@ def render_teachers() -> str:
 
 
 def render_methods() -> str:
-    """What methods cost and save, as far as records are there."""
+    """What methods cost and save; of some, as far as records are there."""
     parts = [method_text.HEAD]
+    costs = read("methods")
+    timed = {name: row for name, row in costs["rows"].items() if "ratio" in row}
+    lines = [[name, interval(row), f"{row['method_median_s']:.2f}"] for name, row in timed.items()]
+    factoring = next(row for name, row in costs["rows"].items() if name not in timed)["method_median_s"]
+    made = table(["", "over a pass", "s"], lines)
+    parts.append(method_text.COSTS.format(costs_about=about(costs), costs=made, factoring=f"{factoring:.0f}"))
     if all(methods.there(f"orders_{task}") for task in methods.TASKS):
         found = {task: read(f"orders_{task}") for task in methods.TASKS}
         values: dict[str, Any] = {"orders_about": " ".join(dict.fromkeys(map(about, found.values())))}
@@ -243,7 +249,7 @@ def render_methods() -> str:
             mimics_about=about(record), n=f"{whole['n']:.0f}", mimics=table(*methods.mimics()), **numbers
         )
         parts.append(text)
-    return "".join(parts) if len(parts) > 1 else ""
+    return "".join(parts)
 
 
 def render() -> str:
