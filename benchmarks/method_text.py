@@ -9,8 +9,8 @@ COSTS = """
 
 {costs_about}
 
-The time that a method takes beside the passes over speech that it may need, on a base model of 95 M parameters, over the
-time of a forward and backward pass of 10 s of audio, in turns. Factoring all Linears of the layers by SVD took
+The time that a method takes beside the passes over speech that it may need, on a base model of 95 M parameters, over
+the time of a forward and backward pass of 10 s of audio, in turns. Factoring all Linears of the layers by SVD took
 {factoring} s, once.
 
 {costs}

@@ -22,16 +22,16 @@ from sottovoce.models.anatomy import Anatomy
 from sottovoce.tasks import TASKS
 
 MODEL = "small-melhubert-keywords"
-STEPS, TASK_STEPS, BATCH = 800, 500, 32
+STEPS, TASK_STEPS, BATCH = 300, 3000, 32
 ROWS: dict[str, dict[str, Any]] = {
     f"{name}, {kind}, {layers} of {width}": {"kind": kind, "layers": layers, "width": width, "teacher": teacher}
     for name, teacher in (("mimic", True), ("no teacher", False))
     for kind, layers, width in (
-        ("linear", 1, 192),
-        ("linear", 2, 192),
         ("transformer", 1, 192),
-        ("linear", 1, 8),
+        ("linear", 1, 192),
+        ("transformer", 2, 192),
         ("linear", 1, 1024),
+        ("linear", 1, 8),
     )
     if teacher or layers == 1
 }

@@ -376,8 +376,10 @@ def test_the_loss_of_a_mimic_is_the_papers(family: str, before_norm: bool) -> No
             inputs: Any = encoder.inputs([samples(utterance)])
             base = sv.Anatomy(teacher).base
             seen = states(base, input_values=inputs["input_values"])
-            last = base.encoder.layer_norm(seen.hidden[4]) if "large" in family and not before_norm else seen.hidden[4]
-            hidden = {2: seen.hidden[2], 4: last}
+            hidden = {2: seen.hidden[2], 4: seen.hidden[4]}
+            if "large" in family and not before_norm:
+                norms = {2: base.encoder.layers[2].layer_norm, 4: base.encoder.layer_norm}
+                hidden = {target: norms[target](state) for target, state in hidden.items()}
             projected = base.feature_projection(base.feature_extractor(inputs["input_values"]).transpose(1, 2))
             said = projected[0] if isinstance(projected, tuple) else projected
             for layer, target in zip(sv.Anatomy(student).layers, (2, 4), strict=True):

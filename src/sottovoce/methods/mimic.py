@@ -44,8 +44,8 @@ def mimic(
     stay as they are. Without `teacher` the first step is left out: the paper's baseline. `steps=0` or `task_steps=0`
     leave out one of the two. Adam at a constant rate, in batches of so many utterances; the best weights on the dev
     split. Attention of a transformer mimic runs over time; `paper_attention` lets it run over the utterances of a
-    batch, as the published code does, which also matches the last state before a final norm (`before_norm`), while the
-    mimic has none behind it.
+    batch, as the published code does. Where layers begin with a norm, states are matched behind the norm that reads
+    them, which is far easier; `before_norm` matches them before it, as published.
 
     Example:
         >>> small = mimic(tuned, data, layers=1, width=768, steps=2000, task_steps=1000)

@@ -9,6 +9,7 @@ from torch import nn
 from sottovoce.analysis.blocks import blocks
 from sottovoce.data.batches import data_stamp
 from sottovoce.data.utterance import Utterance
+from sottovoce.distillation.objective import layer_states
 from sottovoce.errors import SottovoceError
 from sottovoce.models.anatomy import Anatomy
 from sottovoce.models.encoder import Encoder, frame_mask
@@ -42,17 +43,17 @@ class Mimicking(nn.Module):
     def forward(self, batch: Batch) -> tuple[torch.Tensor, torch.Tensor]:
         """Mean squared errors over the width, of each mimic layer against its target, summed over frames."""
         teacher: Any = self._keep["teacher"].to(batch.frames.device).eval()
-        placed: dict[str, Any] = Encoder(teacher).placed(batch.inputs)
+        view = Encoder(teacher)
+        placed: dict[str, Any] = view.placed(batch.inputs)
         entered: list[torch.Tensor] = []
         base = Anatomy(teacher).base
         handle = base.feature_projection.register_forward_hook(lambda module, args, result: entered.append(result))
         try:
             with torch.no_grad(), exact_padding(teacher):
-                seen = states(base, **placed)
+                # Where layers begin with a norm, states are far larger than what anybody reads of them.
+                hidden = states(base, **placed).hidden if self.before_norm else layer_states(view, batch.inputs)
         finally:
             handle.remove()
-        # What the head reads comes behind the final norm, which a mimic does not have.
-        hidden = seen.hidden if self.before_norm else (*seen.hidden[:-1], seen.output[0])
         found = entered[0]
         projected = found[0] if isinstance(found, tuple) else found
         inside = frame_mask(batch.frames, projected.shape[1])
