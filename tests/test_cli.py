@@ -122,6 +122,7 @@ FAULTS: list[tuple[list[str], str]] = [
     (["cost", "{saved}", "--seconds", "1", "--repeats", "0"], "repeats of 1 or more"),
     (["cost", "{saved}", "--seconds", "1", "--threads", "0"], "give 1 or more"),
     (["compress", "{saved}", "-o", "{new}"], "needs either --step"),
+    (["compress", "--step", "drop_layers:keep=1", "-o", "{new}"], "by steps needs a model"),
     (["compress", "{saved}", "--step", "drop_layer:keep=1", "-o", "{new}"], "did you mean 'drop_layers'"),
     (["compress", "{saved}", "--step", "drop_layers:kep=1", "-o", "{new}"], "did you mean 'keep'"),
     (["compress", "{saved}", "--step", "drop_layers:keep=nine", "-o", "{new}"], "keep='nine'"),

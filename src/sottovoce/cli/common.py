@@ -39,9 +39,9 @@ err = Console(stderr=True, soft_wrap=True, highlight=False)
 
 BASELINE = "log-mel"
 RANDOM = "random:"  # before a shape: its random weights, also where a model of this name comes with the package
-Model = Annotated[
-    str, typer.Argument(help="A Hub id, a folder, small-hubert or small-melhubert, or a shape's random weights.")
-]
+MODEL = typer.Argument(help="A Hub id, a folder, small-hubert or small-melhubert, or a shape's random weights.")
+Model = Annotated[str, MODEL]
+OptionalModel = Annotated[str | None, MODEL]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON lines instead of tables.")]
 Data = Annotated[
     str | None, typer.Option(help="espeak, a manifest, a prepared folder, or CORPUS@FOLDER; `sottovoce corpus list`.")

@@ -13,6 +13,7 @@ from sottovoce.cli.common import (
     AsJson,
     Data,
     Model,
+    OptionalModel,
     SkipBad,
     app,
     err,
@@ -111,12 +112,14 @@ def cost(
 
 @app.command()
 def compress(
-    model: Model,
     output: Annotated[
         Path, typer.Option("-o", "--output", help="The new model's folder; for a recipe, where runs go.")
     ],
+    model: OptionalModel = None,
     step: Step = None,
-    recipe: Annotated[Path | None, typer.Option(help="A recipe in YAML; its own model is replaced by MODEL.")] = None,
+    recipe: Annotated[
+        Path | None, typer.Option(help="A recipe in YAML; MODEL, if given, replaces its own model.")
+    ] = None,
     data: Data = None,
     skip_bad: SkipBad = False,
 ) -> None:
@@ -129,6 +132,8 @@ def compress(
         for run in run_points(Recipe.from_yaml(recipe), output, model=model, data=data, skip_bad=skip_bad):
             out.print(f"wrote {run.folder}", markup=False, highlight=False)
         return
+    if model is None:
+        raise SottovoceError("compress by steps needs a model: a Hub id, a folder, or small-hubert or small-melhubert.")
     steps = [parse_step(text, sv.METHODS) for text in step or ()]
     small, known = get_model(model), get_data(data, skip_bad=skip_bad) if data else None
     for name, options in steps:
@@ -145,7 +150,8 @@ def run_points(
     points = recipe.points()
     changes = {key: value for key, value in (("model", model), ("data", data)) if value is not None}
     if changes:
-        points = [Recipe.from_dict({**point.to_dict(), **changes}) for point in points]
+        changed = [Recipe.from_dict({**point.to_dict(), **changes}) for point in points]
+        points = list({point.hash(): point for point in changed}.values())  # what varied may be replaced now
     for point in points:
         point.check(sv.METHODS, sv.MEASURES)
     extra = {"sottovoce": sv.__version__} | {name: folder_stamp(name) for name in {point.model for point in points}}

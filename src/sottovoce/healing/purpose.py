@@ -112,7 +112,8 @@ def purpose_of(
     """
     if not data:
         raise SottovoceError(
-            "to go on training needs data: speech, with answers where the model has a task; give --data."
+            "training on, or looking at what the loss would be, needs data: speech, with answers where the model has a "
+            "task; give --data."
         )
     chosen = own_task(model, data, task)
     with a_folder("healing") as folder:
