@@ -135,3 +135,11 @@ def test_measuring_a_model_in_training_changes_nothing() -> None:
     sv.cost(model, seconds=0.5, repeats=1)
     assert modes == [module.training for module in model.modules()]
     assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
+
+
+def test_a_factored_head_counts_once() -> None:
+    model = tiny("hubert", head="ForCTC")
+    before = sv.macs(model, seconds=1.0)[0].value
+    frames = sv.Anatomy(model).frames(16_000)
+    sv.edits.factor(model, "lm_head", 3)
+    assert sv.macs(model, seconds=1.0)[0].value == before - frames * (32 * 20 - 3 * (32 + 20))

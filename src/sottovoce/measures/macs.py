@@ -214,9 +214,10 @@ def head(model: Any, body: Anatomy, frames: int) -> int:
         return total + linear(model.feature_extractor) + linear(model.classifier)
     if kind == "PreTraining" and body.name == "unispeech-sat":
         return 0  # Hugging Face builds this head but never runs it
-    inside = set(body.base.modules())
+    halves = {part for module in model.modules() if isinstance(module, Factored) for part in module.children()}
+    elsewhere = set(body.base.modules()) | halves
     return frames * sum(
         linear(module)
         for module in model.modules()
-        if isinstance(module, nn.Linear | Int8Linear | Factored) and module not in inside
+        if isinstance(module, nn.Linear | Int8Linear | Factored) and module not in elsewhere
     )
