@@ -1,6 +1,5 @@
 """Batches of speech as student and teacher hear it, and the teacher's states on the disk."""
 
-import zlib
 from collections.abc import Sequence
 from contextlib import closing
 from pathlib import Path
@@ -15,13 +14,13 @@ from sottovoce.data.utterance import Utterance
 from sottovoce.distillation.objective import Heard, layer_states, nearest_frames
 from sottovoce.distillation.plan import Distillation
 from sottovoce.models.encoder import Encoder
+from sottovoce.pretraining.crops import crops
 from sottovoce.progress import bar
 from sottovoce.tasks.batch import half as float16
 from sottovoce.tasks.probe import BATCH_SECONDS, fingerprint, refuse_full, refuse_nan
 from sottovoce.training import Training, best_device
 from sottovoce.training.precision import half
 
-STRIDE = 16  # frames: crops are multiples of it, for kernels are made anew for each shape that they meet
 MOST_BYTES = 4e9  # of states that are kept without being asked for
 FEW_EPOCHS = 2.0
 
@@ -45,18 +44,13 @@ def speech_of_both(
         >>> source = speech_of_both(student, teacher, utterances, plan, seed=0)
         >>> heard = source.load(source.plan(0)[0])
     """
-    field, shift = student.field()
+    shift = student.field()[1]
 
     def collate(chosen: Sequence[Utterance], audio: list[np.ndarray]) -> Heard:
         counts = [max(1, student.frames(len(piece))) for piece in audio]
         begins = [0] * len(audio)
         if seed is not None:
-            rng = np.random.default_rng([seed, zlib.crc32(chosen[0].id.encode())])
-            count = min(counts)
-            count -= count % STRIDE if count > 4 * STRIDE else 0
-            begins = [int(rng.integers(0, whole - count + 1)) for whole in counts]
-            size = max(field, shift) + shift * (count - 1)
-            audio = [piece[b * shift : b * shift + size] for piece, b in zip(audio, begins, strict=True)]
+            audio, begins, count = crops(student, chosen, audio, seed)
             counts = [count] * len(audio)
         inputs, frames = student.inputs(audio), torch.tensor(counts)
         if shelf is None:

@@ -2,7 +2,6 @@
 
 import json
 import tempfile
-import zlib
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -21,6 +20,7 @@ from sottovoce.models.encoder import Encoder
 from sottovoce.models.padding import exact_padding
 from sottovoce.pretraining.augment import disturbed
 from sottovoce.pretraining.beside import Clusters, keep_beside
+from sottovoce.pretraining.crops import crops
 from sottovoce.pretraining.listen import Listener, all_units, at_other_speeds, calibrate, codebook, spread_out
 from sottovoce.pretraining.objective import MaskedUnits
 from sottovoce.pretraining.plan import Round
@@ -34,7 +34,6 @@ from sottovoce.training import Training, best_device, train
 from sottovoce.training.precision import half
 
 JUDGED_SECONDS = 900.0  # of audio in a validation
-STRIDE = 16  # frames: crops are multiples of it, for kernels are made anew for each shape that they meet
 
 
 def pretrain_model(
@@ -116,21 +115,15 @@ def units_source(
 ) -> Speech:
     """Batches of audio with the units of their frames.
 
-    With a seed, which means for training, the utterances of a batch are cut to the length of the shortest, each
-    somewhere: they are of similar length, so little is lost (some 5 %), and no frame and no attention is padding.
+    With a seed, which means for training, the utterances of a batch are cut to one length: no frame and no attention is
+    padding.
     """
     inputs = Encoder(encoder.model, outputs=True)
-    field, shift = inputs.field()
 
     def collate(chosen: Sequence[Utterance], audio: list[np.ndarray]) -> Batch:
         rows = [torch.from_numpy(units[utterance.id].astype(np.int64)) for utterance in chosen]
         if seed is not None:
-            rng = np.random.default_rng([seed, zlib.crc32(chosen[0].id.encode())])
-            count = max(1, min(inputs.frames(len(piece)) for piece in audio))
-            count -= count % STRIDE if count > 4 * STRIDE else 0
-            size = max(field, shift) + shift * (count - 1)
-            begins = [int(rng.integers(0, len(row) - count + 1)) for row in rows]
-            audio = [piece[b * shift : b * shift + size] for piece, b in zip(audio, begins, strict=True)]
+            audio, begins, count = crops(inputs, chosen, audio, seed)
             rows = [row[b : b + count] for row, b in zip(rows, begins, strict=True)]
         frames = torch.tensor([max(1, inputs.frames(len(piece))) for piece in audio])
         targets = tuple(rows)
