@@ -1,4 +1,4 @@
-"""How much attention heads matter, as published code scores them (arXiv 2211.09949)."""
+"""How much attention heads and feed-forward units matter, as published code scores them (arXiv 2211.09949)."""
 
 from collections.abc import Sequence
 
@@ -32,6 +32,8 @@ def head_effects(context: torch.Tensor, gradient: torch.Tensor, heads: int) -> t
         >>> head_effects(torch.ones(1, 2, 4), torch.ones(1, 2, 4), heads=2)
         tensor([4., 4.], dtype=torch.float64)
     """
+    if not heads:
+        return torch.zeros(0, dtype=torch.float64)
     parts = (context.detach() * gradient).unflatten(-1, (heads, -1))
     return parts.double().sum(-1).abs().sum((0, 1)).cpu()
 

@@ -13,6 +13,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
+import torch
 from torch import nn
 
 from sottovoce.data.batches import Source, data_stamp, decoded
@@ -34,7 +35,7 @@ from sottovoce.pretraining.run import recordings, units_source
 from sottovoce.tasks import TASKS
 from sottovoce.tasks.batch import Questions
 from sottovoce.tasks.finetune import Headed, in_memory, only, speaks_for
-from sottovoce.tasks.probe import a_folder, check_answers
+from sottovoce.tasks.probe import a_folder, check_answers, fingerprint
 from sottovoce.tasks.task import Material, Task, material, require
 from sottovoce.training import Training, train
 
@@ -57,6 +58,7 @@ class Purpose:
     clusters: Clusters | None = None
     teacher: Any = None
     batch_seconds: float = 90.0
+    known: str = ""
     size: float = 16
 
     def objective(self, model: Any) -> nn.Module:
@@ -64,9 +66,10 @@ class Purpose:
         if self.task is not None:
             return Headed(self.task, model)
         if self.clusters is not None:
-            asked = self.clusters.asked
+            # The head as it is now: it goes on learning from round to round, while the units stay what they are.
+            found, asked = clusters_of(model) or self.clusters, self.clusters.asked
             module = MaskedUnits(model, asked.clusters, share=asked.share, span=asked.span, heard=asked.heard)
-            module.head.load_state_dict(self.clusters.head().state_dict())
+            module.head.load_state_dict(found.head().state_dict())
             return module.to(next(model.parameters()).device)
         pairs = matched(self.following, Encoder(model).depth - 1, Encoder(self.teacher).depth - 1)
         follower = Distiller(model, self.teacher, self.following, pairs, Encoder(self.teacher).width)
@@ -130,15 +133,22 @@ def purpose_of(
                 "this model has neither a head for a task of this data nor one over units beside it, so there is no "
                 "loss to look at; fine-tune it first, pretrain it with `sottovoce pretrain`, or score by weights (l1)."
             )
+        if next(model.parameters()).dtype != torch.float32:
+            raise SottovoceError(
+                "this model's weights are in half precision, and it would go on training in them; load it with "
+                "dtype=torch.float32."
+            )
         learnt = tuple(decoded(recordings(data)[0], folder / "audio"))
         seconds = size * sum(utterance.seconds for utterance in learnt) / len(learnt)
+        # Which model named the units, or is followed: two may differ in nothing but what is cut away.
+        common: dict[str, Any] = {"size": size, "batch_seconds": seconds, "known": fingerprint(Encoder(model))}
         if clusters is None:
             refuse_other_inputs(model)
             teacher = copy.deepcopy(model).requires_grad_(False).eval()
-            yield Purpose("states", learnt, teacher=teacher, size=size, batch_seconds=seconds)
+            yield Purpose("states", learnt, teacher=teacher, **common)
             return
         units = named(model, learnt, clusters.head(), folder / "units")
-        yield Purpose("units", learnt, units=units, clusters=clusters, size=size, batch_seconds=seconds)
+        yield Purpose("units", learnt, units=units, clusters=clusters, **common)
 
 
 def own_task(model: Any, data: Sequence[Utterance], name: str | None) -> Task | None:
@@ -169,7 +179,7 @@ def heal(
     ):
         # What takes no gradients in the model as it was given stays so.
         objective = purpose.objective(model)
-        about = [purpose.name, data_stamp(purpose.utterances), purpose.size]
+        about = [purpose.name, data_stamp(purpose.utterances), purpose.size, purpose.known]
         train(objective, purpose.source(model, seed=settings.seed), settings, about=about, name="heal")
     if isinstance(objective, MaskedUnits) and purpose.clusters is not None:
         keep_beside(model, objective.head, purpose.clusters)

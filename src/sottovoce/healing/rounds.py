@@ -6,8 +6,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from sottovoce.data.utterance import Utterance
-from sottovoce.errors import SottovoceError
+from sottovoce.errors import SottovoceError, unknown
 from sottovoce.healing.purpose import Purpose, heal, purpose_of
+from sottovoce.tasks import TASKS
 from sottovoce.training import Training
 
 
@@ -32,6 +33,8 @@ class Healing:
             raise SottovoceError(f"heal={self.steps}, but a number of updates is wanted: at least 0.")
         if not self.batch > 0:
             raise SottovoceError(f"batch={self.batch}, but at least 1 utterance is wanted.")
+        if self.task is not None and self.task not in TASKS:
+            raise unknown("task", self.task, TASKS)
         self.settings(seed=0)
 
     def settings(self, *, seed: int) -> Training:
@@ -73,7 +76,7 @@ def in_rounds(
         for number in range(1, rounds + 1):
             cut(model, purpose, number)
             if purpose is not None and healing.steps:
-                model = heal(model, purpose, healing.settings(seed=seed), name=f"round-{number}")
+                model = heal(model, purpose, healing.settings(seed=seed + number), name=f"round-{number}")
     return model
 
 

@@ -7,6 +7,7 @@ from sottovoce.models.anatomy import Anatomy
 from sottovoce.models.edits import keep_layers
 from sottovoce.registry import method
 from sottovoce.studies.convexity import convexity_of
+from sottovoce.studies.speech import not_tested
 from sottovoce.tasks import TASKS
 
 # One cut for all models of a size, in the paper: the layers kept of 12 and of 24.
@@ -47,9 +48,7 @@ def cut_at_convexity(
     if rule == "per_task":
         keep_layers(model, range(published(labels, steps)))
         return model
-    heard = [utterance for utterance in data or () if utterance.split != "test"]
-    if not heard:
-        raise SottovoceError(f"cut_at_convexity needs data in a train or dev split, with {TASKS[labels].needs}.")
+    heard = not_tested(data, what=f"cut_at_convexity by {labels}")
     found = convexity_of(model, heard, of=[labels], k=neighbours, pairs=pairs, limit=limit, classes=classes, seed=seed)
     values = {layer.state: layer.by_class for layer in found[labels]}
     state = min(state for state, value in values.items() if value >= max(values.values()) - within)

@@ -11,7 +11,7 @@ from sottovoce.models.anatomy import Anatomy
 from sottovoce.models.edits import keep_layers
 from sottovoce.registry import method
 from sottovoce.studies.cuts import scores_of_cuts
-from sottovoce.studies.orders import By, cut_copy, cuts_by, leaving
+from sottovoce.studies.orders import PLACES, By, cut_copy, cuts_by, leaving
 from sottovoce.studies.targets import Target, goodness
 from sottovoce.tasks.kinds import Score
 
@@ -41,13 +41,15 @@ def drop_layers(
     change states least first: by cosine (`bi`), by 8 nearest neighbours (`knn_bi`), by 2 to 64 of them as in the
     paper's code (`knn_bi_averaged`), by CKA (`cka_bi`), by what the task loses without each (`ablation`), or as the run
     of layers whose ends are least apart (`angular`). The first layer stays. Scores are taken once; with `rescore`, anew
-    after each layer; with `heal`, so many updates follow each layer.
+    after each layer; with `heal`, so many updates follow each layer. One by one, `angular` looks anew each time.
 
     Example:
         >>> small = drop_layers(model, keep=9)
         >>> small = drop_layers(tuned, data, by="knn_bi_averaged", until="95% of keywords")
     """
     steps = len(Anatomy(model).order)
+    if Anatomy(model).mimics:
+        raise SottovoceError("mimic layers stand in for this model's stack; there are no layers to drop.")
     if sum(option is not None for option in (keep, drop, until)) != 1:
         raise SottovoceError(
             "drop_layers needs one of keep, drop, until: give keep=9, drop=[3, 4], until='95% of ...'."
@@ -127,16 +129,18 @@ def one_by_one(
     model: Any, data: Any, most: int, target: Target | None, healing: Healing, options: Options, *, rescore: bool
 ) -> Any:
     """Layer after layer, each judged or healed before the next one goes."""
+    least = 0.0 if target is None else target.least(score_of(model, data, target), data)
+    rescore = (rescore or options.by == "angular") and options.by not in PLACES
     with wanted(model, data, healing, looks=False) as purpose:
-        least = 0.0 if target is None else target.least(score_of(model, data, target), data)
-        rescore = rescore or options.by == "angular"
         order = [] if rescore else options.order(model, data)
         left = list(range(len(Anatomy(model).order)))  # by the numbers of the whole stack
         for number in range(most):
             goes = left[options.order(model, data)[0]] if rescore else order[number]
             smaller = cut_copy(model, [step for step, name in enumerate(left) if name != goes])
             if purpose is not None:
-                smaller = heal_model(smaller, purpose, healing.settings(seed=options.seed), name=f"without-{goes}")
+                smaller = heal_model(
+                    smaller, purpose, healing.settings(seed=options.seed + number + 1), name=f"without-{goes}"
+                )
             if target is not None and goodness(score_of(smaller, data, target)) < least:
                 break
             model = smaller

@@ -8,9 +8,12 @@ import torch
 from sottovoce.errors import SottovoceError
 from sottovoce.healing import own_task
 from sottovoce.models.edits import use_mimic
+from sottovoce.models.heads import head_labels
 from sottovoce.registry import method
 from sottovoce.studies.mimicking import boundary_of, check_mimic, teach
 from sottovoce.tasks.finetune import finetune_model
+from sottovoce.tasks.probe import check_answers
+from sottovoce.tasks.task import Task, material, require
 from sottovoce.training import Training
 
 
@@ -54,17 +57,36 @@ def mimic(
     if not data and max(steps if teacher else 0, task_steps):
         raise SottovoceError("mimic needs data: speech to match states on, with answers where the head has a task.")
     chosen = own_task(model, data or (), task) if task_steps or task else None
+    every = [validate_every if validate_every is not None else max(1, count // 20) for count in (steps, task_steps)]
+    first, second = (
+        Training.adam(max(1, count), lr, validate_every=often, seed=seed)
+        for count, often in zip((steps, task_steps), every, strict=True)
+    )
+    if not 0 < batch < float("inf"):
+        raise SottovoceError(f"batch={batch}, but at least 1 utterance is wanted.")
+    if chosen is not None and task_steps:
+        check_task(chosen, model, data, limit, seed)
     student = with_mimic(model, layers, kind, width, "batch" if paper_attention else "time", seed)
     if teacher and steps:
         at = boundary_of(model, data, limit=640, seed=seed) if layers == 2 and at is None else at
-        every = validate_every or max(1, steps // 20)
-        settings = Training.adam(steps, lr, validate_every=every, seed=seed)
-        teach(student, model, data, at=at, settings=settings, size=batch, limit=limit, before_norm=before_norm)
+        teach(student, model, data, at=at, settings=first, size=batch, limit=limit, before_norm=before_norm)
     if chosen is None or not task_steps:
         return student.eval()
-    settings = Training.adam(task_steps, lr, validate_every=validate_every or max(1, task_steps // 20), seed=seed)
     parts = ["front_end", "projection", *(["layers"] if frozen else [])]
-    return finetune_model(chosen, student, data, settings=settings, size=batch, freeze=parts, limit=limit)
+    return finetune_model(chosen, student, data, settings=second, size=batch, freeze=parts, limit=limit)
+
+
+def check_task(task: Task, model: Any, data: Any, limit: int | None, seed: int) -> None:
+    """Refuse before the first step what the second one would refuse behind it."""
+    splits = material(task, data, limit=limit, seed=seed)
+    require(task, splits, "train")
+    labels = task.kind.labels(splits["train"].answers)
+    check_answers(task, splits, labels, "dev")
+    if tuple(labels) != tuple(head_labels(model)):
+        raise SottovoceError(
+            f"the head of this model knows {len(head_labels(model))} labels of {task.name}, and the train split has "
+            f"{len(labels)}, not just the same; give the data that it was fine-tuned on, or a higher limit."
+        )
 
 
 def with_mimic(model: Any, layers: int, kind: Any, width: int, over: Any, seed: int) -> Any:

@@ -50,7 +50,7 @@ def prune_ffn(
     if body.mimics or not body.layers:
         raise SottovoceError("mimic layers stand where this model's feed-forward parts were; there are none to prune.")
     start = widths_of(model)
-    end = wanted_widths(start, keep, drop, round_to)
+    end = wanted_widths(start, keep, drop, round_to, per)
     healing = Healing(heal, lr, batch, task)
     if by == "taylor" and not 0 < share <= 1:
         raise SottovoceError(f"share={share}, but a share of the training speech is wanted: above 0, up to 1.")
@@ -63,7 +63,8 @@ def prune_ffn(
             gone = lowest_of_all([over_layer(row) for row in scores], sum(map(len, scores)) - sum(left), protected=1)
             left = [len(row) - len(lost) for row, lost in zip(scores, gone, strict=True)]
         for (layer, which), row, width in zip(parts_of(model), scores, left, strict=True):
-            width = rounded(width, round_to, len(row)) if number == rounds else width
+            # Not below where it ends, or the last round could not round up.
+            width = rounded(width, round_to, len(row)) if number == rounds else min(len(row), width + round_to - 1)
             best = row.sort(descending=True, stable=True).indices[:width].tolist()
             keep_feed_forward(model, layer, sorted(best), which=which)
 
@@ -81,8 +82,10 @@ def widths_of(model: Any) -> list[int]:
     return [Anatomy(model).feed_forward_width(layer, which) for layer, which in parts_of(model)]
 
 
-def wanted_widths(widths: list[int], keep: int | None, drop: int | None, round_to: int) -> list[int]:
-    """The width that each part is to be left with."""
+def wanted_widths(
+    widths: list[int], keep: int | None, drop: int | None, round_to: int, per: Literal["layer", "model"]
+) -> list[int]:
+    """The width that each part is to be left with; over the whole model, only their sum counts."""
     if (keep is None) == (drop is None):
         raise SottovoceError("prune_ffn needs either keep or drop: give keep=2048, or drop=1024.")
     most, given = max(widths), f"keep={keep}" if keep is not None else f"drop={drop}"
@@ -91,17 +94,23 @@ def wanted_widths(widths: list[int], keep: int | None, drop: int | None, round_t
         raise SottovoceError(f"{given}, but this model's feed-forward parts have up to {most} units; leave 1-{most}.")
     if not 1 <= round_to <= most:
         raise SottovoceError(f"round_to={round_to}, but a multiple from 1 to {most}, the largest width, is wanted.")
+    if per == "model" and keep is not None:
+        if keep * len(widths) > sum(widths):
+            mean = sum(widths) / len(widths)
+            raise SottovoceError(f"keep={keep}, but the mean width of this model's parts is {mean:.0f}; keep no more.")
+        return [keep] * len(widths)
     return [min(width, keep) if keep is not None else max(1, width - value) for width in widths]
 
 
 def rounded(width: int, multiple: int, most: int) -> int:
-    """The nearest multiple, at least one of them; no more than there are.
+    """The nearest multiple that there are units for, at least one of them.
 
     Example:
         >>> rounded(1531, 16, 3072)
         1536
     """
-    return min(most, max(multiple, multiple * round(width / multiple)))
+    wanted = max(multiple, multiple * round(width / multiple))
+    return wanted if wanted <= most else max(multiple, most - most % multiple) if most >= multiple else most
 
 
 def unit_scores(

@@ -13,6 +13,7 @@ from sottovoce.models.edits import keep_heads
 from sottovoce.registry import method
 from sottovoce.studies.attention import heads_of, norms_of
 from sottovoce.studies.effects import effects_of_heads
+from sottovoce.studies.speech import not_tested
 
 By = Literal["l1", "taylor", "diagonality", "random"]
 
@@ -105,7 +106,8 @@ def head_scores(
         rng = np.random.default_rng(seed)
         return [torch.from_numpy(rng.random(body.heads(layer))) for layer in layers]
     if by == "diagonality":
-        seen = heads_of(model, data, limit=limit, seed=seed).values["diagonality"]
+        heard = not_tested(data, what="diagonality")
+        seen = heads_of(model, heard, limit=limit, seed=seed).values["diagonality"]
         applied = [[step for step, layer in enumerate(body.order) if layer == wanted] for wanted in layers]
         return [torch.from_numpy(seen[applied[layer]][:, : body.heads(layer)].mean(0)) for layer in layers]
     assert purpose is not None

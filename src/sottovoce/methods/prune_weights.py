@@ -42,6 +42,7 @@ def prune_weights(
     batch: float = 4,
     task: str | None = None,
     converge: float | None = None,
+    postpone: int = 10,
     revive: bool = False,
     seed: int = 0,
 ) -> Any:
@@ -51,7 +52,7 @@ def prune_weights(
     weights side by side, `block` whole squares. By the paper's 38 steps up to the sparsity, by a cubic one of so many
     rounds, or at once; with `heal`, so many updates follow each step, in which zeros stay zeros, or, with `revive`, may
     come back and are chosen anew. `converge` postpones a step by as many updates while the running mean of the loss
-    still falls by more than that (the paper: 0.001).
+    still falls by more than that (the paper: 0.001), so many times at most (the paper: without end).
 
     Example:
         >>> sparse = prune_weights(model, sparsity=0.5)
@@ -68,6 +69,11 @@ def prune_weights(
         raise SottovoceError(
             "converge and revive are about training between the steps; give heal=, a number of updates."
         )
+    if converge is not None and (converge < 0 or heal < 2):
+        raise SottovoceError(
+            f"converge={converge}, heal={heal}: a fall of at least 0 and 2 updates or more are wanted."
+        )
+    chosen(model, pattern, sparsity, None, block=block, revive=revive)  # refuses what no masks can be
     steps = sparsity_steps(sparsity, schedule=schedule, rounds=rounds)
     healing = Healing(heal, lr, batch, task)
     state = (
@@ -80,7 +86,7 @@ def prune_weights(
             masks = chosen(model, pattern, share, masks, block=block, revive=revive)
             zero_weights(model, masks)
             if purpose is not None:
-                state = settled(model, masks, purpose, healing, state, number, revive=revive, seed=seed)
+                state = settled(model, masks, purpose, healing, state, number, postpone, revive=revive, seed=seed)
         if revive and masks is not None:
             zero_weights(model, chosen(model, pattern, sparsity, masks, block=block, revive=True))
     return model
@@ -120,6 +126,7 @@ def settled(
     healing: Healing,
     state: Convergence | None,
     number: int,
+    postpone: int,
     *,
     revive: bool,
     seed: int,
@@ -130,12 +137,13 @@ def settled(
     while True:
         attempt += 1
         with zeros_stay(model, {} if revive else masks):
-            losses = heal_logged(model, purpose, healing.settings(seed=seed + attempt - 1), f"step-{number}-{attempt}")
+            own = healing.settings(seed=1000 * (seed + number) + attempt)
+            losses = heal_logged(model, purpose, own, f"step-{number}-{attempt}")
         if state is None:
             return None
         for loss in losses:
             state = state.saw(loss)
-        if state.ready:
+        if state.ready or attempt > postpone:
             return state
 
 
@@ -147,7 +155,9 @@ def zeros_stay(model: Any, masks: Masks) -> Iterator[None]:
         return lambda gradient: gradient * mask.to(gradient.device, gradient.dtype)
 
     parameters = dict(model.named_parameters())
-    handles = [parameters[name].register_hook(hook(mask)) for name, mask in masks.items()]
+    # What takes no gradients does not move anyway.
+    learning = {name: mask for name, mask in masks.items() if parameters[name].requires_grad}
+    handles = [parameters[name].register_hook(hook(mask)) for name, mask in learning.items()]
     try:
         yield
     finally:

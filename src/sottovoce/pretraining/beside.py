@@ -66,10 +66,11 @@ def clusters_of(model: Any) -> Clusters | None:
         tensors = tensors_of(raw)
         # The format begins with the length of its header, which is JSON.
         about = json.loads(raw[8 : 8 + int.from_bytes(raw[:8], "little")]).get("__metadata__") or {}
+        json.loads(about.get("sottovoce", "{}")).get("plan", {})
         found, width = tensors["head.weight"].shape[1], Anatomy(model).setting("hidden_size")
         if tensors["head.bias"].shape != tensors["head.weight"].shape[:1]:
             raise ValueError("its bias does not fit its weight")
-    except (SafetensorError, ValueError, KeyError, IndexError) as error:
+    except (SafetensorError, ValueError, KeyError, IndexError, AttributeError) as error:
         raise SottovoceError(
             f"the {UNITS_FILE} beside this model is damaged ({error}); pretrain it again, or delete the file."
         ) from error

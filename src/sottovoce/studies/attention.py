@@ -17,6 +17,7 @@ from sottovoce.healing import own_task
 from sottovoce.models.anatomy import Anatomy
 from sottovoce.models.encoder import Encoder
 from sottovoce.models.record import states
+from sottovoce.models.wavlm import adopt_attention
 from sottovoce.studies.chunks import Arrays, chunked
 from sottovoce.studies.effects import add_effects
 from sottovoce.studies.speech import cut_to, ready, recordings
@@ -145,6 +146,7 @@ def effects_of(
             "the effect of heads on a loss needs a model with a head for a task of this data; fine-tune it first "
             "(`sottovoce finetune`), or take l1, which needs no data."
         )
+    adopt_attention(model)
     body, encoder = Anatomy(model), Encoder(model, outputs=True)
     watched = [(body.linear(layer, "output"), body.heads(layer)) for layer in range(len(body.layers))]
     part = material(chosen, data, limit=limit, seed=seed)["train"]

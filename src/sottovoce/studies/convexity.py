@@ -63,6 +63,10 @@ def points_of(
         >>> len(points_of(TASKS["keywords"], data, limit=500, classes=None, seed=0))
         500
     """
+    if not task.kind.pooled and task.name != "phones":
+        raise SottovoceError(
+            f"convexity is of classes, and {task.name} has none; give labels such as keywords, phones."
+        )
     splits = material(task, data)
     known: list[Point] = []
     for split in SPLITS:
@@ -102,8 +106,10 @@ def convexity_of(
         8
     """
     encoder = Encoder(model)
-    if k < 1 or pairs < 1 or limit < 2:
-        raise SottovoceError(f"k={k}, pairs={pairs}, limit={limit}: at least 1, 1 and 2 are wanted.")
+    if k < 1 or pairs < 1 or limit < 2 or (classes is not None and classes < 1):
+        raise SottovoceError(
+            f"k={k}, pairs={pairs}, limit={limit}, classes={classes}: at least 1, 1, 2 and 1 are wanted."
+        )
     names = list(dict.fromkeys(own_task(model).name if name == PREDICTIONS else name for name in of))
     concepts = {name: points_of(TASKS[name], data, limit=limit, classes=classes, seed=seed) for name in names}
     utterances = {point.utterance.id: point.utterance for points in concepts.values() for point in points}

@@ -12,8 +12,9 @@ from sottovoce.data.utterance import Utterance
 from sottovoce.healing import Purpose
 from sottovoce.models.anatomy import Anatomy
 from sottovoce.models.encoder import Encoder
+from sottovoce.models.wavlm import adopt_attention
 from sottovoce.progress import track
-from sottovoce.studies.speech import ready, recordings
+from sottovoce.studies.speech import not_tested, ready, recordings
 
 Watched = Sequence[tuple[nn.Module, int]]  # a module, and in how many parts its input is taken apart
 
@@ -51,6 +52,7 @@ def effects_on(model: Any, purpose: Purpose, watched: Watched, *, share: float, 
         >>> with purpose_of(tuned, data) as purpose:
         ...     found = effects_on(tuned, purpose, [(body.linear(0, "output"), 12)], share=0.25, seed=0)
     """
+    adopt_attention(model)  # WavLM's own attention, as Hugging Face loads it, does not call its output projection
     count = max(1, round(share * len(purpose.utterances)))
     sums = [torch.zeros(parts, dtype=torch.float64) for _, parts in watched]
     with ready(Encoder(model)), torch.enable_grad(), torch.random.fork_rng():
@@ -107,7 +109,7 @@ def activity_of_units(
         768
     """
     encoder, parts = Encoder(model), feed_forwards(model)
-    chosen = recordings([u for u in data or () if u.split != "test"] or data, what="activation", limit=limit, seed=seed)
+    chosen = recordings(not_tested(data, what="activation"), what="activation", limit=limit, seed=seed)
     sums = [torch.zeros(down.in_features, dtype=torch.float64) for _, down in parts]
 
     def watch(number: int) -> Any:

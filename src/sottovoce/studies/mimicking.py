@@ -1,5 +1,6 @@
 """The first step of a mimic: to say what the stack said, frame by frame."""
 
+import random
 from collections.abc import Sequence
 from typing import Any, final
 
@@ -17,11 +18,14 @@ from sottovoce.models.padding import exact_padding
 from sottovoce.models.record import states
 from sottovoce.pretraining.run import recordings
 from sottovoce.studies.similarity import likeness
+from sottovoce.studies.speech import not_tested
 from sottovoce.tasks.batch import Batch, Questions
 from sottovoce.tasks.finetune import in_memory, only
-from sottovoce.tasks.probe import a_folder
+from sottovoce.tasks.probe import a_folder, fingerprint
 from sottovoce.tasks.task import Material
 from sottovoce.training import Training, best_device, train
+
+JUDGED = 1024  # recordings of the dev split, as in the paper's code
 
 
 @final
@@ -87,7 +91,7 @@ def boundary_of(model: Any, data: Sequence[Utterance] | None, *, limit: int | No
         >>> boundary_of(model, data, limit=640, seed=0)
         8
     """
-    heard = [utterance for utterance in data or () if utterance.split != "test"] or data
+    heard = not_tested(data, what="the boundary of the first block")
     found = likeness([model], heard, reading="flatten", embedding=False, limit=limit, seed=seed)
     return blocks(found.matrices["cka"], shuffles=0).boundary
 
@@ -112,11 +116,14 @@ def teach(
     depth = len(Anatomy(teacher).order)
     targets = [depth] if at is None else [at, depth]
     learnt, judged = recordings(data)
-    learnt = learnt[:limit]
+    rng = random.Random(settings.seed)
+    learnt = rng.sample(learnt, limit) if limit is not None and limit < len(learnt) else learnt
+    judged = rng.sample(judged, JUDGED) if len(judged) > JUDGED else judged
+    known = fingerprint(Encoder(teacher))
     with a_folder("mimic") as folder, only(student, ["front_end", "projection", "head"]):
         parts = {
             name: in_memory(Material(tuple(rows), ()), folder / name)
-            for name, rows in (("train", learnt), ("dev", judged[:1024]))
+            for name, rows in (("train", learnt), ("dev", judged))
             if rows
         }
         objective, encoder = (
@@ -137,7 +144,7 @@ def teach(
             Questions(None, parts["train"], encoder, size=size, seed=settings.seed),
             settings,
             validate=validate if "dev" in parts else None,
-            about=[data_stamp(part.utterances) for part in parts.values()] + [targets, size, before_norm],
+            about=[data_stamp(part.utterances) for part in parts.values()] + [targets, size, before_norm, known],
             name="mimic",
         )
         teacher.to(home)

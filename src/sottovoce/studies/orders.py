@@ -11,10 +11,12 @@ from sottovoce.models.anatomy import Anatomy
 from sottovoce.models.edits import keep_layers
 from sottovoce.studies.cuts import scores_of_cuts
 from sottovoce.studies.similarity import Likeness, influences, likeness, spans
+from sottovoce.studies.speech import not_tested
 from sottovoce.studies.targets import goodness
 
 By = Literal["forward", "backward", "alternate", "bi", "knn_bi", "knn_bi_averaged", "cka_bi", "angular", "ablation"]
 Cut = list[int]
+PLACES = ("forward", "backward", "alternate")  # orders that hang on nothing but where layers are
 
 
 def cuts_by(
@@ -81,7 +83,7 @@ def leaving(
 
 def seen(model: Any, data: Sequence[Utterance] | None, *, batch: int, limit: int | None, seed: int) -> Likeness:
     """The similarities of the states on speech that no test is made of."""
-    heard = [u for u in data or () if u.split != "test"] or data
+    heard = not_tested(data, what="an order of layers")
     return likeness([model], heard, reading="flatten", batch=batch, limit=limit, seed=seed)
 
 

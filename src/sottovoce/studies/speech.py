@@ -39,6 +39,21 @@ def recordings(
     return kept[:limit]
 
 
+def not_tested(data: Sequence[Utterance] | None, *, what: str) -> list[Utterance]:
+    """The lines whose recordings are in no test split, of any task: what decisions may be made on.
+
+    Example:
+        >>> len(not_tested(data, what="an order of layers"))
+        512
+    """
+    rows = list(data or ())
+    tested = {recording(utterance) for utterance in rows if utterance.split == "test"}
+    kept = [utterance for utterance in rows if recording(utterance) not in tested]
+    if not kept:
+        raise SottovoceError(f"{what} needs data: speech that is in no test split; give --data.")
+    return kept
+
+
 @contextmanager
 def ready(*encoders: Encoder) -> Iterator[None]:
     """Encoders on the best device, in evaluation mode, with exact padding and without gradients inside."""

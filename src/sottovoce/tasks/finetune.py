@@ -194,11 +194,12 @@ def part(model: Any, name: str) -> list[nn.Module]:
         raise unknown("part", name, [*PARTS, *(f"layers.{index}" for index in range(len(body.layers)))])
     inside = set(body.base.modules())
     final = get_part(body.base, body.family.final_norm)
+    stack: list[Any] = [body.base.encoder] if body.mimics else list(body.layers)  # of mimics, the norm that they share
     found: dict[str, list[Any]] = {
         "front_end": [getattr(body.base, name, None) for name in ("feature_extractor", "conv1", "conv2")],
         "projection": [get_part(body.base, path) for path in ("feature_projection", body.family.projection_norm)],
         "positional": [module for _, module in body.positional_convs()],
-        "layers": [body.layers[int(number)]] if number else [*body.layers, final],
+        "layers": [body.layers[int(number)]] if number else [*stack, final],
         "head": [child for child in model.children() if child not in inside and not inside & set(child.modules())],
     }
     return [module for module in found[kind] if isinstance(module, nn.Module)]
