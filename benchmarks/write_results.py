@@ -124,6 +124,7 @@ the first column times the hand-written steps twice: it is the noise of the mach
 {step}
 """
 
+FEW = 5  # networks: a table of fewer says nothing
 WAYS = ("log-mel, probe", "untrained, probe", "trained from nothing")
 
 
@@ -241,7 +242,7 @@ def render_methods() -> str:
         parts.append(
             method_text.HEALED.format(healed_about=about(record), heal=record["heal"], healed=table(*methods.healed()))
         )
-    if methods.there("mimics"):
+    if methods.there("mimics") and len(read("mimics")["rows"]) > FEW:
         record = read("mimics")
         numbers = {name: number(record[name]) for name in ("steps", "task_steps", "batch")}
         whole = record["rows"]["whole"]
