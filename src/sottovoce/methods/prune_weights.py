@@ -60,19 +60,7 @@ def prune_weights(
     """
     if Anatomy(model).mimics or not Anatomy(model).layers:
         raise SottovoceError("mimic layers stand where this model's layers were; there are none to prune.")
-    check_sparsity(sparsity)
-    if pattern == "2:4" and (sparsity != 0.5 or schedule != "once"):
-        raise SottovoceError(
-            "2:4 leaves two of four weights at once: sparsity is 0.5 and schedule once; leave them out."
-        )
-    if (converge is not None or revive) and not heal:
-        raise SottovoceError(
-            "converge and revive are about training between the steps; give heal=, a number of updates."
-        )
-    if converge is not None and (converge < 0 or heal < 2):
-        raise SottovoceError(
-            f"converge={converge}, heal={heal}: a fall of at least 0 and 2 updates or more are wanted."
-        )
+    check_wishes(sparsity, pattern, schedule, heal, converge, revive)
     chosen(model, pattern, sparsity, None, block=block, revive=revive)  # refuses what no masks can be
     steps = sparsity_steps(sparsity, schedule=schedule, rounds=rounds)
     healing = Healing(heal, lr, batch, task)
@@ -90,6 +78,23 @@ def prune_weights(
         if revive and masks is not None:
             zero_weights(model, chosen(model, pattern, sparsity, masks, block=block, revive=True))
     return model
+
+
+def check_wishes(sparsity: float, pattern: str, schedule: str, heal: int, converge: float | None, revive: bool) -> None:
+    """Refuse what does not go together."""
+    check_sparsity(sparsity)
+    if pattern == "2:4" and (sparsity != 0.5 or schedule != "once"):
+        raise SottovoceError(
+            "2:4 leaves two of four weights at once: sparsity is 0.5 and schedule once; leave them out."
+        )
+    if (converge is not None or revive) and not heal:
+        raise SottovoceError(
+            "converge and revive are about training between the steps; give heal=, a number of updates."
+        )
+    if converge is not None and (converge < 0 or heal < 2):
+        raise SottovoceError(
+            f"converge={converge}, heal={heal}: a fall of at least 0 and 2 updates or more are wanted."
+        )
 
 
 def chosen(model: Any, pattern: str, share: float, before: Masks | None, *, block: int, revive: bool) -> Masks:
