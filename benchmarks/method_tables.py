@@ -54,6 +54,16 @@ def healed() -> Table:
     return [record["by"], *map(str, range(most)), "95 %"], lines
 
 
+def factored() -> Table:
+    """A row a model."""
+    lines = []
+    for name, row in record_of("factored")["rows"].items():
+        score = f"{100 * row['value']:.1f} % ± {100 * row['error']:.1f}"
+        time = f"{row['time']['ratio']:.2f} [{row['time']['low']:.2f}, {row['time']['high']:.2f}]"
+        lines.append([name, score, f"{row['bytes'] / 1e6:.1f} MB", time])
+    return ["", "accuracy", "in memory", "time over the whole's"], lines
+
+
 def mimics() -> Table:
     """A row a network."""
     rows = record_of("mimics")["rows"]

@@ -242,6 +242,11 @@ def render_methods() -> str:
         parts.append(
             method_text.HEALED.format(healed_about=about(record), heal=record["heal"], healed=table(*methods.healed()))
         )
+    if methods.there("factored"):
+        record = read("factored")
+        n = next(iter(record["rows"].values()))["n"]
+        text = method_text.FACTORED.format(factored_about=about(record), n=n, factored=table(*methods.factored()))
+        parts.append(text)
     if methods.there("mimics") and len(read("mimics")["rows"]) > FEW:
         record = read("mimics")
         numbers = {name: number(record[name]) for name in ("steps", "task_steps", "batch")}
