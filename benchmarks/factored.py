@@ -9,11 +9,11 @@ import sys
 from typing import Any
 
 import torch
+from corpora import of_task, shown
 from turns import in_turns, ratio, record
 
 import sottovoce as sv
 from sottovoce.models.anatomy import Anatomy
-from sottovoce.tasks import TASKS
 
 MODEL = "small-melhubert-keywords"
 STEPS: dict[str, tuple[str, dict[str, Any]]] = {
@@ -26,8 +26,7 @@ STEPS |= {"int8": ("quantize", {}), "int8, static": ("quantize", {"to": "int8-st
 
 def main(corpus: str) -> None:
     """One row a model."""
-    data = [u for u in sv.read_data(corpus) if TASKS["keywords"].answer(u) is not None]
-    data = [u for u in data if u.task in (None, "keywords")]
+    data = of_task(corpus, "keywords")
     whole = sv.load(MODEL)
     inputs = Anatomy(whole).dummy_inputs(2.0)
     rows: dict[str, Any] = {}
@@ -39,8 +38,7 @@ def main(corpus: str) -> None:
             ways = {"small": lambda m=model: m(**inputs), "whole": lambda: whole(**inputs)}
             time = ratio(in_turns(ways, rounds=21), "small", "whole")
         rows[name] = {"value": score.value, "error": score.error, "n": score.n, "bytes": size, "time": time}
-    shown = corpus.partition("@")[0] + "@FOLDER" * ("@" in corpus)
-    record("factored", rows, command=f"python benchmarks/factored.py {shown}", model=MODEL)
+    record("factored", rows, command=f"python benchmarks/factored.py {shown(corpus)}", model=MODEL)
 
 
 if __name__ == "__main__":

@@ -8,6 +8,7 @@ The stored record is of speech-mini@FOLDER and espeak:4.
 import sys
 from typing import Any
 
+from corpora import shown
 from turns import record
 
 import sottovoce as sv
@@ -28,7 +29,7 @@ def main(corpora: list[str]) -> None:
             measured = sv.MEASURES[task](model, sv.read_data(corpus), mode="head")
             scores = {row.metric: {"value": row.value, "error": row.error, "n": row.n} for row in measured}
             rows[f"{name}, {corpus.partition('@')[0].partition(':')[0]}"] = {"scores": scores, "bytes": size}
-    places = " ".join(corpus.partition("@")[0] + "@FOLDER" * ("@" in corpus) for corpus in corpora)
+    places = " ".join(map(shown, corpora))
     record("heads", rows, command=f"python benchmarks/heads.py {places}")
 
 

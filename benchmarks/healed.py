@@ -10,11 +10,11 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
+from corpora import of_task, shown
 from turns import record
 
 import sottovoce as sv
 from sottovoce.files import working_in
-from sottovoce.tasks import TASKS
 
 MODEL, BY, MOST, HEAL = "small-melhubert-keywords", "bi", 9, 60
 WAYS: dict[str, dict[str, Any]] = {
@@ -25,10 +25,8 @@ WAYS: dict[str, dict[str, Any]] = {
 
 def main(corpus: str) -> None:
     """One row a way."""
-    data = [u for u in sv.read_data(corpus) if TASKS["keywords"].answer(u) is not None]
-    data = [u for u in data if u.task in (None, "keywords")]
+    data = of_task(corpus, "keywords")
     rows: dict[str, Any] = {}
-    shown = corpus.partition("@")[0] + "@FOLDER" * ("@" in corpus)
     for name, options in WAYS.items():
         model, found = sv.load(MODEL), list[dict[str, Any]]()
         for gone in range(MOST + 1):
@@ -39,7 +37,7 @@ def main(corpus: str) -> None:
             found.append({"gone": gone, "value": score.value, "error": score.error, "n": score.n})
         rows[name] = found
     about = {"model": MODEL, "by": BY, "heal": HEAL}
-    record("healed", rows, command=f"python benchmarks/healed.py {shown}", **about)
+    record("healed", rows, command=f"python benchmarks/healed.py {shown(corpus)}", **about)
 
 
 if __name__ == "__main__":

@@ -9,6 +9,7 @@ effect of its heads on that task, and the convexity of its own answers).
 import sys
 from typing import Any
 
+from corpora import shown
 from turns import record
 
 import sottovoce as sv
@@ -40,7 +41,7 @@ def main(corpus: str, names: list[str]) -> None:
             for row in rows
             if row.metric != "class"
         ]
-        place = corpus.partition("@")[0] + "@FOLDER" * ("@" in corpus)
+        place = shown(corpus)
         record(f"layers_{name.replace('-', '_')}", kept, command=f"python benchmarks/layers.py {place} {name}")
 
 

@@ -14,12 +14,12 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from corpora import of_task, shown
 from turns import RECORDS, in_turns, ratio, record
 
 import sottovoce as sv
 from sottovoce.files import working_in
 from sottovoce.models.anatomy import Anatomy
-from sottovoce.tasks import TASKS
 
 MODEL = "small-melhubert-keywords"
 STEPS, TASK_STEPS, BATCH = 300, 3000, 32
@@ -58,8 +58,7 @@ def time_of(small: Any, whole: Any) -> float:
 
 def main(corpus: str) -> None:
     """One row a network."""
-    heard = [u for u in sv.read_data(corpus) if TASKS["keywords"].answer(u) is not None]
-    data = [u for u in heard if u.task in (None, "keywords")]
+    data = of_task(corpus, "keywords")
     whole = sv.load(MODEL)
     path = RECORDS / "mimics.json"
     rows: dict[str, Any] = json.loads(path.read_text())["rows"] if path.is_file() else {}
@@ -72,9 +71,8 @@ def main(corpus: str) -> None:
             small = sv.mimic(whole, data, **options, steps=STEPS, task_steps=TASK_STEPS, batch=BATCH, task="keywords")
         rows[name] = {**scores(small, data), "seconds": time.perf_counter() - begin}
         rows[name]["time"] = time_of(small, whole)
-        shown = corpus.partition("@")[0] + "@FOLDER" * ("@" in corpus)
         about = {"model": MODEL, "steps": STEPS, "task_steps": TASK_STEPS, "batch": BATCH}
-        record("mimics", rows, command=f"python benchmarks/mimics.py {shown}", **about)
+        record("mimics", rows, command=f"python benchmarks/mimics.py {shown(corpus)}", **about)
 
 
 if __name__ == "__main__":

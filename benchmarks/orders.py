@@ -10,6 +10,7 @@ import sys
 import time
 from typing import get_args
 
+from corpora import shown
 from turns import record
 
 import sottovoce as sv
@@ -22,7 +23,6 @@ from sottovoce.tasks import TASKS
 def main(corpus: str, names: list[str]) -> None:
     """One record a model: for every order, the score and its interval by how many layers are gone."""
     data = sv.read_data(corpus)
-    shown = corpus.partition("@")[0] + "@FOLDER" * ("@" in corpus)
     for name in names:
         model = sv.load(name)
         task = TASKS[getattr(model.config, TASK)]
@@ -43,7 +43,7 @@ def main(corpus: str, names: list[str]) -> None:
         record(
             f"orders_{task.name}",
             rows,
-            command=f"python benchmarks/orders.py {shown} {' '.join(names)}",
+            command=f"python benchmarks/orders.py {shown(corpus)} {' '.join(names)}",
             model=name,
             metric=first.metric,
             n=first.n,

@@ -12,6 +12,7 @@ import sys
 import time
 from typing import Any
 
+from corpora import shown
 from turns import RECORDS, record
 
 import sottovoce as sv
@@ -59,7 +60,7 @@ def main(name: str, corpora: list[str]) -> None:
                     layer = {"layer": m.where[1], "value": m.value, "error": m.error, "n": m.n}
                     scores.setdefault(m.metric, []).append(layer)
                 rows[key] = {"seconds": round(time.perf_counter() - begin, 1), "scores": scores}
-                places = " ".join(c.partition("@")[0] + "@FOLDER" * ("@" in c) for c in corpora)
+                places = " ".join(map(shown, corpora))
                 record(file, rows, command=f"python benchmarks/teachers.py {name} {places}", probes=PROBES)
 
 

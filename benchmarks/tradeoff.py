@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from corpora import shown
 from turns import RECORDS, in_turns, ratio, record
 
 import sottovoce as sv
@@ -71,11 +72,10 @@ def main(corpus: str) -> None:
     path = RECORDS / "tradeoff.json"
     rows: dict[str, Any] = json.loads(path.read_text())["rows"] if path.is_file() else {}
     about = {"model": TEACHER, "heal": HEAL["heal"], "distil": DISTIL["steps"]}
-    shown = corpus.partition("@")[0] + "@FOLDER" * ("@" in corpus)
 
     def keep(name: str, row: dict[str, float]) -> None:
         rows[name] = row
-        record("tradeoff", rows, command=f"python benchmarks/tradeoff.py {shown}", **about)
+        record("tradeoff", rows, command=f"python benchmarks/tradeoff.py {shown(corpus)}", **about)
 
     if "whole" not in rows:
         keep("whole", scores(sv.load(TEACHER), data))

@@ -11,7 +11,7 @@ from sottovoce.healing import Healing, Purpose, in_rounds
 from sottovoce.models.anatomy import Anatomy
 from sottovoce.models.edits import keep_feed_forward
 from sottovoce.registry import method
-from sottovoce.studies.effects import activity_of_units, effects_of_units
+from sottovoce.studies.effects import activity_of_units, effects_of_units, feed_forwards
 
 By = Literal["l1", "taylor", "activation", "random"]
 
@@ -79,7 +79,7 @@ def parts_of(model: Any) -> list[tuple[int, int]]:
 
 def widths_of(model: Any) -> list[int]:
     """The width of each part."""
-    return [Anatomy(model).feed_forward_width(layer, which) for layer, which in parts_of(model)]
+    return [up.out_features for up, _ in feed_forwards(model)]
 
 
 def wanted_widths(
@@ -117,10 +117,8 @@ def unit_scores(
     model: Any, data: Any, purpose: Purpose | None, by: By, *, share: float, limit: int | None, seed: int
 ) -> list[torch.Tensor]:
     """The importance of each inner unit of each part; small is unimportant."""
-    body = Anatomy(model)
     if by == "l1":
-        pairs = [body.feed_forward(layer, which) for layer, which in parts_of(model)]
-        return [unit_norms((up.weight, up.bias), (down.weight, down.bias)) for up, down in pairs]
+        return [unit_norms((up.weight, up.bias), (down.weight, down.bias)) for up, down in feed_forwards(model)]
     if by == "random":
         rng = np.random.default_rng(seed)
         return [torch.from_numpy(rng.random(width)) for width in widths_of(model)]

@@ -61,21 +61,21 @@ def prune_weights(
     if Anatomy(model).mimics or not Anatomy(model).layers:
         raise SottovoceError("mimic layers stand where this model's layers were; there are none to prune.")
     check_wishes(sparsity, pattern, schedule, heal, converge, revive)
-    chosen(model, pattern, sparsity, None, block=block, revive=revive)  # refuses what no masks can be
     steps = sparsity_steps(sparsity, schedule=schedule, rounds=rounds)
+    masks = chosen(model, pattern, steps[0], None, block=block, revive=revive)  # here, to refuse before any other work
     healing = Healing(heal, lr, batch, task)
     state = (
         None if converge is None else Convergence(every=heal, look_back=max(1, int(LOOK_BACK * heal)), drop=converge)
     )
 
     with a_place(), wanted(model, data, healing, looks=False) as purpose:
-        masks: Masks | None = None
         for number, share in enumerate(steps, start=1):
-            masks = chosen(model, pattern, share, masks, block=block, revive=revive)
+            if number > 1:
+                masks = chosen(model, pattern, share, masks, block=block, revive=revive)
             zero_weights(model, masks)
             if purpose is not None:
                 state = settled(model, masks, purpose, healing, state, number, postpone, revive=revive, seed=seed)
-        if revive and masks is not None:
+        if revive:
             zero_weights(model, chosen(model, pattern, sparsity, masks, block=block, revive=True))
     return model
 

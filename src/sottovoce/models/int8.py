@@ -161,6 +161,7 @@ def has_fast_product() -> bool:
             bytes_take = quickest(lambda: product_by_bytes(rows, weights))
             return bytes_take <= quickest(lambda: product_by_floats(rows, weights))
     except (RuntimeError, NotImplementedError, AttributeError):
+        # This torch has no product of bytes, or none for this processor: the one by floats says the same.
         return False
 
 
