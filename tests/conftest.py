@@ -167,18 +167,19 @@ EDITS: dict[str, Callable[[Any], Any]] = {
     "set_order": lambda model: edits.set_order(model, [2, 0, 0, 3]),
     "mimic_linear": lambda model: edits.use_mimic(model, layers=2, width=16),
     "mimic_transformer": lambda model: edits.use_mimic(model, layers=1, kind="transformer", width=16),
+    "mimic_positional": lambda model: edits.use_mimic(model, layers=1, kind="transformer", width=16, positional=True),
     "fold_weight_norm": fold_weight_norm,
     "everything": everything,
 }
 # What an edit has nothing to work on in; it must say so.
 IMPOSSIBLE = {
-    "sew": {"mimic_linear", "mimic_transformer"},
-    "wav2vec2-conformer": {"keep_hidden", "keep_hidden_evenly"},
-    "wav2vec2-conformer-rotary": {"keep_hidden", "keep_hidden_evenly"},
-    "wav2vec2-bert": {"keep_hidden", "keep_hidden_evenly", "keep_channels", "use_log_mel"},
+    "sew": {"mimic_linear", "mimic_transformer", "mimic_positional"},
+    "wav2vec2-conformer": {"keep_hidden", "keep_hidden_evenly", "mimic_positional"},
+    "wav2vec2-conformer-rotary": {"keep_hidden", "keep_hidden_evenly", "mimic_positional"},
+    "wav2vec2-bert": {"keep_hidden", "keep_hidden_evenly", "keep_channels", "use_log_mel", "mimic_positional"},
     "whisper": {
         *("keep_hidden", "keep_hidden_evenly", "keep_channels", "use_log_mel"),
-        *("mimic_linear", "mimic_transformer"),
+        *("mimic_linear", "mimic_transformer", "mimic_positional"),
     },
 }
 

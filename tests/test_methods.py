@@ -15,6 +15,7 @@ from speech import toy_folder, toys
 import sottovoce as sv
 from sottovoce.data.batches import samples
 from sottovoce.data.utterance import recording
+from sottovoce.distillation.source import shelved
 from sottovoce.errors import SottovoceError
 from sottovoce.files import working_in
 from sottovoce.healing import portions, purpose_of
@@ -367,14 +368,18 @@ def test_a_mimic_says_what_the_stack_says(folder: Path) -> None:
 
 @pytest.mark.parametrize("before_norm", [False, True])
 @pytest.mark.parametrize("family", ["hubert", "hubert-large"])
-def test_the_loss_of_a_mimic_is_the_papers(family: str, before_norm: bool) -> None:
+def test_the_loss_of_a_mimic_is_the_papers(family: str, before_norm: bool, folder: Path) -> None:
     teacher = tiny(family).eval()
     student = sv.mimic(teacher, layers=2, kind="transformer", width=8, steps=0, task_steps=0)
     objective = Mimicking(student, teacher, [2, 4], before_norm=before_norm).eval()
     encoder = Encoder(student, outputs=True)
     rows = [u for u in DATA if u.split == "dev"][:3]
     with torch.no_grad():
-        loss, frames = objective(Questions(None, Material(tuple(rows), ()), encoder).load([0, 1, 2]))
+        asked = Questions(None, Material(tuple(rows), ()), encoder)
+        loss, frames = objective(asked.load([0, 1, 2]))
+        shelf = shelved(Encoder(teacher), objective.heard, [0, 2, 4], rows, folder, of="states to match")
+        kept = objective(replace(asked, shelf=shelf).load([0, 1, 2]))
+        assert float(kept[0]) == pytest.approx(float(loss), rel=1e-3) and kept[1] == frames
         total, count = 0.0, 0
         for utterance in rows:
             inputs: Any = encoder.inputs([samples(utterance)])
@@ -392,6 +397,22 @@ def test_the_loss_of_a_mimic_is_the_papers(family: str, before_norm: bool) -> No
             count += said.shape[1]
     assert float(frames) == count and float(loss) == pytest.approx(total, rel=1e-3)
     assert 1 <= boundary_of(teacher, DATA, limit=None, seed=0) <= 3
+
+
+def test_a_mimic_may_keep_the_positional_convolution(folder: Path) -> None:
+    model = tuned()
+    begin = sv.mimic(model, width=16, positional=True, steps=0, task_steps=0)
+    theirs, ours = (sv.Anatomy(each).positional for each in (model, begin))
+    assert theirs is not None and ours is not None and same(theirs, ours)
+    with working_in(folder):
+        learnt = sv.mimic(model, DATA, width=16, positional=True, steps=20, task_steps=10, batch=12)
+    with working_in(folder / "frozen"):
+        frozen = sv.mimic(model, DATA, width=16, positional=True, teacher=False, task_steps=2, batch=12, frozen=True)
+    after, still = (sv.Anatomy(each).positional for each in (learnt, frozen))
+    assert after is not None and still is not None and same(theirs, still)
+    assert not any(torch.equal(a, b) for a, b in zip(after.parameters(), theirs.parameters(), strict=True))
+    with pytest.raises(SottovoceError, match="no positional convolution"):
+        sv.mimic(tiny("wav2vec2-conformer"), width=8, positional=True, steps=0, task_steps=0)
 
 
 def test_the_baseline_of_a_mimic_sees_no_teacher(folder: Path) -> None:
@@ -611,11 +632,25 @@ def test_a_frozen_mimic_stays_and_another_teacher_is_another_training(folder: Pa
         sv.mimic(model, DATA, width=8, steps=2, task_steps=0, batch=6)
         with pytest.raises(SottovoceError, match="other settings, data or model"):
             sv.mimic(other, DATA, width=8, steps=2, task_steps=0, batch=6)
-    refused = [({"batch": 0.0}, "batch=0.0"), ({"limit": 2}, "not just the same"), ({"validate_every": 0}, "every=0")]
-    for options, says in refused:
-        asked: dict[str, Any] = {"width": 8, "steps": 2, "task_steps": 2, **options}
+    asked: dict[str, Any] = {"width": 8, "steps": 2, "task_steps": 2}
+    for options, says in [({"batch": 0.0}, "batch=0.0"), ({"validate_every": 0}, "every=0")]:
         with pytest.raises(SottovoceError, match=says):
-            sv.mimic(model, DATA, **asked)
+            sv.mimic(model, DATA, **{**asked, **options})
+    other_words = [replace(u, label="quux" if u.label == DATA[0].label else u.label) for u in DATA]
+    with pytest.raises(SottovoceError, match="the train split has 'quux', which the head"):
+        sv.mimic(model, other_words, **asked)
+
+
+def test_a_head_goes_on_with_data_that_lacks_some_of_its_labels(folder: Path) -> None:
+    model = tuned()
+    labels = tuple(label for _, label in sorted(model.config.id2label.items()))
+    fewer = [u for u in DATA if u.label != labels[0]]
+    with working_in(folder / "mimic"):
+        small = sv.mimic(model, fewer, width=8, steps=0, task_steps=2, batch=6, frozen=True)
+    with working_in(folder / "finetune"):
+        on = sv.finetune(small, fewer, task="keywords", steps=1, lr=1e-6)
+    assert small.config.id2label == model.config.id2label == on.config.id2label
+    assert torch.allclose(on.classifier.weight, small.classifier.weight, atol=1e-4)
 
 
 def test_what_stands_in_the_way_is_said_in_a_sentence() -> None:

@@ -1,6 +1,6 @@
 """Batches of speech as student and teacher hear it, and the teacher's states on the disk."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import closing
 from pathlib import Path
 
@@ -13,13 +13,14 @@ from sottovoce.data.shelf import Shelf
 from sottovoce.data.utterance import Utterance
 from sottovoce.distillation.objective import Heard, layer_states, nearest_frames
 from sottovoce.distillation.plan import Distillation
-from sottovoce.models.encoder import Encoder
+from sottovoce.models.encoder import Encoder, Inputs
 from sottovoce.pretraining.crops import crops
 from sottovoce.progress import bar
 from sottovoce.tasks.batch import half as float16
 from sottovoce.tasks.probe import BATCH_SECONDS, fingerprint, refuse_full, refuse_nan
 from sottovoce.training import Training, best_device
 from sottovoce.training.precision import half
+from sottovoce.training.settings import Precision
 
 MOST_BYTES = 4e9  # of states that are kept without being asked for
 FEW_EPOCHS = 2.0
@@ -75,10 +76,20 @@ def pays(plan: Distillation, teacher: Encoder, learnt: Sequence[Utterance], stat
     """
     if plan.cache is not None:
         return plan.cache
+    heard = settings.steps * settings.accumulate * plan.batch_seconds
+    return plan.loss != "arm" and often_heard(teacher, learnt, states, heard)
+
+
+def often_heard(teacher: Encoder, learnt: Sequence[Utterance], states: int, heard: float) -> bool:
+    """Whether so many seconds of training need each state again and again, and all together are few enough to keep.
+
+    Example:
+        >>> often_heard(Encoder(teacher), utterances, 1, heard=36_000)
+        True
+    """
     seconds = sum(utterance.seconds for utterance in learnt)
-    epochs = settings.steps * settings.accumulate * plan.batch_seconds / seconds
     size = seconds * SAMPLE_RATE / teacher.field()[1] * states * teacher.width * 2
-    return plan.loss != "arm" and epochs > FEW_EPOCHS and size < MOST_BYTES
+    return heard / seconds > FEW_EPOCHS and size < MOST_BYTES
 
 
 def kept_states(
@@ -90,8 +101,35 @@ def kept_states(
         >>> kept_states(Encoder(teacher), [6, 12], utterances, folder, plan)["a-1"].shape
         (49, 2, 768)
     """
-    identity = f"teacher {fingerprint(teacher)} {list(layers)} {plan.outputs} {plan.precision} {data_stamp(utterances)}"
-    count = 1 if plan.outputs else len(layers)
+
+    def ask(inputs: Inputs) -> Sequence[torch.Tensor]:
+        seen = layer_states(teacher, inputs, outputs=plan.outputs)
+        return seen if plan.outputs else [seen[layer] for layer in layers]
+
+    named = [teacher.depth - 1] if plan.outputs else layers
+    return shelved(teacher, ask, named, utterances, folder, of=f"{plan.outputs}", precision=plan.precision)
+
+
+def shelved(
+    teacher: Encoder,
+    ask: Callable[[Inputs], Sequence[torch.Tensor]],
+    layers: Sequence[int],
+    utterances: Sequence[Utterance],
+    folder: Path,
+    *,
+    of: str,
+    precision: Precision = "fp32",
+) -> Shelf:
+    """What a question to the teacher brings, a state for each of these layers, of every utterance as float16.
+
+    `of` says in the shelf's identity what the question was.
+
+    Example:
+        >>> view = Encoder(teacher)
+        >>> shelved(view, lambda inputs: layer_states(view, inputs)[-1:], [12], utterances, folder, of="the last")
+    """
+    identity = f"teacher {fingerprint(teacher)} {list(layers)} {of} {precision} {data_stamp(utterances)}"
+    count = len(layers)
     shelf = Shelf(folder, identity=identity, row=(count, teacher.width), dtype="float16")
     # Batches of all, of which those that are there are left out: a pass that goes on pads as one that never stopped.
     planned = plan_batches([utterance.seconds for utterance in utterances], most=BATCH_SECONDS, seed=None)
@@ -107,16 +145,15 @@ def kept_states(
         teacher.on(best_device()),
         teacher.exact(),
         torch.no_grad(),
-        half(teacher.model, best_device(), plan.precision),
+        half(teacher.model, best_device(), precision),
         closing(ahead(load, batches)) as loads,
     ):
         for items, audio in zip(batches, loads, strict=True):
-            seen = layer_states(teacher, teacher.inputs(audio), outputs=plan.outputs)
-            stacked = float16(torch.stack(seen if plan.outputs else [seen[layer] for layer in layers], dim=2))
+            stacked = float16(torch.stack(list(ask(teacher.inputs(audio))), dim=2))
             lengths = [max(1, teacher.frames(len(piece))) for piece in audio]
             arrays = [row[:length] for row, length in zip(stacked, lengths, strict=True)]
             names = [utterances[item].id for item in items]
-            refuse_nan(names, arrays, layers or [teacher.depth - 1])
+            refuse_nan(names, arrays, layers)
             shelf.add(dict(zip(names, arrays, strict=True)))
             advance()
     return shelf

@@ -28,8 +28,8 @@ def modules_by_part(model: Any) -> Iterator[tuple[Part, nn.Module]]:
     for path in ("feature_projection", "layer_norm"):
         if hasattr(body.base, path) and body.name != "whisper":
             yield ("feature_projection",), getattr(body.base, path)
-    if body.family.positional is not None and not body.mimics:
-        yield ("positional",), body.base.get_submodule(body.family.positional)
+    if body.positional is not None:
+        yield ("positional",), body.positional
     for step, layer in enumerate(body.order):
         for name, module in layer_parts(body, layer):
             yield ("layer", step, name), module

@@ -36,6 +36,7 @@ def finetune(
 ) -> Any:
     """Put the head of a task on the encoder and train it; the best weights on the dev split are kept.
 
+    A head for the task that the model has already goes on where it knows every label of the train split.
     `batch` counts utterances of average length: short ones come in larger batches, long ones in smaller. What is
     frozen takes no gradients: `front_end`, `projection`, `positional`, `layers`, `layers.0`, `head`.
 

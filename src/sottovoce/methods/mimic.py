@@ -11,7 +11,7 @@ from sottovoce.models.edits import use_mimic
 from sottovoce.models.heads import head_labels
 from sottovoce.registry import method
 from sottovoce.studies.mimicking import boundary_of, check_mimic, teach
-from sottovoce.tasks.finetune import finetune_model
+from sottovoce.tasks.finetune import finetune_model, labels_to_learn
 from sottovoce.tasks.probe import check_answers
 from sottovoce.tasks.task import Task, material, require
 from sottovoce.training import Training
@@ -26,6 +26,7 @@ def mimic(
     kind: Literal["linear", "transformer"] = "linear",
     width: int = 768,
     at: int | None = None,
+    positional: bool = False,
     teacher: bool = True,
     steps: int = 33_150,
     task_steps: int = 19_890,
@@ -39,19 +40,21 @@ def mimic(
     limit: int | None = None,
     seed: int = 0,
 ) -> Any:
-    """Replace the stack, positional convolution included, by one or two mimic layers, and train them in two steps.
+    """Replace the stack by one or two mimic layers, and train them in two steps.
 
     First they match the states of the stack: two layers those behind layer `at` (the last of its first block of similar
     layers, found in the data if not given) and the last; one layer the last only. Then, where the model has a head for
     a task of this data, mimic and head learn the task; `frozen` leaves that to the head alone. Front end and projection
-    stay as they are. Without `teacher` the first step is left out: the paper's baseline. `steps=0` or `task_steps=0`
-    leave out one of the two. Adam at a constant rate, in batches of so many utterances; the best weights on the dev
-    split. Attention of a transformer mimic runs over time; `paper_attention` lets it run over the utterances of a
-    batch, as the published code does. Where layers begin with a norm, states are matched behind the norm that reads
-    them, which is far easier; `before_norm` matches them before it, as published.
+    stay as they are. The positional convolution goes with the stack, as published; with `positional` it stays in front
+    of the mimic and learns on with it, which lets a mimic hear a frame's neighbours. Without `teacher` the first step
+    is left out: the paper's baseline. `steps=0` or `task_steps=0` leave out one of the two. Adam at a constant rate, in
+    batches of so many utterances; the best weights on the dev split. Attention of a transformer mimic runs over time;
+    `paper_attention` lets it run over the utterances of a batch, as the published code does. Where layers begin with a
+    norm, states are matched behind the norm that reads them, which is far easier; `before_norm` matches them before it,
+    as published. States that are needed often are kept on the disk while it learns, as float16.
 
     Example:
-        >>> small = mimic(tuned, data, layers=1, width=768, steps=2000, task_steps=1000)
+        >>> small = mimic(tuned, data, kind="transformer", width=768, positional=True, steps=2000, task_steps=1000)
     """
     check_mimic(model, layers, at, steps if teacher else 0, task_steps)
     if not data and max(steps if teacher else 0, task_steps):
@@ -66,7 +69,8 @@ def mimic(
         raise SottovoceError(f"batch={batch}, but at least 1 utterance is wanted.")
     if chosen is not None and task_steps:
         check_task(chosen, model, data, limit, seed)
-    student = with_mimic(model, layers, kind, width, "batch" if paper_attention else "time", seed)
+    over: Any = "batch" if paper_attention else "time"
+    student = with_mimic(model, seed, layers=layers, kind=kind, width=width, over=over, positional=positional)
     if teacher and steps:
         at = boundary_of(model, data, limit=640, seed=seed) if layers == 2 and at is None else at
         teach(student, model, data, at=at, settings=first, size=batch, limit=limit, before_norm=before_norm)
@@ -80,19 +84,19 @@ def check_task(task: Task, model: Any, data: Any, limit: int | None, seed: int) 
     """Refuse before the first step what the second one would refuse behind it."""
     splits = material(task, data, limit=limit, seed=seed)
     require(task, splits, "train")
-    labels = task.kind.labels(splits["train"].answers)
+    labels = labels_to_learn(task, model, splits["train"].answers)
     check_answers(task, splits, labels, "dev")
-    if tuple(labels) != tuple(head_labels(model)):
+    if labels != head_labels(model):
         raise SottovoceError(
-            f"the head of this model knows {len(head_labels(model))} labels of {task.name}, and the train split has "
-            f"{len(labels)}, not just the same; give the data that it was fine-tuned on, or a higher limit."
+            f"the train split has {sorted(set(labels) - set(head_labels(model)))[0]!r}, which the head of this model "
+            f"does not know; give the data that it was fine-tuned on for {task.name}."
         )
 
 
-def with_mimic(model: Any, layers: int, kind: Any, width: int, over: Any, seed: int) -> Any:
+def with_mimic(model: Any, seed: int, **options: Any) -> Any:
     """A copy of a model with untrained mimic layers, whose first weights the seed decides."""
     student = copy.deepcopy(model)
     with torch.random.fork_rng():
         torch.manual_seed(seed)
-        use_mimic(student, layers=layers, kind=kind, width=width, over=over)
+        use_mimic(student, **options)
     return student

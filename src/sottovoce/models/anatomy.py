@@ -192,11 +192,17 @@ class Anatomy:
         except AttributeError:
             return None
 
+    @property
+    def positional(self) -> nn.Module | None:
+        """The positional convolution with what belongs to it; a mimic may have lost it."""
+        parent, _, name = (self.family.positional or "").rpartition(".")
+        return getattr(self.base.get_submodule(parent), name, None) if name else None
+
     def positional_convs(self) -> Iterator[tuple[str, nn.Module]]:
         """The positional convolutions as (path from the base model, module)."""
-        if self.family.positional is None or self.mimics:
+        root = self.positional
+        if root is None:
             return
-        root = self.base.get_submodule(self.family.positional)
         for path, module in root.named_modules():
             inside_grouped = any(path.startswith(f"{name}.") for name, found in root.named_modules() if _grouped(found))
             if (isinstance(module, nn.Conv1d) or _grouped(module)) and not inside_grouped:

@@ -326,8 +326,9 @@ def use_mimic(
     kind: Literal["linear", "transformer"] = "linear",
     width: int = 768,
     over: Literal["time", "batch"] = "time",
+    positional: bool = False,
 ) -> None:
-    """Replace the whole stack, positional convolution included, by untrained mimic layers.
+    """Replace the whole stack by untrained mimic layers; the positional convolution may stay in front of them.
 
     Example:
         >>> use_mimic(model, layers=1, kind="linear", width=768)
@@ -351,7 +352,10 @@ def use_mimic(
         raise SottovoceError(
             f"a transformer mimic has 8 heads, which do not divide the hidden size {hidden}; use linear."
         )
-    stack = MimicEncoder(hidden, layers=layers, kind=kind, width=width, over=over, device=old.device)
+    stays = body.positional if positional else None
+    if positional and (stays is None or not body.family.positional_runs):
+        raise SottovoceError(f"this {body.name} model has no positional convolution to keep; leave out positional.")
+    stack = MimicEncoder(hidden, layers=layers, kind=kind, width=width, over=over, positional=stays, device=old.device)
     stack.requires_grad_(any(parameter.requires_grad for parameter in body.base.encoder.parameters()))
     body.base.encoder = stack.to(old.dtype).train(body.base.encoder.training)
     body.config.num_hidden_layers = layers

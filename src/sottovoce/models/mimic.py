@@ -72,7 +72,8 @@ class TransformerMimic(nn.Module):
 
 
 class MimicEncoder(nn.Module):
-    """One or two mimic layers behind the feature projection, where the positional convolution and all layers were.
+    """One or two mimic layers behind the feature projection, where the whole stack was; the positional convolution that
+    stood in front of it may stay there.
 
     Example:
         >>> stack = MimicEncoder(768, layers=1, kind="linear", width=768)
@@ -88,10 +89,14 @@ class MimicEncoder(nn.Module):
         kind: Literal["linear", "transformer"] = "linear",
         width: int = 768,
         over: Literal["time", "batch"] = "time",
+        positional: nn.Module | None = None,
         device: Any = None,
     ):
         super().__init__()
-        self.mimic = {"layers": layers, "kind": kind, "width": width, "over": over}
+        stays = positional is not None
+        self.mimic = {"layers": layers, "kind": kind, "width": width, "over": over, "positional": stays}
+        if positional is not None:
+            self.pos_conv_embed = positional
         if kind == "linear":
             self.norm = nn.LayerNorm(width, device=device)
             self.layers = nn.ModuleList(LinearMimic(hidden, width, device=device) for _ in range(layers))
@@ -109,6 +114,11 @@ class MimicEncoder(nn.Module):
 
     def each(self, hidden_states: torch.Tensor, attention_mask: torch.Tensor | None = None) -> Iterator[torch.Tensor]:
         """What each layer makes of the one before."""
+        if self.mimic["positional"]:
+            if attention_mask is not None:
+                # As in the stack that was here: what is past an end must not reach the frames before it.
+                hidden_states = hidden_states * attention_mask[..., None].to(hidden_states.dtype)
+            hidden_states = hidden_states + self.pos_conv_embed(hidden_states)
         extra = self.norm if self.mimic["kind"] == "linear" else attention_mask
         for layer in self.layers:
             hidden_states = layer(hidden_states, extra)

@@ -117,8 +117,8 @@ def before_stack(body: Anatomy) -> list[nn.Module]:
     """The modules whose results enter the first layer."""
     names = ["feature_extractor", "feature_projection", "conv1", "conv2"]
     found = [getattr(body.base, name, None) for name in names]
-    if body.family.positional is not None and body.family.positional_runs:
-        found.append(body.base.get_submodule(body.family.positional))
+    if body.family.positional_runs:
+        found.append(body.positional)
     return [module for module in found if isinstance(module, nn.Module)]
 
 

@@ -11,9 +11,10 @@ from sottovoce.analysis.blocks import blocks
 from sottovoce.data.batches import data_stamp
 from sottovoce.data.utterance import Utterance
 from sottovoce.distillation.objective import layer_states
+from sottovoce.distillation.source import often_heard, shelved
 from sottovoce.errors import SottovoceError
 from sottovoce.models.anatomy import Anatomy
-from sottovoce.models.encoder import Encoder, frame_mask
+from sottovoce.models.encoder import Encoder, Inputs, frame_mask
 from sottovoce.models.padding import exact_padding
 from sottovoce.models.record import states
 from sottovoce.pretraining.run import recordings
@@ -32,6 +33,8 @@ JUDGED = 1024  # recordings of the dev split, as in the paper's code
 class Mimicking(nn.Module):
     """Mimic layers beside the stack that they learn from; both hear what one projection makes of the audio.
 
+    A batch holds audio, or under the name `states` what `heard` made of it before.
+
     Example:
         >>> loss, frames = Mimicking(student, teacher, [8, 12])(batch)
     """
@@ -44,28 +47,33 @@ class Mimicking(nn.Module):
         # In a dictionary: the teacher and the views are no parts of what is trained, or moved, or kept.
         self._keep: dict[str, Any] = {"teacher": teacher, "inputs": Encoder(student, outputs=True)}
 
-    def forward(self, batch: Batch) -> tuple[torch.Tensor, torch.Tensor]:
-        """Mean squared errors over the width, of each mimic layer against its target, summed over frames."""
-        teacher: Any = self._keep["teacher"].to(batch.frames.device).eval()
+    def heard(self, inputs: Inputs) -> list[torch.Tensor]:
+        """What the projection gives the stack, and then the states to match."""
+        teacher: Any = self._keep["teacher"].to(next(self.student.parameters()).device).eval()
         view = Encoder(teacher)
-        placed: dict[str, Any] = view.placed(batch.inputs)
+        placed: dict[str, Any] = view.placed(inputs)
         entered: list[torch.Tensor] = []
         base = Anatomy(teacher).base
         handle = base.feature_projection.register_forward_hook(lambda module, args, result: entered.append(result))
         try:
             with torch.no_grad(), exact_padding(teacher):
                 # Where layers begin with a norm, states are far larger than what anybody reads of them.
-                hidden = states(base, **placed).hidden if self.before_norm else layer_states(view, batch.inputs)
+                hidden = states(base, **placed).hidden if self.before_norm else layer_states(view, inputs)
         finally:
             handle.remove()
         found = entered[0]
         projected = found[0] if isinstance(found, tuple) else found
+        return [projected.detach(), *(hidden[target] for target in self.targets)]
+
+    def forward(self, batch: Batch) -> tuple[torch.Tensor, torch.Tensor]:
+        """Mean squared errors over the width, of each mimic layer against its target, summed over frames."""
+        kept = batch.inputs.get("states")
+        projected, *wanted = self.heard(batch.inputs) if kept is None else kept.float().unbind(2)
         inside = frame_mask(batch.frames, projected.shape[1])
-        said, loss = projected.detach(), projected.new_zeros(())
+        loss = projected.new_zeros(())
         stack: Any = Anatomy(self.student).base.encoder
-        for target, result in zip(self.targets, stack.each(said, inside), strict=True):
-            error = (result - hidden[target]).square().mean(-1)
-            loss = loss + error[inside].float().sum()
+        for target, result in zip(wanted, stack.each(projected, inside), strict=True):
+            loss = loss + (result - target).square().mean(-1)[inside].float().sum()
         return loss, inside.sum().float()
 
 
@@ -119,32 +127,39 @@ def teach(
     rng = random.Random(settings.seed)
     learnt = rng.sample(learnt, limit) if limit is not None and limit < len(learnt) else learnt
     judged = rng.sample(judged, JUDGED) if len(judged) > JUDGED else judged
-    known = fingerprint(Encoder(teacher))
+    view = Encoder(teacher)
     with a_folder("mimic") as folder, only(student, ["front_end", "projection", "head"]):
         parts = {
             name: in_memory(Material(tuple(rows), ()), folder / name)
             for name, rows in (("train", learnt), ("dev", judged))
             if rows
         }
-        objective, encoder = (
-            Mimicking(student, teacher, targets, before_norm=before_norm),
-            Encoder(student, outputs=True),
-        )
+        objective = Mimicking(student, teacher, targets, before_norm=before_norm)
+        asked = [utterance for part in parts.values() for utterance in part.utterances]
+        mean = sum(utterance.seconds for utterance in learnt) / len(learnt)
+        keep = often_heard(view, asked, 1 + len(targets), settings.steps * settings.accumulate * size * mean)
+        about = f"mimic {before_norm}"
+        shelf = shelved(view, objective.heard, [0, *targets], asked, folder / "states", of=about) if keep else None
+
+        def questions(name: str, seed: int | None = None) -> Questions:
+            # Of a student no more is asked than how audio becomes its input, and that is as with the teacher.
+            return Questions(None, parts[name], view, size=size, seed=seed, shelf=shelf)
 
         def validate(module: nn.Module) -> float:
-            questions, loss, count = Questions(None, parts["dev"], encoder, size=size), 0.0, 0.0
-            for items in questions.plan(0):
-                summed, weight = objective(questions.load(items).to(best_device()))
+            dev, loss, count = questions("dev"), 0.0, 0.0
+            for items in dev.plan(0):
+                summed, weight = objective(dev.load(items).to(best_device()))
                 loss, count = loss + float(summed), count + float(weight)
             return -loss / count
 
         home = next(teacher.parameters()).device
         train(
             objective,
-            Questions(None, parts["train"], encoder, size=size, seed=settings.seed),
+            questions("train", settings.seed),
             settings,
             validate=validate if "dev" in parts else None,
-            about=[data_stamp(part.utterances) for part in parts.values()] + [targets, size, before_norm, known],
+            about=[data_stamp(part.utterances) for part in parts.values()]
+            + [targets, size, before_norm, fingerprint(view), keep],
             name="mimic",
         )
         teacher.to(home)

@@ -94,7 +94,7 @@ def finetune_model(
         raise SottovoceError("log-mel features have nothing to fine-tune; probe them, or give a model.")
     splits = material(task, data, limit=limit, seed=settings.seed)
     require(task, splits, "train")
-    labels = task.kind.labels(splits["train"].answers)
+    labels = labels_to_learn(task, model, splits["train"].answers)
     check_answers(task, splits, labels, "dev")
     check_chance(dropout, mask_time)
     tuned = start(task, model, labels, settings.seed).requires_grad_(True)
@@ -119,6 +119,19 @@ def finetune_model(
             name=f"finetune {task.name}",
         )
     return tuned.eval()
+
+
+def labels_to_learn(task: Task, model: Any, answers: Sequence[Any]) -> tuple[str, ...]:
+    """What the head will say: what the answers hold, or all that the model's own head says, if that is among it.
+
+    Example:
+        >>> labels_to_learn(KEYWORDS, model, ["yes", "no", "yes"])
+        ('no', 'yes')
+    """
+    labels, own = tuple(task.kind.labels(answers)), head_labels(model) if has_head(task, model) else ()
+    # The blank of a CTC head stands first, or another head it is.
+    blank = own[:1] == labels[:1] or BLANK not in labels
+    return own if blank and set(labels) <= set(own) else labels
 
 
 def start(task: Task, model: Any, labels: Sequence[str], seed: int) -> Any:
