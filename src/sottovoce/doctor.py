@@ -15,6 +15,7 @@ from sottovoce.models import hub
 from sottovoce.models.anatomy import PREFIX, Anatomy, is_parametrised
 from sottovoce.models.bundle import FILE
 from sottovoce.models.checkpoint import PICKLES, check_weights, find_class, find_source, first_line, make_config
+from sottovoce.models.packed import PACKED, unpack
 from sottovoce.models.padding import exact_padding
 from sottovoce.models.structure import recorded
 
@@ -150,8 +151,9 @@ def read_tensors(folder: Path) -> tuple[dict[str, tuple[int, ...]], dict[str, bo
     broken = []
     for path in sorted(folder.glob("*.safetensors")):
         with safetensors.safe_open(str(path), framework="pt") as opened:
-            for name in opened.keys():  # noqa: SIM118 - safe_open is no mapping
-                tensor = opened.get_tensor(name)
+            packed = unpack(folder) if path.name == PACKED else {}
+            for name in packed or opened.keys():  # noqa: SIM118 - safe_open is no mapping
+                tensor = packed[name] if packed else opened.get_tensor(name)
                 shapes[name] = tuple(tensor.shape)
                 if tensor.is_floating_point() and not bool(torch.isfinite(tensor).all()):
                     broken.append(name)

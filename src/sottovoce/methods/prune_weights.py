@@ -44,6 +44,7 @@ def prune_weights(
     converge: float | None = None,
     postpone: int = 10,
     revive: bool = False,
+    packed: bool = False,
     seed: int = 0,
 ) -> Any:
     """Set the smallest weights of attention and feed-forward parts to zero, biases too, over all layers together.
@@ -52,7 +53,8 @@ def prune_weights(
     weights side by side, `block` whole squares. By the paper's 38 steps up to the sparsity, by a cubic one of so many
     rounds, or at once; with `heal`, so many updates follow each step, in which zeros stay zeros, or, with `revive`, may
     come back and are chosen anew. `converge` postpones a step by as many updates while the running mean of the loss
-    still falls by more than that (the paper: 0.001), so many times at most (the paper: without end).
+    still falls by more than that (the paper: 0.001), so many times at most (the paper: without end). `packed` has the
+    model saved with a bit for each zero, in a folder that only sottovoce loads.
 
     Example:
         >>> sparse = prune_weights(model, sparsity=0.5)
@@ -77,6 +79,8 @@ def prune_weights(
                 state = settled(model, masks, purpose, healing, state, number, postpone, revive=revive, seed=seed)
         if revive:
             zero_weights(model, chosen(model, pattern, sparsity, masks, block=block, revive=True))
+    if packed:
+        model.packed = True
     return model
 
 

@@ -26,6 +26,7 @@ from sottovoce.models.checkpoint import (
     quiet,
     read_config,
 )
+from sottovoce.models.packed import PACKED, pack, unpack
 from sottovoce.models.shapes import SHAPES
 from sottovoce.models.structure import settle
 from sottovoce.models.teachers import DIFFERENCE, read_difference
@@ -74,7 +75,10 @@ def load(
     options: dict[str, Any] = {"revision": revision} if revision else {}
     if dtype is not None:
         options["dtype"] = dtype
-    if Path(source, DIFFERENCE).is_file():
+    packed = Path(source, PACKED).is_file()
+    if packed:
+        options["state_dict"] = unpack(source)
+    elif Path(source, DIFFERENCE).is_file():
         with quiet():
             tensors = read_difference(source, compressed(model_class, plain=True)(config).state_dict())
         options["state_dict"] = tensors
@@ -96,6 +100,7 @@ def load(
             raise SottovoceError(f"no weights of {source} could be read: {first_line(error)}") from error
     check_loaded(model, found, source)
     model.name_or_path = source
+    model.packed = packed
     align(model.eval())
     return model if device is None else model.to(device)
 
@@ -151,14 +156,17 @@ def find_shape(shape: Any) -> Any:
     raise unknown("family or shape", name, [*FAMILIES, *SHAPES])
 
 
-def save(model: Any, folder: str | Path, *, check: bool = True) -> Path:
+def save(model: Any, folder: str | Path, *, check: bool = True, packed: bool | None = None) -> Path:
     """Write a model so that it reloads bit for bit, and prove it before the folder appears.
 
     A folder that was there before is replaced as a whole, or stays as it was. Where the shape needs more than a plain
-    configuration, the folder carries a modelling file for `from_pretrained(..., trust_remote_code=True)`.
+    configuration, the folder carries a modelling file for `from_pretrained(..., trust_remote_code=True)`. `packed`
+    stores zeros in a bit each; such a folder is for sottovoce alone. If not given, as the model was asked to be
+    (`prune_weights(packed=True)`) or as it lay before.
 
     Example:
         >>> save(small, "hubert-9-layers")
+        >>> save(sparse, "hubert-half-of-the-weights", packed=True)
     """
     target = Path(folder).expanduser()
     check_target(target)
@@ -173,6 +181,8 @@ def save(model: Any, folder: str | Path, *, check: bool = True) -> Path:
         add_processor(source, temporary, model, target)
         if not structure.regular:
             write_modelling_file(model, temporary)
+        if getattr(model, "packed", False) if packed is None else packed:
+            pack(temporary)
         if check:
             check_reload(model, temporary)
     return target
@@ -193,7 +203,7 @@ def check_target(target: Path) -> None:
 def is_ours(path: Path) -> bool:
     """Whether a file is one that saving a model writes."""
     shard = re.fullmatch(r"model(-\d+-of-\d+)?\.safetensors", path.name)
-    return path.is_file() and (path.name in (*PROCESSOR_FILES, *MODEL_FILES) or shard is not None)
+    return path.is_file() and (path.name in (*PROCESSOR_FILES, *MODEL_FILES, PACKED) or shard is not None)
 
 
 def write_modelling_file(model: Any, folder: Path) -> None:
