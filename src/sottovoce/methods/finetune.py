@@ -36,9 +36,8 @@ def finetune(
 ) -> Any:
     """Put the head of a task on the encoder and train it; the best weights on the dev split are kept.
 
-    `batch` counts utterances of average length: short ones come in larger batches, long ones in smaller. What is
-    frozen (`front_end`, `projection`, `positional`, `layers`, `layers.0`, `head`) takes no gradients. The model's own
-    head goes on where it knows all labels of the train split.
+    `batch` counts utterances of average length. Frozen parts (`front_end`, `projection`, `positional`, `layers`,
+    `layers.0`, `head`) take no gradients. The model's own head goes on if it knows all labels of the train split.
 
     Example:
         >>> tuned = finetune(model, data, task="keywords", steps=2000)
