@@ -1,45 +1,36 @@
 """The part of `docs/results.md` about analyses: how fast they are, and what they find in the bundled teachers."""
 
-import json
 import math
 from collections.abc import Iterator
-from pathlib import Path
-from typing import Any
 
 from layer_text import LAYERS, NO_LAYERS, TEXT
+from tables import Table, about, read, table, there
 
 from sottovoce.measurement import Measurement
 from sottovoce.plots import line_plot, matrix_plot
 
-RECORDS = Path(__file__).parent / "records"
 MODELS = ("small-melhubert", "small-hubert", "small-melhubert-keywords")
 CONCEPTS = ("keywords", "speakers", "phones", "emotion", "intents", "predictions")
 PATTERNS = ("diagonality", "verticality", "globality", "blockness")
-Table = tuple[list[str], list[list[str]]]
-
-
-def record_of(name: str) -> dict[str, Any]:
-    """A stored record."""
-    return json.loads((RECORDS / f"{name.replace('-', '_')}.json").read_text(encoding="utf-8"))
 
 
 def rows_of(name: str) -> list[Measurement]:
     """What was measured in a model."""
     return [
         Measurement(measure, metric, value, where=tuple(where), error=error, n=n)
-        for measure, metric, where, value, error, n in record_of(f"layers-{name}")["rows"]
+        for measure, metric, where, value, error, n in read(f"layers-{name}")["rows"]
     ]
 
 
 def analysed() -> list[str]:
     """The models whose records are there."""
-    return [name for name in MODELS if (RECORDS / f"layers_{name.replace('-', '_')}.json").exists()]
+    return [name for name in MODELS if there(f"layers-{name}")]
 
 
 def speed() -> Table:
     """How much faster than the straightforward way."""
     lines = []
-    for name, row in record_of("analysis")["rows"].items():
+    for name, row in read("analysis")["rows"].items():
         if "ratio" in row:
             seconds = row.get("seconds_of_all_batches", row.get("seconds_of_all_layers"))
             lines.append([name, f"{row['ratio']:.1f} [{row['low']:.1f}, {row['high']:.1f}]", f"{seconds:.1f}"])
@@ -134,9 +125,9 @@ def layer_pictures() -> Iterator[tuple[str, str]]:
             yield f"{name}-{pattern}.svg", matrix_plot(grid, title=f"{pattern} of {name}", x="head", y="layer")
 
 
-def render_analysis(table: Any, about: Any) -> str:
+def render_analysis() -> str:
     """The whole part."""
-    speeds = record_of("analysis")
+    speeds = read("analysis")
     memory = speeds["rows"]["memory"]["peak_bytes"] / 2**30
     share = speeds["rows"]["similarity"]["share_of_matrix_rate"]
     text = TEXT.format(
@@ -150,7 +141,7 @@ def render_analysis(table: Any, about: Any) -> str:
         return text + NO_LAYERS
     pictures = "\n\n".join(f"![{name.removesuffix('.svg')}](images/{name})" for name, _ in layer_pictures())
     return text + LAYERS.format(
-        layers_about=" ".join(about(record_of(f"layers-{name}")) for name in MODELS),
+        layers_about=" ".join(about(read(f"layers-{name}")) for name in MODELS),
         blocks=table(*blocks()),
         influence=table(*influence()),
         peaks=table(*peaks()),

@@ -63,6 +63,38 @@ so together, and when one of them is gone the others no longer are. With it, a t
 the score and nothing is trained; with healing, half of them.
 """
 
+MIMICS = """
+### Mimics
+
+{mimics_about}
+
+`small-melhubert-keywords` and small layers in the place of its stack, on speech-mini's keywords (test split, n = {n}).
+Each mimic learned states for {steps} updates and the task for {task_steps} more, of {batch} utterances; the rows
+without a teacher have the second part only. "Time" is over the whole model's, in turns, on one second of audio.
+
+{mimics}
+"""
+
+CONVEXITY = """
+### Cut where a concept is most convex
+
+{cut_about}
+
+{cut}
+"""
+
+TRADEOFF = """
+### Trade-offs
+
+{tradeoff_about}
+
+{tradeoff}
+
+{dominated}
+
+{pictures}
+"""
+
 FACTORED = """
 ### Low rank and int8
 
@@ -75,16 +107,4 @@ on two seconds of audio. Shares are of the weights of the layers' Linears.
 
 Made for what comes in (128 recordings of the train split), and not for the matrix alone, the same number of weights
 keeps far more: at the smallest share two points are lost, where SVD alone is left guessing. Int8 costs nothing here.
-"""
-
-MIMICS = """
-### Mimics
-
-{mimics_about}
-
-`small-melhubert-keywords` and small layers in the place of its stack, on speech-mini's keywords (test split, n = {n}).
-Each mimic learned states for {steps} updates and the task for {task_steps} more, of {batch} utterances; the rows
-without a teacher have the second part only. "Time" is over the whole model's, in turns, on one second of audio.
-
-{mimics}
 """

@@ -1,13 +1,12 @@
 """The part of `docs/results.md` about the bundled teachers: tables and plots from their records."""
 
-import json
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
+
+from tables import percent, read, there
 
 from sottovoce.plots import line_plot
 
-RECORDS = Path(__file__).parent / "records"
 TEACHERS = ("small-melhubert", "small-hubert")
 CORPORA = ("speech-mini", "espeak")
 # What a table has of each task, and whether more is better.
@@ -22,14 +21,9 @@ METRICS = {
 LOWER = ("phone_error_rate",)
 
 
-def read(name: str) -> dict[str, Any]:
-    """A stored record."""
-    return json.loads((RECORDS / f"{name.replace('-', '_')}.json").read_text(encoding="utf-8"))
-
-
 def probed() -> bool:
     """Whether all probes are in the records."""
-    return all((RECORDS / f"teachers_{name.replace('-', '_')}.json").exists() for name in ("log-mel", *TEACHERS))
+    return there(*(f"teachers-{name}" for name in ("log-mel", *TEACHERS)))
 
 
 def cells(record: dict[str, Any], way: str, corpus: str, task: str, metric: str) -> list[dict[str, Any]]:
@@ -45,7 +39,7 @@ def best(scores: list[dict[str, Any]], metric: str) -> dict[str, Any]:
 def shown(score: dict[str, Any], *, layer: bool = False) -> str:
     """A score with its interval, and where it is."""
     place = f" (layer {score['layer']})" if layer else ""
-    return f"{100 * score['value']:.1f} % ± {100 * score['error']:.1f}{place}"
+    return f"{percent(score['value'], score['error'])}{place}"
 
 
 def summary(corpus: str) -> tuple[list[str], list[list[str]]]:

@@ -1,13 +1,15 @@
 """What each technique of paper 5 costs and saves, on a pretrained teacher: size, operations, time, phones and speakers.
 
-python benchmarks/tradeoff.py CORPUS
+python benchmarks/tradeoff.py CORPUS [POINT ...]
 
 The stored record is of speech-mini@FOLDER. Each point begins where the one that it names ended, cuts, and trains on
-with the units that the teacher names; updates are some hundreds, where the paper has 25 000 a round. A point that is in
-the record is not made again; models lie in `runs/tradeoff` between two points.
+with the units that the model named before the cut; updates are some tens or hundreds, where the paper has 25 000 a
+round. A point that is in the record is not made again; models lie in `runs/tradeoff` between two points. With points
+named, only these are made: several processes can share the work.
 """
 
 import json
+import random
 import shutil
 import sys
 import tempfile
@@ -22,9 +24,11 @@ from turns import RECORDS, in_turns, ratio, record
 import sottovoce as sv
 from sottovoce.files import working_in
 from sottovoce.models.anatomy import Anatomy
+from sottovoce.pretraining.run import recordings
 
 TEACHER = "small-melhubert"
 MODELS = Path("runs/tradeoff")
+RECORDINGS = 1000  # to train on with: each is heard once, and naming the units of all would take longer than training
 HEAL: dict[str, Any] = {"heal": 80, "lr": 2e-4, "batch": 12}
 DISTIL: dict[str, Any] = {"loss": "cluster_kl", "steps": 250, "lr": 1e-3, "batch_seconds": 40, "dropout": 0.0}
 # A name, the point that it goes on from, a method and its options.
@@ -66,31 +70,39 @@ def scores(model: Any, data: Any) -> dict[str, float]:
     return found
 
 
-def main(corpus: str) -> None:
+def made() -> dict[str, Any]:
+    """The points that are in the record by now."""
+    path = RECORDS / "tradeoff.json"
+    return json.loads(path.read_text())["rows"] if path.is_file() else {}
+
+
+def main(corpus: str, *chosen: str) -> None:
     """One row a point."""
     data = sv.read_data(corpus)
-    path = RECORDS / "tradeoff.json"
-    rows: dict[str, Any] = json.loads(path.read_text())["rows"] if path.is_file() else {}
-    about = {"model": TEACHER, "heal": HEAL["heal"], "distil": DISTIL["steps"]}
+    learnt, _ = recordings(data)
+    few = random.Random(0).sample(learnt, min(RECORDINGS, len(learnt)))
+    about = {"model": TEACHER, "heal": HEAL["heal"], "distil": DISTIL["steps"], "recordings": RECORDINGS}
 
     def keep(name: str, row: dict[str, float]) -> None:
-        rows[name] = row
-        record("tradeoff", rows, command=f"python benchmarks/tradeoff.py {shown(corpus)}", **about)
+        rows = {**made(), name: row}
+        ordered = {point: rows[point] for point in ["whole", *(each[0] for each in POINTS)] if point in rows}
+        record("tradeoff", ordered, command=f"python benchmarks/tradeoff.py {shown(corpus)}", **about)
 
-    if "whole" not in rows:
+    if "whole" not in made():
         keep("whole", scores(sv.load(TEACHER), data))
     for name, before, method, options in POINTS:
         place = MODELS / name.replace(", ", "-").replace(" ", "-")
-        if name in rows and (place.is_dir() or not any(start == name for _, start, _, _ in POINTS)):
+        needed = any(start == name for _, start, _, _ in POINTS)
+        if (chosen and name not in chosen) or (name in made() and (place.is_dir() or not needed)):
             continue
         begin = time.perf_counter()
         model = sv.load(TEACHER if before == "whole" else MODELS / before.replace(", ", "-").replace(" ", "-"))
         with tempfile.TemporaryDirectory() as folder, working_in(Path(folder)):
-            model = sv.METHODS[method](model, data, **options)
+            model = sv.METHODS[method](model, few if "heal" in options else data, **options)
         shutil.rmtree(place, ignore_errors=True)
         sv.save(model, place)
         keep(name, {**scores(model, data), "seconds": time.perf_counter() - begin})
 
 
 if __name__ == "__main__":
-    main(sys.argv[1])
+    main(*sys.argv[1:])

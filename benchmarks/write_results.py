@@ -1,6 +1,5 @@
 """Write `docs/results.md` from the records in `benchmarks/records`; a test compares the two."""
 
-import json
 import sys
 from pathlib import Path
 from typing import Any
@@ -9,12 +8,11 @@ sys.path.insert(0, str(Path(__file__).parent))
 
 import layer_tables as layers  # noqa: E402
 import method_tables as methods  # noqa: E402
-import method_text  # noqa: E402
 import teacher_tables as teachers  # noqa: E402 (it lies beside this file, which a test loads from elsewhere)
+from tables import about, interval, number, percent, read, table, there  # noqa: E402
 from teacher_text import HEADS, NO_PROBES, PROBES  # noqa: E402
 from teacher_text import TEXT as TEACHERS_TEXT  # noqa: E402
 
-RECORDS = Path(__file__).parent / "records"
 PAGE = Path(__file__).parents[1] / "docs" / "results.md"
 PICTURES = PAGE.parent / "images"
 
@@ -124,37 +122,7 @@ the first column times the hand-written steps twice: it is the noise of the mach
 {step}
 """
 
-FEW = 5  # networks: a table of fewer says nothing
 WAYS = ("log-mel, probe", "untrained, probe", "trained from nothing")
-
-
-def read(name: str) -> dict[str, Any]:
-    """A stored record."""
-    return json.loads((RECORDS / f"{name}.json").read_text(encoding="utf-8"))
-
-
-def about(record: dict[str, Any]) -> str:
-    """How and on what a record was made."""
-    return (
-        f"Made by `{record['command']}` on {record['date']} ({record['machine']}, torch {record['torch']}, "
-        f"transformers {record['transformers']})."
-    )
-
-
-def table(header: list[str], rows: list[list[str]]) -> str:
-    """A Markdown table; all columns but the first are numbers."""
-    lines = [header, ["---"] + ["---:"] * (len(header) - 1), *rows]
-    return "\n".join("| " + " | ".join(line) + " |" for line in lines)
-
-
-def number(value: float) -> str:
-    """A count in full, a measured value in four digits."""
-    return f"{value:,}".replace(",", " ") if isinstance(value, int) else f"{value:.4g}"
-
-
-def interval(row: dict[str, float]) -> str:
-    """A ratio with its interval."""
-    return f"{row['ratio']:.3f} [{row['low']:.3f}, {row['high']:.3f}]"
 
 
 def scores(record: dict[str, Any]) -> str:
@@ -164,7 +132,7 @@ def scores(record: dict[str, Any]) -> str:
         cells = [record["rows"][f"{task}, {way}"]["scores"] for way in WAYS]
         for metric in cells[0]:
             row = [f"{task}, {metric.replace('_', ' ')}"]
-            row += [f"{100 * cell[metric]['value']:.1f} % ± {100 * cell[metric]['error']:.1f}" for cell in cells]
+            row += [percent(cell[metric]["value"], cell[metric]["error"]) for cell in cells]
             lines.append([*row, number(cells[-1][metric]["n"])])
     return table(["", *(way.replace(",", ":") for way in WAYS), "n"], lines)
 
@@ -192,13 +160,13 @@ def render_probes() -> str:
 
 def render_heads() -> str:
     """What the fine-tuned models score."""
-    if not (RECORDS / "heads.json").exists():
+    if not there("heads"):
         return ""
     record = read("heads")
     lines = []
     for name, row in record["rows"].items():
         for metric, score in row["scores"].items():
-            value = f"{100 * score['value']:.1f} % ± {100 * score['error']:.1f}"
+            value = percent(score["value"], score["error"])
             lines.append([name, metric.replace("_", " "), value, number(score["n"]), f"{row['bytes'] / 1e6:.1f} MB"])
     header = ["", "metric", "score", "n", "stored in"]
     return HEADS.format(heads_about=about(record), heads=table(header, lines))
@@ -219,49 +187,10 @@ def render_teachers() -> str:
     )
 
 
-def render_methods() -> str:
-    """What methods cost and save; of some, as far as records are there."""
-    parts = [method_text.HEAD]
-    costs = read("methods")
-    timed = {name: row for name, row in costs["rows"].items() if "ratio" in row}
-    lines = [[name, interval(row), f"{row['method_median_s']:.2f}"] for name, row in timed.items()]
-    factoring = next(row for name, row in costs["rows"].items() if name not in timed)["method_median_s"]
-    made = table(["", "over a pass", "s"], lines)
-    parts.append(method_text.COSTS.format(costs_about=about(costs), costs=made, factoring=f"{factoring:.0f}"))
-    if all(methods.there(f"orders_{task}") for task in methods.TASKS):
-        found = {task: read(f"orders_{task}") for task in methods.TASKS}
-        values: dict[str, Any] = {"orders_about": " ".join(dict.fromkeys(map(about, found.values())))}
-        for task, record in found.items():
-            first = next(iter(record["rows"].values()))[0]
-            values |= {f"{task}_n": number(record["n"]), f"{task}_error": f"{100 * first['error']:.1f}"}
-            values |= {f"{task}_guess": f"{100 / record['classes']:.1f}", f"cuts_{task}": record["cuts"]}
-            values[f"orders_{task}"] = table(*methods.orders(task))
-        parts.append(method_text.ORDERS.format(**values))
-    if methods.there("healed"):
-        record = read("healed")
-        parts.append(
-            method_text.HEALED.format(healed_about=about(record), heal=record["heal"], healed=table(*methods.healed()))
-        )
-    if methods.there("factored"):
-        record = read("factored")
-        n = next(iter(record["rows"].values()))["n"]
-        text = method_text.FACTORED.format(factored_about=about(record), n=n, factored=table(*methods.factored()))
-        parts.append(text)
-    if methods.there("mimics") and len(read("mimics")["rows"]) > FEW:
-        record = read("mimics")
-        numbers = {name: number(record[name]) for name in ("steps", "task_steps", "batch")}
-        whole = record["rows"]["whole"]
-        text = method_text.MIMICS.format(
-            mimics_about=about(record), n=f"{whole['n']:.0f}", mimics=table(*methods.mimics()), **numbers
-        )
-        parts.append(text)
-    return "".join(parts)
-
-
 def render() -> str:
     """The whole page."""
-    analysis = layers.render_analysis(table, about)
-    return f"{render_rest()}\n{render_teachers()}\n{analysis}{render_methods()}"
+    analysis = layers.render_analysis()
+    return f"{render_rest()}\n{render_teachers()}\n{analysis}{methods.render_methods()}"
 
 
 def render_rest() -> str:
