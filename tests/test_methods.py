@@ -2,6 +2,7 @@
 
 import copy
 import functools
+import importlib
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ from conftest import TINY, tiny
 from speech import toy_folder, toys
 
 import sottovoce as sv
+from sottovoce.cli import main
 from sottovoce.data.batches import samples
 from sottovoce.data.utterance import recording
 from sottovoce.distillation.source import shelved
@@ -683,3 +685,28 @@ def test_effects_of_a_model_as_hugging_face_loads_it(folder: Path) -> None:
     none = tuned()
     sv.edits.keep_heads(none, 1, [])
     assert sv.Anatomy(sv.prune_heads(none, DATA, by="taylor", keep=3, share=0.3)).heads(1) == 0
+
+
+def test_what_quantising_brings_is_measured_and_said(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    cost_module = importlib.import_module("sottovoce.cost")  # the package has a function of this name
+    before = tuned()
+    after = sv.quantize(before)
+    scores = [100 * sv.MEASURES["keywords"](model, DATA, mode="head")[0].value for model in (before, after)]
+    monkeypatch.setattr(cost_module, "FASTER", 1e9)
+    said = sv.gain(before, after, DATA, seconds=0.5)
+    assert f"keywords: accuracy {scores[0]:.1f} % before, {scores[1]:.1f} % after (n = 18)" in said
+    assert "of the memory" in said and "no faster" not in said
+    monkeypatch.setattr(cost_module, "FASTER", 0.0)
+    assert sv.gain(before, after, seconds=0.5).endswith("so it is of use for its memory alone")
+    sv.save(before, folder / "tuned")
+    recipe = "model: {}\nsteps:\n- drop_layers: {{keep: 3}}\n- quantize: {{}}\n".format(folder / "tuned")
+    (folder / "recipe.yaml").write_text(recipe)
+    for way in (
+        ["--recipe", str(folder / "recipe.yaml"), "-o", str(folder / "runs")],
+        [str(folder / "tuned"), "--step", "quantize", "-o", str(folder / "small")],
+    ):
+        with pytest.raises(SystemExit) as stopped:
+            main(["compress", *way])
+        assert stopped.value.code == 0
+    logs = [path.read_text() for path in folder.glob("runs/*/log.txt")]
+    assert len(logs) == 1 and logs[0].count("of the time before") == 1

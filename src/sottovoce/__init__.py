@@ -3,7 +3,7 @@
 from importlib.metadata import version as _version
 
 from sottovoce.analyze import analyze
-from sottovoce.cost import Cost, cost, cost_of_two
+from sottovoce.cost import Cost, cost, cost_of_two, gain
 from sottovoce.data.sources import read_data
 from sottovoce.data.utterance import Utterance
 from sottovoce.doctor import Finding, doctor
@@ -66,6 +66,7 @@ __all__ = [
     "exact_padding",
     "finetune",
     "fold_weight_norm",
+    "gain",
     "is_exact",
     "keep_hidden",
     "load",

@@ -179,12 +179,14 @@ def execute(
     extra_hash: Mapping[str, str] | None = None,
     log: Callable[[str], object] = print,
     wait: Callable[[], object] = lambda: None,
+    weigh: Callable[[str, Any, Any, Any], str] = lambda name, before, after, data: "",
 ) -> Run:
     """Do what a recipe without a grid says, or return the finished run of it.
 
     `load` makes the model from its name and `read` the data; `save(model, folder)` writes the folder as a whole.
     Checkpoints and caches of steps and measures lie in `work/` until the run is finished: a run that was stopped goes
     on where its training was. `wait` returns when other processes, which may share in the work, have done with them.
+    What `weigh` has to say of a step, given its name, the model before and after it and the data, is logged.
 
     Example:
         >>> for point in recipe.points():  # doctest: +SKIP
@@ -211,7 +213,9 @@ def execute(
         data = read(recipe.data) if read is not None and recipe.data is not None else None
         for number, (name, options) in enumerate(_announced("step", recipe.steps, recipe.seed, say), start=1):
             with working_in(run.folder / "work" / f"step-{number}"):
-                model = methods[name](model, data, **seeded(methods[name], options, recipe.seed))
+                before, model = model, methods[name](model, data, **seeded(methods[name], options, recipe.seed))
+            if text := weigh(name, before, model, data):
+                say(text)
         if recipe.steps:
             save(model, run.folder / "model")
         for number, (name, options) in enumerate(_announced("measure", recipe.measures, recipe.seed, say), start=1):

@@ -137,10 +137,20 @@ def compress(
     steps = [parse_step(text, sv.METHODS) for text in step or ()]
     small, known = get_model(model), get_data(data, skip_bad=skip_bad) if data else None
     for name, options in steps:
-        small = sv.METHODS[name](small, known, **options)
+        before, small = small, sv.METHODS[name](small, known, **options)
+        if text := weigh(name, before, small, known):
+            out.print(text, markup=False, highlight=False)
     with bar("saving and loading again"):
         sv.save(small, output)
     out.print(f"wrote {output}: {short(sv.size(small)[0].value)} parameters", markup=False, highlight=False)
+
+
+def weigh(name: str, before: Any, after: Any, data: Any) -> str:
+    """What a step brought, of those that may bring nothing: whether int8 is faster is for the machine to say."""
+    if name != "quantize":
+        return ""
+    with bar("measuring what quantising brings"):
+        return f"quantize: {sv.gain(before, after, data)}."
 
 
 def run_points(
@@ -160,6 +170,7 @@ def run_points(
         read[name] = get_data(name, skip_bad=skip_bad)
         extra[f"data {name}"] = manifest_hash(read[name])
     tools: dict[str, Any] = {"load": get_model, "save": sv.save, "methods": sv.METHODS, "measures": sv.MEASURES}
+    tools["weigh"] = weigh
     log = lambda text: err.print(text, markup=False)  # noqa: E731
     return [execute(point, root, read=read.__getitem__, extra_hash=extra, log=log, **tools) for point in points]
 
