@@ -44,12 +44,12 @@ class Mimicking(nn.Module):
         self.student = student
         self.targets = tuple(targets)
         self.before_norm = before_norm
-        # In a dictionary: the teacher and the views are no parts of what is trained, or moved, or kept.
-        self._keep: dict[str, Any] = {"teacher": teacher, "inputs": Encoder(student, outputs=True)}
+        # In a dictionary: the teacher is no part of what is trained, or moved, or kept.
+        self._keep: dict[str, Any] = {"teacher": teacher}
 
     def heard(self, inputs: Inputs) -> list[torch.Tensor]:
         """What the projection gives the stack, and then the states to match."""
-        teacher: Any = self._keep["teacher"].to(next(self.student.parameters()).device).eval()
+        teacher: Any = self._keep["teacher"].eval()
         view = Encoder(teacher)
         placed: dict[str, Any] = view.placed(inputs)
         entered: list[torch.Tensor] = []
@@ -68,6 +68,8 @@ class Mimicking(nn.Module):
     def forward(self, batch: Batch) -> tuple[torch.Tensor, torch.Tensor]:
         """Mean squared errors over the width, of each mimic layer against its target, summed over frames."""
         kept = batch.inputs.get("states")
+        if kept is None:
+            self._keep["teacher"].to(batch.frames.device)
         projected, *wanted = self.heard(batch.inputs) if kept is None else kept.float().unbind(2)
         inside = frame_mask(batch.frames, projected.shape[1])
         loss = projected.new_zeros(())
