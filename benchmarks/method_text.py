@@ -70,9 +70,19 @@ MIMICS = """
 
 `small-melhubert-keywords` and small layers in the place of its stack, on speech-mini's keywords (test split, n = {n}).
 Each mimic learned states for {steps} updates and the task for {task_steps} more, of {batch} utterances; the rows
-without a teacher have the second part only. "Time" is over the whole model's, in turns, on one second of audio.
+without a teacher have the second part only. "Positional" are those that keep the positional convolution in front, which
+the paper takes away. "Time" is over the whole model's, in turns, on one second of audio.
 
 {mimics}
+
+One Transformer layer behind the positional convolution says all but the same as the stack, with nine tenths of its
+parameters gone. Without that convolution no mimic here reaches 95 % of the whole model's accuracy. In the paper they
+do: there a convolutional front end of 4.6 M pretrained parameters stands before the mimic, here log-mel frames and one
+Linear, so that a mimic as published knows nothing of what was before or after a frame.
+
+What agrees with the paper: a second layer and a larger width bring little. What does not: the teacher is worth more
+here, by three to seven points, wherever the mimic is weak (in the paper by about one, the noise of the test included);
+where the mimic hears its neighbours, the task alone teaches it as much.
 """
 
 CONVEXITY = """
