@@ -117,27 +117,38 @@ def tradeoff() -> Table:
     return ["", "parameters", "MACs of 1 s", "time", "phones", "speakers"], lines
 
 
-def dominates(better: dict[str, float], worse: dict[str, float], cost: str, task: str) -> bool:
-    """Whether one point has no less of a score at no more of a cost than another, and is better in one of the two."""
-    gains = (better[task] - worse[task], worse[cost] - better[cost])
-    return min(gains) >= 0 and max(gains) > 0
+def ahead(technique: str, cost: str, task: str) -> str:
+    """By how many points the combination is above a technique's front where that is most: at what one of its points
+    costs, over the best that the technique has for no more.
+    """
+    rows = read("tradeoff")["rows"]
+    alone = [rows[name] for name in ("whole", *TECHNIQUES[technique])]
+    gains = []
+    for name in TECHNIQUES["combination"]:
+        affordable = [row[task] for row in alone if row[cost] <= rows[name][cost]]
+        gains += [rows[name][task] - max(affordable)] if affordable else []
+    return f"{100 * max(gains):+.1f}" if gains else "nothing as small"
 
 
-def dominated() -> Table:
-    """Which points of each single technique the combination dominates, by what it costs and what is measured."""
+def dominated(task: str) -> Table:
+    """How far the combination is above the front of each technique, by cost; and how many of its points it dominates,
+    being no worse in the task and in all three costs.
+    """
     rows = read("tradeoff")["rows"]
     combined = [rows[name] for name in TECHNIQUES["combination"]]
     lines = []
     for technique, names in TECHNIQUES.items():
-        if technique == "combination":
-            continue
-        line = [technique]
-        for task in MEASURED:
-            for cost in COSTS:
-                found = sum(any(dominates(each, rows[name], cost, task) for each in combined) for name in names)
-                line.append(f"{found} of {len(names)}")
-        lines.append(line)
-    return ["", *(f"{task} by {cost}" for task in MEASURED for cost in COSTS)], lines
+        if technique != "combination":
+            found = sum(any(dominates(each, rows[name], task) for each in combined) for name in names)
+            cells = [ahead(technique, cost, task) for cost in COSTS]
+            lines.append([technique, *cells, f"{found} of {len(names)}"])
+    return [task, *(f"by {cost}" for cost in COSTS), "points dominated"], lines
+
+
+def dominates(better: dict[str, float], worse: dict[str, float], task: str) -> bool:
+    """Whether a point is no worse than another in the task and in all costs, and better in one of them."""
+    gains = [better[task] - worse[task], *(worse[cost] - better[cost] for cost in COSTS)]
+    return min(gains) >= 0 and max(gains) > 0
 
 
 def tradeoff_pictures() -> Iterator[tuple[str, str]]:
@@ -208,8 +219,9 @@ def render_tradeoff() -> str:
     record = read("tradeoff")
     pictures = "\n\n".join(f"![{name.removesuffix('.svg')}](images/{name})" for name, _ in tradeoff_pictures())
     n = {f"{task}_n": f"{record['rows']['whole'][f'{task}_n']:.0f}" for task in MEASURED}
-    tables = {"tradeoff": table(*tradeoff()), "dominated": table(*dominated()), "pictures": pictures}
-    updates = {name: number(record[name]) for name in ("heal", "distil")}
+    tables = {f"dominated_{task}": table(*dominated(task)) for task in MEASURED}
+    tables |= {"tradeoff": table(*tradeoff()), "pictures": pictures}
+    updates = {name: number(record[name]) for name in ("heal", "distil", "recordings")}
     return method_text.TRADEOFF.format(tradeoff_about=about(record), **tables, **updates, **n)
 
 
