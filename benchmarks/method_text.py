@@ -103,8 +103,8 @@ on the frozen model (the learned sum of its layers; 600 utterances for phones, a
 speech-mini's test split (n = {phones_n} utterances for phones, frames without silence; {speakers_n} for speakers). Each
 point goes on from the one above it of the same technique, the first from the whole model; the combination begins with
 the six distilled layers. After each cut the model learned {heal} updates on {recordings} recordings, the students
-{distil} updates, where the paper has 25 000 and 200 epochs. Pruned weights count as no parameters, but as MACs, for they
-are computed. Time is over the whole model's, on 5 s of audio, all in turns.
+{distil} updates, where the paper has 25 000 and 200 epochs. Pruned weights count as no parameters, but as MACs, for
+they are computed. Time is over the whole model's, on 5 s of audio, all in turns.
 
 {tradeoff}
 
