@@ -186,17 +186,13 @@ def execute(
     `load` makes the model from its name and `read` the data; `save(model, folder)` writes the folder as a whole.
     Checkpoints and caches of steps and measures lie in `work/` until the run is finished: a run that was stopped goes
     on where its training was. `wait` returns when other processes, which may share in the work, have done with them.
-    What `weigh` has to say of a step, given its name, the model before and after it and the data, is logged.
+    What `weigh` says of a step (its name, the model before and after, the data) is logged.
 
     Example:
         >>> for point in recipe.points():  # doctest: +SKIP
         ...     execute(point, "runs", load=sv.load, save=sv.save, methods=sv.METHODS, measures=sv.MEASURES)
     """
-    if recipe.vary:
-        raise SottovoceError(f"this recipe is a grid of {len(recipe.points())} points; execute each of its points().")
-    recipe.check(methods, measures)
-    if recipe.data is not None and read is None:
-        raise SottovoceError(f"the recipe has data='{recipe.data}', but nothing to read it with; give execute a read.")
+    _check(recipe, methods, measures, reads=read is not None)
     earlier = find(root, recipe.hash(extra_hash))
     if earlier is not None and earlier.finished:
         log(f"{earlier.folder.name}: finished already, skipped")
@@ -230,6 +226,14 @@ def execute(
             run.fail(error)
         raise
     return run
+
+
+def _check(recipe: Recipe, methods: Registry, measures: Registry, *, reads: bool) -> None:
+    if recipe.vary:
+        raise SottovoceError(f"this recipe is a grid of {len(recipe.points())} points; execute each of its points().")
+    recipe.check(methods, measures)
+    if recipe.data is not None and not reads:
+        raise SottovoceError(f"the recipe has data='{recipe.data}', but nothing to read it with; give execute a read.")
 
 
 def seeded(entry: Entry, options: Mapping[str, Any], seed: int) -> dict[str, Any]:
