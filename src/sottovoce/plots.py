@@ -38,7 +38,7 @@ def line_plot(lines: Mapping[str, Points], *, title: str, x: str, y: str, percen
         f'font-size="12" role="img" aria-label="{escape(title)}"><rect width="100%" height="100%" fill="white"/>',
         text(LEFT, 20, title, weight="bold"),
         text((LEFT + WIDTH - RIGHT) / 2, HEIGHT - 10, x, anchor="middle"),
-        f'<g transform="rotate(-90 16 {HEIGHT / 2})">{text(16, HEIGHT / 2, y, anchor="middle")}</g>',
+        f'<g transform="rotate(-90 11 {HEIGHT / 2})">{text(11, HEIGHT / 2, y, anchor="middle")}</g>',
     ]
     for value in upwards:
         _, height = place((across[0], value))
