@@ -87,9 +87,11 @@ def check_task(task: Task, model: Any, data: Any, limit: int | None, seed: int) 
     labels = labels_to_learn(task, model, splits["train"].answers)
     check_answers(task, splits, labels, "dev")
     if labels != head_labels(model):
+        strange = sorted(set(labels) - set(head_labels(model)))
+        why = f"does not know {strange[0]!r} of the train split" if strange else "has its blank elsewhere than first"
         raise SottovoceError(
-            f"the train split has {sorted(set(labels) - set(head_labels(model)))[0]!r}, which the head of this model "
-            f"does not know; give the data that it was fine-tuned on for {task.name}."
+            f"the head of this model {why}, so it could not go on; give the data that it was fine-tuned on for "
+            f"{task.name}, or fine-tune it here first."
         )
 
 
