@@ -6,7 +6,6 @@ The stored record is of speech-mini@FOLDER. Updates as for the bundled fine-tune
 training; a pass) the ratio to the whole model's is taken in turns. What is there already is not made again.
 """
 
-import json
 import sys
 import tempfile
 import time
@@ -15,7 +14,7 @@ from typing import Any
 
 import torch
 from corpora import of_task, shown
-from turns import RECORDS, in_turns, ratio, record
+from turns import in_turns, made, ratio, record
 
 import sottovoce as sv
 from sottovoce.files import working_in
@@ -55,8 +54,7 @@ def times_of(small: Any, whole: Any, seconds: float) -> dict[str, float]:
 
 def main(corpus: str) -> None:
     """One row a task and cut."""
-    path = RECORDS / "convexity_cut.json"
-    rows: dict[str, Any] = json.loads(path.read_text())["rows"] if path.is_file() else {}
+    rows = made("convexity_cut")
     about = {"model": TEACHER, "updates": {task: each["steps"] for task, each in UPDATES.items()}}
     for task, updates in UPDATES.items():
         data, whole = of_task(corpus, task), None

@@ -8,16 +8,14 @@ which the paper takes away. What is there already is not made again, but for the
 run and of untrained networks: weights do not change them.
 """
 
-import json
 import sys
 import tempfile
 import time
 from pathlib import Path
 from typing import Any
 
-import torch
 from corpora import of_task, shown
-from turns import RECORDS, in_turns, ratio, record
+from turns import made, record, times_over
 
 import sottovoce as sv
 from sottovoce.files import working_in
@@ -59,22 +57,15 @@ def times_of(whole: Any) -> dict[str, float]:
     """Time of each network over that of the whole one, on a second of audio, all in turns."""
     inputs = Anatomy(whole).dummy_inputs(1.0)
     models = {name: sv.mimic(whole, steps=0, task_steps=0, **options) for name, options in ROWS.items()}
-
-    def heard(model: Any) -> Any:
-        return lambda: model(**inputs)
-
-    with torch.no_grad():
-        runs = {"whole": heard(whole), **{name: heard(model) for name, model in models.items()}}
-        times = in_turns(runs, rounds=100)
-    return {name: ratio(times, name, "whole")["ratio"] for name in models}
+    times = times_over({"whole": whole, **models}, "whole", inputs, rounds=100)
+    return {name: times[name] for name in models}
 
 
 def main(corpus: str) -> None:
     """One row a network."""
     data = of_task(corpus, "keywords")
     whole = sv.load(MODEL)
-    path = RECORDS / "mimics.json"
-    rows: dict[str, Any] = json.loads(path.read_text())["rows"] if path.is_file() else {}
+    rows = made("mimics")
     rows["whole"] = rows.get("whole") or scores(whole, data)
 
     def keep() -> None:

@@ -6,14 +6,13 @@ python benchmarks/tasks.py espeak:4
 Rows that are in the record already are not made again; delete the record to begin anew.
 """
 
-import json
 import resource
 import sys
 import time
 from collections.abc import Callable
 from typing import Any
 
-from turns import RECORDS, record
+from turns import made, record
 
 import sottovoce as sv
 from sottovoce.models.front_end import LogMel
@@ -64,8 +63,7 @@ def main(name: str) -> None:
     """All rows of a corpus."""
     corpus = name.partition("@")[0].partition(":")[0]
     file = f"tasks_{corpus.replace('-', '_')}"
-    path = RECORDS / f"{file}.json"
-    rows: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))["rows"] if path.exists() else {}
+    rows = made(file)
     data = sv.read_data(name)
     encoder = sv.new("melhubert", **SMALL, **CALM)
     for task in sv.TASKS:

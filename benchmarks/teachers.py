@@ -7,13 +7,12 @@ are speech-mini@FOLDER and espeak:4. Rows that are in the record already are not
 anew.
 """
 
-import json
 import sys
 import time
 from typing import Any
 
 from corpora import shown
-from turns import RECORDS, record
+from turns import made, record
 
 import sottovoce as sv
 from sottovoce.models.front_end import LogMel
@@ -42,8 +41,7 @@ def untrained(name: str) -> Any:
 def main(name: str, corpora: list[str]) -> None:
     """All rows of a model."""
     file = f"teachers_{name.replace('-', '_')}"
-    path = RECORDS / f"{file}.json"
-    rows: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))["rows"] if path.exists() else {}
+    rows = made(file)
     ways = {"features": LogMel()} if name == LOG_MEL else {"pretrained": sv.load(name), "random": untrained(name)}
     corpus_names = {corpus: corpus.partition("@")[0].partition(":")[0] for corpus in corpora}
     for way, model in ways.items():

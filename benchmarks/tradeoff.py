@@ -8,7 +8,6 @@ round. A point that is in the record is not made again; models lie in `runs/trad
 named, only these are made: several processes can share the work. Times are taken in the end, all in one run.
 """
 
-import json
 import random
 import shutil
 import sys
@@ -18,9 +17,8 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-import torch
 from corpora import shown
-from turns import RECORDS, in_turns, ratio, record
+from turns import made, record, times_over
 
 import sottovoce as sv
 from sottovoce.files import working_in
@@ -69,25 +67,12 @@ def scores(model: Any, data: Any) -> dict[str, float]:
 def times_of(names: Iterable[str]) -> dict[str, float]:
     """Time of each of these points over the whole model's, on 5 s of audio, all in turns."""
     models = {name: sv.load(TEACHER if name == "whole" else place_of(name)) for name in names}
-    inputs = Anatomy(models["whole"]).dummy_inputs(5.0)
-
-    def heard(model: Any) -> Any:
-        return lambda: model(**inputs)
-
-    with torch.no_grad():
-        times = in_turns({name: heard(model) for name, model in models.items()}, rounds=40)
-    return {name: ratio(times, name, "whole")["ratio"] for name in models}
+    return times_over(models, "whole", Anatomy(models["whole"]).dummy_inputs(5.0), rounds=40)
 
 
 def place_of(name: str) -> Path:
     """Where the model of a point lies."""
     return MODELS / name.replace(", ", "-").replace(" ", "-")
-
-
-def made() -> dict[str, Any]:
-    """The points that are in the record by now."""
-    path = RECORDS / "tradeoff.json"
-    return json.loads(path.read_text())["rows"] if path.is_file() else {}
 
 
 def main(corpus: str, *chosen: str) -> None:
@@ -97,17 +82,17 @@ def main(corpus: str, *chosen: str) -> None:
     few = random.Random(0).sample(learnt, min(RECORDINGS, len(learnt)))
     about = {"model": TEACHER, "heal": HEAL["heal"], "distil": DISTIL["steps"], "recordings": RECORDINGS}
 
-    def keep(name: str, row: dict[str, float]) -> None:
-        rows = {**made(), name: row}
+    def keep(new: dict[str, dict[str, float]]) -> None:
+        rows = {**made("tradeoff"), **new}
         ordered = {point: rows[point] for point in ["whole", *(each[0] for each in POINTS)] if point in rows}
         record("tradeoff", ordered, command=f"python benchmarks/tradeoff.py {shown(corpus)}", **about)
 
-    if "whole" not in made():
-        keep("whole", scores(sv.load(TEACHER), data))
+    if "whole" not in made("tradeoff"):
+        keep({"whole": scores(sv.load(TEACHER), data)})
     for name, before, method, options in POINTS:
         place = place_of(name)
         needed = any(start == name for _, start, _, _ in POINTS)
-        if (chosen and name not in chosen) or (name in made() and (place.is_dir() or not needed)):
+        if (chosen and name not in chosen) or (name in made("tradeoff") and (place.is_dir() or not needed)):
             continue
         begin = time.perf_counter()
         model = sv.load(TEACHER if before == "whole" else place_of(before))
@@ -115,10 +100,10 @@ def main(corpus: str, *chosen: str) -> None:
             model = sv.METHODS[method](model, few if "heal" in options else data, **options)
         shutil.rmtree(place, ignore_errors=True)
         sv.save(model, place)
-        keep(name, {**scores(model, data), "seconds": time.perf_counter() - begin})
-    if not chosen and all(place_of(name).is_dir() for name in made() if name != "whole"):
-        for name, taken in times_of(made()).items():
-            keep(name, {**made()[name], "time": taken})
+        keep({name: {**scores(model, data), "seconds": time.perf_counter() - begin}})
+    if not chosen and all(place_of(name).is_dir() for name in made("tradeoff") if name != "whole"):
+        rows = made("tradeoff")
+        keep({name: {**rows[name], "time": taken} for name, taken in times_of(rows).items()})
 
 
 if __name__ == "__main__":

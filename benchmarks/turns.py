@@ -44,6 +44,23 @@ def ratio(times: dict[str, list[float]], new: str, old: str, *, draws: int = 200
     }
 
 
+def times_over(models: dict[str, Any], whole: str, inputs: dict[str, Any], *, rounds: int) -> dict[str, float]:
+    """Time of each model's pass over that of one of them, all in turns."""
+
+    def passing(model: Any) -> Callable[[], Any]:
+        return lambda: model(**inputs)
+
+    with torch.no_grad():
+        times = in_turns({name: passing(model) for name, model in models.items()}, rounds=rounds)
+    return {name: ratio(times, name, whole)["ratio"] for name in models}
+
+
+def made(name: str) -> dict[str, Any]:
+    """The rows that are in a record by now."""
+    path = RECORDS / f"{name}.json"
+    return json.loads(path.read_text(encoding="utf-8"))["rows"] if path.is_file() else {}
+
+
 def record(name: str, rows: dict[str, Any] | list[Any], *, command: str | None = None, **more: Any) -> None:
     """Print rows and keep them, with what they were measured on and `more`, in `benchmarks/records`."""
     about = {
