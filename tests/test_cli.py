@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 from conftest import TINY, edited, tiny
 
 import sottovoce as sv
@@ -31,6 +32,11 @@ def test_cost_prints_every_number(capsys: pytest.CaptureFixture[str], saved: Pat
     assert code == 0
     for word in ("parameters", "nonzero", "macs (MAC/1s)", "latency", "real time factor", "peak bytes", "feed forward"):
         assert word in out, word
+
+
+def test_version(capsys: pytest.CaptureFixture[str]) -> None:
+    code, out, _ = run(capsys, "--version")
+    assert code == 0 and out.split()[:4] == ["sottovoce", f"{sv.__version__},", "torch", f"{torch.__version__},"]
 
 
 def test_cost_as_json_is_measurements(capsys: pytest.CaptureFixture[str], saved: Path) -> None:

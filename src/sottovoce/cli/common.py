@@ -9,6 +9,8 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated, Any
 
+import torch
+import transformers
 import typer
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
@@ -37,6 +39,15 @@ app = typer.Typer(
 out = Console(soft_wrap=False)
 err = Console(stderr=True, soft_wrap=True, highlight=False)
 
+
+def say_versions(wanted: bool) -> None:
+    """The three versions that a report of a fault must have."""
+    if wanted:
+        out.print(f"sottovoce {sv.__version__}, torch {torch.__version__}, transformers {transformers.__version__}")
+        raise typer.Exit
+
+
+VERSION = typer.Option("--version", callback=say_versions, is_eager=True, help="Print the versions, and end.")
 BASELINE = "log-mel"
 RANDOM = "random:"  # before a shape: its random weights, also where a model of this name comes with the package
 MODEL = typer.Argument(help="A Hub id, a folder, small-hubert or small-melhubert, or a shape's random weights.")
@@ -47,6 +58,11 @@ Data = Annotated[
     str | None, typer.Option(help="espeak, a manifest, a prepared folder, or CORPUS@FOLDER; `sottovoce corpus list`.")
 ]
 SkipBad = Annotated[bool, typer.Option("--skip-bad", help="Leave out what cannot be read or decoded, and list it.")]
+
+
+@app.callback()
+def every_command(version: Annotated[bool, VERSION] = False) -> None:
+    """What stands before a command; Typer's own text for the app is in `help` above."""
 
 
 def get_model(name: str) -> Any:
