@@ -54,8 +54,8 @@ def times_of(small: Any, whole: Any, seconds: float) -> dict[str, float]:
 
 def main(corpus: str) -> None:
     """One row a task and cut."""
-    rows = made("convexity_cut")
-    about = {"model": TEACHER, "updates": {task: each["steps"] for task, each in UPDATES.items()}}
+    rows = made("convexity_cut", teacher=TEACHER)
+    about: dict[str, Any] = {"teacher": TEACHER, "updates": {task: each["steps"] for task, each in UPDATES.items()}}
     for task, updates in UPDATES.items():
         data, whole = of_task(corpus, task), None
         for name, options in CUTS.items():

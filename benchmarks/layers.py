@@ -14,6 +14,7 @@ from turns import record
 
 import sottovoce as sv
 from sottovoce.analyze import steps_of
+from sottovoce.models.teachers import TEACHERS, WHOLE
 from sottovoce.registry import MEASURES
 from sottovoce.tasks import TASKS
 from sottovoce.tasks.finetune import speaks_for
@@ -42,7 +43,9 @@ def main(corpus: str, names: list[str]) -> None:
             if row.metric != "class"
         ]
         place = shown(corpus)
-        record(f"layers_{name.replace('-', '_')}", kept, command=f"python benchmarks/layers.py {place} {name}")
+        teacher = name if (TEACHERS / name / WHOLE).is_file() else None
+        command = f"python benchmarks/layers.py {place} {name}"
+        record(f"layers_{name.replace('-', '_')}", kept, command=command, teacher=teacher)
 
 
 if __name__ == "__main__":

@@ -4,6 +4,8 @@ import json
 from pathlib import Path
 from typing import Any
 
+from sottovoce.models.teachers import weights_of
+
 RECORDS = Path(__file__).parent / "records"
 Table = tuple[list[str], list[list[str]]]
 
@@ -24,11 +26,15 @@ def read(name: str) -> dict[str, Any]:
 
 
 def about(record: dict[str, Any]) -> str:
-    """How and on what a record was made."""
-    return (
+    """How and on what a record was made, and whether on other weights of a teacher than there are now."""
+    made = (
         f"Made by `{record['command']}` on {record['date']} ({record['machine']}, torch {record['torch']}, "
         f"transformers {record['transformers']})."
     )
+    for teacher, weights in record.get("weights", {}).items():
+        if weights != weights_of(teacher):
+            made += f" **`{teacher}` was trained on after that: these are its weights {weights}, not those of today.**"
+    return made
 
 
 def table(header: list[str], rows: list[list[str]]) -> str:

@@ -3,13 +3,15 @@
 PROBES = """Probes of the bundled teachers ([how they were made](training.md#pretraining)), of the same models with
 random weights, and of log-mel features: linear heads on one layer. The test's speakers are held out, except for
 `speakers`. Each is shown at its best layer; `±` is half of a 95 % bootstrap interval, `n` the number of test
-utterances. Phones are shares of frames; the phone error rate is of a linear CTC probe, and less of it is better. Probes
-of phones heard at most 600 utterances of a split, those of the phone error rate 300, and learnt for 400 and 300 updates
-(the records have all settings): enough to compare layers, not the best that could be had of them.
+utterances. Phones are shares of frames; their probes heard whole splits and learnt for {phones} updates, those on
+log-mel features, which learn more slowly, for {log_mel_phones} at a higher rate. The phone error rate is of a linear
+CTC probe, and less of it is better; these probes heard {pr_heard} utterances and learnt for {pr} updates: enough to
+compare layers, not the best that could be had of them. The records have all settings.
 
-What agrees with what is known of large models: phones and words are found best in the upper layers, log-mel features
-and random weights lie far below (but random layers on log-mel features beat these themselves), and what is learnt does
-not end at the top: phones bend down behind layers 9 to 11. What does not: speakers are found better in upper layers
+What agrees with what is known of large models: on phones and words, log-mel features and random weights lie far below
+(but random layers on log-mel features beat these themselves); phones are found best in the upper layers, and bend down
+again behind layers 8 to 10; words are found best in the upper layers of `small-melhubert`. What does not: in
+`small-hubert` words are found all but as well at the bottom, and in both, speakers are found better in upper layers
 than in lower ones, where in large models they fade. These teachers have learnt for hours, not for weeks, and their
 units still carry speakers.
 
@@ -45,8 +47,9 @@ HEADS = """### Fine-tuned heads
 
 {heads_about}
 
-Models that were fine-tuned from `small-melhubert` (`recipes/small-melhubert-*.yaml`), as they are loaded from their
-differences of 8 bits, on the test splits, with their own heads.
+Models that were fine-tuned from `small-melhubert` (`recipes/small-melhubert-*.yaml`) before its last round of
+pretraining, as they are loaded from their differences of 8 bits to what it is now, on the test splits, with their own
+heads.
 
 {heads}
 

@@ -80,19 +80,21 @@ def main(corpus: str, *chosen: str) -> None:
     data = sv.read_data(corpus)
     learnt, _ = recordings(data)
     few = random.Random(0).sample(learnt, min(RECORDINGS, len(learnt)))
-    about = {"model": TEACHER, "heal": HEAL["heal"], "distil": DISTIL["steps"], "recordings": RECORDINGS}
+    about = {"teacher": TEACHER, "heal": HEAL["heal"], "distil": DISTIL["steps"], "recordings": RECORDINGS}
 
     def keep(new: dict[str, dict[str, float]]) -> None:
-        rows = {**made("tradeoff"), **new}
+        rows = {**made("tradeoff", teacher=TEACHER), **new}
         ordered = {point: rows[point] for point in ["whole", *(each[0] for each in POINTS)] if point in rows}
         record("tradeoff", ordered, command=f"python benchmarks/tradeoff.py {shown(corpus)}", **about)
 
-    if "whole" not in made("tradeoff"):
+    if "whole" not in made("tradeoff", teacher=TEACHER):
         keep({"whole": scores(sv.load(TEACHER), data)})
     for name, before, method, options in POINTS:
         place = place_of(name)
         needed = any(start == name for _, start, _, _ in POINTS)
-        if (chosen and name not in chosen) or (name in made("tradeoff") and (place.is_dir() or not needed)):
+        if (chosen and name not in chosen) or (
+            name in made("tradeoff", teacher=TEACHER) and (place.is_dir() or not needed)
+        ):
             continue
         begin = time.perf_counter()
         model = sv.load(TEACHER if before == "whole" else place_of(before))
@@ -101,8 +103,8 @@ def main(corpus: str, *chosen: str) -> None:
         shutil.rmtree(place, ignore_errors=True)
         sv.save(model, place)
         keep({name: {**scores(model, data), "seconds": time.perf_counter() - begin}})
-    if not chosen and all(place_of(name).is_dir() for name in made("tradeoff") if name != "whole"):
-        rows = made("tradeoff")
+    if not chosen and all(place_of(name).is_dir() for name in made("tradeoff", teacher=TEACHER) if name != "whole"):
+        rows = made("tradeoff", teacher=TEACHER)
         keep({name: {**rows[name], "time": taken} for name, taken in times_of(rows).items()})
 
 

@@ -7,13 +7,13 @@ import statistics
 import time
 from collections.abc import Callable
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import Any
 
 import torch
 import transformers
+from tables import path_of, read, there
 
-RECORDS = Path(__file__).parent / "records"
+from sottovoce.models.teachers import weights_of
 
 
 def in_turns(functions: dict[str, Callable[[], Any]], *, rounds: int, warm_up: int = 3) -> dict[str, list[float]]:
@@ -55,24 +55,36 @@ def times_over(models: dict[str, Any], whole: str, inputs: dict[str, Any], *, ro
     return {name: ratio(times, name, whole)["ratio"] for name in models}
 
 
-def made(name: str) -> dict[str, Any]:
-    """The rows that are in a record by now."""
-    path = RECORDS / f"{name}.json"
-    return json.loads(path.read_text(encoding="utf-8"))["rows"] if path.is_file() else {}
+def made(name: str, *, teacher: str | None = None) -> dict[str, Any]:
+    """The rows that are in a record by now; none where they are of other weights of the teacher than there are now."""
+    stored = read(name) if there(name) else {"rows": {}}
+    return stored["rows"] if stored.get("weights") == known(teacher) else {}
 
 
-def record(name: str, rows: dict[str, Any] | list[Any], *, command: str | None = None, **more: Any) -> None:
+def known(teacher: str | None) -> dict[str, str] | None:
+    """Which weights of a teacher are in the package."""
+    return None if teacher is None else {teacher: weights_of(teacher)}
+
+
+def record(
+    name: str,
+    rows: dict[str, Any] | list[Any],
+    *,
+    command: str | None = None,
+    teacher: str | None = None,
+    **more: Any,
+) -> None:
     """Print rows and keep them, with what they were measured on and `more`, in `benchmarks/records`."""
-    about = {
+    about: dict[str, Any] = {
         "command": command or f"python benchmarks/{name}.py",
         "date": datetime.now(UTC).date().isoformat(),
         "machine": f"{platform.machine()}, {torch.get_num_threads()} threads",
         "torch": torch.__version__,
         "transformers": transformers.__version__,
     }
+    about |= {} if teacher is None else {"weights": known(teacher)}
     # A list of rows is long, and each is a line.
     text = json.dumps({**about, **more, "rows": rows}, indent=2 if isinstance(rows, dict) else None)
     text = text.replace('], ["', '],\n["') if isinstance(rows, list) else text
     print(text if isinstance(rows, dict) else f"{name}: {len(rows)} rows")
-    RECORDS.mkdir(exist_ok=True)
-    (RECORDS / f"{name}.json").write_text(text + "\n", encoding="utf-8")
+    path_of(name).write_text(text + "\n", encoding="utf-8")

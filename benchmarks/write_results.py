@@ -144,7 +144,7 @@ def render_probes() -> str:
     tables = {f"teachers_{c.split('-')[-1]}": table(*teachers.summary(c)) for c in teachers.CORPORA}
     gains = {
         f"gains_{corpus.split('-')[-1]}": "In frame errors without silence, the best layers have fewer than log-mel by "
-        + " and ".join(f"{100 * teachers.gain(name, corpus):.0f} % ({name})" for name in teachers.TEACHERS)
+        + " and ".join(f"{100 * teachers.gain(name, corpus):.1f} % ({name})" for name in teachers.TEACHERS)
         + "."
         for corpus in teachers.CORPORA
     }
@@ -155,7 +155,14 @@ def render_probes() -> str:
             parts += [f"#### {name} on {corpus}", picture, table(*teachers.by_layer(name, corpus))]
     records = [teachers.read(f"teachers-{name}") for name in ("log-mel", *teachers.TEACHERS)]
     made = " ".join(about(record) for record in records)
-    return PROBES.format(**tables, **gains, teachers_about=made, layers="\n\n".join(parts))
+    log_mel, own = (record["probes"] for record in records[:2])
+    settings = {
+        "phones": number(own["phones"]["steps"]),
+        "log_mel_phones": number(log_mel["phones"]["steps"]),
+        "pr": own["pr"]["steps"],
+        "pr_heard": own["pr"]["limit"],
+    }
+    return PROBES.format(**tables, **gains, **settings, teachers_about=made, layers="\n\n".join(parts))
 
 
 def render_heads() -> str:

@@ -15,6 +15,7 @@ from sottovoce.models import teachers
 from sottovoce.models.teachers import DIFFERENCE, TEACHERS, WHOLE, teacher_names, write_difference
 
 LIMIT = 24_000_000  # bytes of a teacher's weights
+OTHER = '{"base": "other", "weights": "0"}'
 
 
 @pytest.fixture
@@ -89,11 +90,21 @@ def test_a_difference_is_what_was_fine_tuned(place: Path) -> None:
 
 def test_a_difference_to_nothing_is_a_sentence(place: Path) -> None:
     sv.save(tuned(place), place / "words")
-    save_file({"whole.x": torch.zeros(1)}, place / "words" / DIFFERENCE, metadata={"sottovoce": '{"base": "other"}'})
+    save_file({"whole.x": torch.zeros(1)}, place / "words" / DIFFERENCE, metadata={"sottovoce": OTHER})
     with pytest.raises(SottovoceError, match="'other' is no teacher that comes with this version"):
         sv.load("words")
     (place / "words" / DIFFERENCE).write_bytes(b"broken")
     with pytest.raises(SottovoceError, match=r"difference.safetensors is cut off or damaged"):
+        sv.load("words")
+
+
+def test_a_difference_to_other_weights_is_a_sentence(place: Path) -> None:
+    model = tuned(place)
+    sv.save(model, place / "words")
+    write_difference(place / "words", model.state_dict(), "base")
+    tensors = load_file(place / "base" / WHOLE)
+    save_file({name: tensor + 1 for name, tensor in tensors.items()}, place / "base" / WHOLE, metadata={"format": "pt"})
+    with pytest.raises(SottovoceError, match=r"a difference to other weights of 'base' \([0-9a-f]{16}\) than come"):
         sv.load("words")
 
 

@@ -13,12 +13,13 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
 import sottovoce as sv
 from sottovoce.files import load_yaml
 from sottovoce.models.bundle import FILE
-from sottovoce.models.teachers import TEACHERS, WHOLE, write_difference
+from sottovoce.models.teachers import DIFFERENCE, TEACHERS, WHOLE, write_difference
 from sottovoce.pretraining.beside import UNITS_FILE
 
 RECORDS = Path(__file__).parents[1] / "benchmarks" / "records"
@@ -65,9 +66,12 @@ def main() -> None:
     recipe = load_yaml((given.run / "recipe.yaml").read_text(encoding="utf-8"), name="recipe")
     model = sv.load(given.run)
     target = TEACHERS / given.name
+    heads = tuned_from(given.name)
     shutil.rmtree(target, ignore_errors=True)
     if given.base is None:
         shrink(model, target)
+        for place, tensors in heads.items():  # they stay what they were, whatever the teacher is now
+            write_difference(place, tensors, given.name)
         rounds = {f"round {n + 1}": curves(path) for n, path in enumerate(logs(given.run))}
         write_record(given.name, json.loads((given.run / "run.json").read_text(encoding="utf-8")), recipe, rounds)
     else:
@@ -79,6 +83,17 @@ def main() -> None:
     card(target, model, given.name, given.base, recipe)
     sizes = {path.name: path.stat().st_size for path in target.iterdir()}
     print(json.dumps({"files": sizes, "parameters": sv.load(target).num_parameters()}))
+
+
+def tuned_from(name: str) -> dict[Path, dict[str, torch.Tensor]]:
+    """The tensors of the models in the package that are stored as a difference to a teacher."""
+    found = {}
+    for path in TEACHERS.glob(f"*/{DIFFERENCE}"):
+        with safe_open(str(path), framework="pt") as opened:
+            base = json.loads(opened.metadata()["sottovoce"])["base"]
+        if base == name:
+            found[path.parent] = sv.load(path.parent).state_dict()
+    return found
 
 
 def shrink(model: Any, target: Path) -> None:

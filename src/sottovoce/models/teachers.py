@@ -1,5 +1,6 @@
 """The pretrained models that travel with the package, and what was fine-tuned from them."""
 
+import hashlib
 import json
 from collections.abc import Mapping
 from pathlib import Path
@@ -37,6 +38,16 @@ def teacher_folder(name: str) -> Path | None:
     return TEACHERS / name if name in teacher_names() else None
 
 
+def weights_of(name: str) -> str:
+    """Sixteen digits that say which weights of a teacher these are: it may be trained on, and keeps its name.
+
+    Example:
+        >>> len(weights_of("small-hubert"))
+        16
+    """
+    return hashlib.sha256((TEACHERS / name / WHOLE).read_bytes()).hexdigest()[:16]
+
+
 def write_difference(folder: str | Path, tensors: Mapping[str, torch.Tensor], base: str) -> None:
     """Write a model's tensors as what they differ by from a teacher's: 8 bits a number and a scale a row.
 
@@ -62,7 +73,7 @@ def write_difference(folder: str | Path, tensors: Mapping[str, torch.Tensor], ba
             kept[f"steps.{name}"] = (rows / scale[:, None]).round().to(torch.int8).view(difference.shape)
             kept[f"scale.{name}"] = scale
     place = Path(folder)
-    record = json.dumps({"base": base})
+    record = json.dumps({"base": base, "weights": weights_of(base)})
     atomic_write(place / DIFFERENCE, save(kept, metadata={"sottovoce": record}))
     (place / WHOLE).unlink(missing_ok=True)
 
@@ -77,11 +88,17 @@ def read_difference(folder: str | Path, names: Mapping[str, torch.Tensor]) -> di
     path = Path(folder, DIFFERENCE)
     try:
         with safe_open(str(path), framework="pt") as opened:
-            base = json.loads((opened.metadata() or {})["sottovoce"])["base"]
+            about = json.loads((opened.metadata() or {})["sottovoce"])
+            base, weights = about["base"], about["weights"]
             kept = {name: opened.get_tensor(name) for name in opened.keys()}  # noqa: SIM118 (it is no mapping)
     except (SafetensorError, ValueError, KeyError, TypeError) as error:
         raise SottovoceError(f"{path} is no difference that sottovoce wrote ({error}); make it anew.") from error
     known = _whole(str(base))
+    if weights != weights_of(str(base)):
+        raise SottovoceError(
+            f"{path} is a difference to other weights of '{base}' ({weights}) than come with this version of sottovoce "
+            f"({weights_of(str(base))}); load it with the version that it came with."
+        )
     strangers = sorted({name.partition(".")[2] for name in kept} - set(names))
     if strangers:
         raise SottovoceError(f"{path} has tensors that config.json knows nothing of, such as {strangers[0]}.")
