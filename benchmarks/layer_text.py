@@ -37,15 +37,16 @@ whose pairs of equal distance are shuffled.
 {blocks}
 
 Paper 1 finds two blocks in every model: two thirds to three quarters of the layers, and the last four or five. So
-does this in `small-hubert` and in the model that is fine-tuned, in all three readings, and only of `small-hubert`
-flattened may it be chance. In `small-melhubert` before fine-tuning all states but the first and the last few are one
-block.
+does this in `small-hubert` and in the model that is fine-tuned, in all three readings; of `small-hubert` flattened and
+in means it may be chance. In `small-melhubert` before fine-tuning all states but the first one to four and the last are one
+block; but for flattened states that may be chance as well.
 
 The four layers that change their input least, the first one left out, flattened as in the paper:
 
 {influence}
 
-As in paper 1 these are layers of the lower middle, and cosine and neighbours name much the same ones.
+As in paper 1 these are layers of the lower middle by cosine; of the four, neighbours name two again in the pretrained
+models, and three in the one that is fine-tuned.
 
 Graph convexity, mean over classes, at the state where it is highest:
 

@@ -19,6 +19,7 @@ METRICS = {
     ("emotion", "accuracy"): "emotion",
 }
 LOWER = ("phone_error_rate",)
+LONGER = {"phones": "phones longer"}  # the probe of log-mel features that is shown
 
 
 def probed() -> bool:
@@ -50,7 +51,7 @@ def summary(corpus: str) -> tuple[list[str], list[list[str]]]:
         header += [f"{teacher}, random", teacher]
     lines = []
     for (task, metric), name in METRICS.items():
-        line = [name, shown(best(cells(log_mel, "features", corpus, task, metric), metric))]
+        line = [name, shown(best(cells(log_mel, "features", corpus, LONGER.get(task, task), metric), metric))]
         for teacher in TEACHERS:
             record = read(f"teachers-{teacher}")
             for way in ("random", "pretrained"):
@@ -73,10 +74,15 @@ def by_layer(teacher: str, corpus: str) -> tuple[list[str], list[list[str]]]:
     return ["layer", *(f"{name}, %" for name in METRICS.values())], lines
 
 
-def gain(teacher: str, corpus: str) -> float:
+def log_mel_phones(corpus: str, probe: str) -> float:
+    """Log-mel's share of right frames without silence."""
+    return cells(read("teachers-log-mel"), "features", corpus, probe, "accuracy_without_silence")[0]["value"]
+
+
+def gain(teacher: str, corpus: str, probe: str = "phones longer") -> float:
     """By how much of log-mel's frame errors without silence the best layer has fewer."""
     task, metric = "phones", "accuracy_without_silence"
-    log_mel = 1 - best(cells(read("teachers-log-mel"), "features", corpus, task, metric), metric)["value"]
+    log_mel = 1 - log_mel_phones(corpus, probe)
     own = 1 - best(cells(read(f"teachers-{teacher}"), "pretrained", corpus, task, metric), metric)["value"]
     return (log_mel - own) / log_mel
 

@@ -38,6 +38,10 @@ is four prosodic styles.
 {layers}
 """
 
+FEWER = """In frame errors without silence, the best layers have fewer than log-mel by {longer}.
+
+With the same probe as the teachers' layers log-mel has {same}, and they have fewer errors by {equal}."""
+
 # While a teacher is being trained on, its tables would be out of date when they are done.
 NO_PROBES = """The teachers in the package are on their way: their training goes on, and the tables of what each layer
 knows (`python benchmarks/teachers.py`) come with its end. What follows is how far it is.
@@ -64,8 +68,9 @@ TEXT = """## The teachers
 
 Masked loss on the dev split, accuracy of the units of hidden frames, and the best layer of a quick phone probe (300
 utterances of both corpora, frames without silence), in each round of units. The units of a round are other units, so
-losses and unit accuracies compare within a round only; the probe compares across. Seconds of audio a second are before
-cropping, with validations and whatever else the machine did.
+losses and unit accuracies compare within a round only; the probe compares across, as far as the rounds have the same
+mix of speech: round 3 of both and round 4 of `small-hubert` have half as much of espeak as the others. Seconds of audio
+a second are before cropping, with validations and whatever else the machine did.
 
 {curves}
 
