@@ -38,8 +38,8 @@ whose pairs of equal distance are shuffled.
 
 Paper 1 finds two blocks in every model: two thirds to three quarters of the layers, and the last four or five. So
 does this in `small-hubert` and in the model that is fine-tuned, in all three readings; of `small-hubert` flattened and
-in means it may be chance. In `small-melhubert` before fine-tuning all states but the first one to four and the last are one
-block; but for flattened states that may be chance as well.
+in means it may be chance. In `small-melhubert` before fine-tuning all states but the first
+one to four and the last are one block, which may be chance in all readings but the flattened one.
 
 The four layers that change their input least, the first one left out, flattened as in the paper:
 
