@@ -79,7 +79,7 @@ def log_mel_phones(corpus: str, probe: str) -> float:
     return cells(read("teachers-log-mel"), "features", corpus, probe, "accuracy_without_silence")[0]["value"]
 
 
-def gain(teacher: str, corpus: str, probe: str = "phones longer") -> float:
+def gain(teacher: str, corpus: str, probe: str = LONGER["phones"]) -> float:
     """By how much of log-mel's frame errors without silence the best layer has fewer."""
     task, metric = "phones", "accuracy_without_silence"
     log_mel = 1 - log_mel_phones(corpus, probe)

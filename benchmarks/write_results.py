@@ -144,7 +144,7 @@ def fewer(corpus: str) -> str:
         return " and ".join(f"{100 * teachers.gain(name, corpus, probe):.1f} % ({name})" for name in teachers.TEACHERS)
 
     same = percent(teachers.log_mel_phones(corpus, "phones"))
-    return FEWER.format(longer=said("phones longer"), same=same, equal=said("phones"))
+    return FEWER.format(longer=said(teachers.LONGER["phones"]), same=same, equal=said("phones"))
 
 
 def render_probes() -> str:
@@ -163,7 +163,7 @@ def render_probes() -> str:
     log_mel, own = (record["probes"] for record in records[:2])
     settings = {
         "phones": number(own["phones"]["steps"]),
-        "log_mel_phones": number(log_mel["phones longer"]["steps"]),
+        "log_mel_phones": number(log_mel[teachers.LONGER["phones"]]["steps"]),
         "pr": own["pr"]["steps"],
         "pr_heard": own["pr"]["limit"],
     }
