@@ -23,7 +23,7 @@ from sottovoce.files import append_lines, atomic_folder, atomic_write, dump_yaml
 PRELUDE = f"""
 import os, signal, sys, types
 package = types.ModuleType("sottovoce")
-package.__path__ = [{str(Path(files.__file__).parent)!r}]
+package.__path__ = [{str(Path(files.__file__).parents[1])!r}]
 sys.modules["sottovoce"] = package
 from pathlib import Path
 from sottovoce import files
@@ -202,6 +202,7 @@ def test_an_exchange_that_fails_leaves_one_whole_folder(
         if len(calls) == failing:
             raise error
 
+    monkeypatch.setattr(files.folders, "exchange", lambda *pair: False)
     monkeypatch.setattr(os, "rename", flaky)
     with pytest.raises((SottovoceError, KeyboardInterrupt)):
         fill(target, "new")
@@ -242,8 +243,20 @@ def test_saves_at_the_same_time_do_not_mix(tmp_path: Path) -> None:
 
 KILLS = {
     "in the block": "with atomic_folder(target) as folder:\n    (folder / 'a').write_text('half')\n    die()",
-    "before the exchange": "files._swap = die\nwith atomic_folder(target) as folder: (folder / 'a').write_text('new')",
+    "before the exchange": """
+files.folders._swap = die
+with atomic_folder(target) as folder: (folder / 'a').write_text('new')
+""",
     "in the exchange": """
+exchange = files.folders.exchange
+def once(*pair):
+    exchange(*pair)
+    die()
+files.folders.exchange = once
+with atomic_folder(target) as folder: (folder / 'a').write_text('new')
+""",
+    "in an exchange of two steps": """
+files.folders.exchange = lambda *pair: False
 rename = os.rename
 def first_only(*pair):
     rename(*pair)
@@ -252,7 +265,7 @@ os.rename = first_only
 with atomic_folder(target) as folder: (folder / 'a').write_text('new')
 """,
     "after the exchange": """
-files._remove = die
+files.folders.remove = die
 with atomic_folder(target) as folder: (folder / 'a').write_text('new')
 """,
 }
@@ -266,13 +279,15 @@ def test_after_a_kill_the_next_save_finds_the_old_or_the_new_folder(tmp_path: Pa
     # A save that fails clears it, and brings back what had been moved aside.
     with pytest.raises(RuntimeError), atomic_folder(target):
         raise RuntimeError
-    assert content(target) == ({"a": "new"} if moment == "after the exchange" else {"a": "old", "b": "old"})
+    assert content(target) == (
+        {"a": "new"} if moment in ("in the exchange", "after the exchange") else {"a": "old", "b": "old"}
+    )
     assert names(tmp_path) == ["model"]
     run_and_die(KILLS[moment], target)
     fill(target, "next")
     assert (content(target), names(tmp_path)) == ({"a": "next", "b": "next"}, ["model"])
     run_and_die(KILLS["after the exchange"], target)
-    files._remove(target)
+    files.leftovers.remove(target)
     with pytest.raises(RuntimeError), atomic_folder(target):
         raise RuntimeError
     assert names(tmp_path) == [], "an old folder that was being removed does not come back"
@@ -325,8 +340,8 @@ def test_what_a_living_process_works_on_is_left_alone(tmp_path: Path) -> None:
 
 
 def test_a_leftover_of_an_earlier_life_with_the_same_number_is_cleared(tmp_path: Path) -> None:
-    sibling = files._sibling(tmp_path / "model", "new")
-    earlier = sibling.with_name(sibling.name.replace(files._LIFE, "0" * 8))
+    sibling = files.leftovers.sibling(tmp_path / "model", "new")
+    earlier = sibling.with_name(sibling.name.replace(str(files.leftovers.life_of(os.getpid())), "0" * 8))
     others = {".model.backup", earlier.name.replace("model", "other")}
     for name in {sibling.name, earlier.name, *others}:
         (tmp_path / name).mkdir()
@@ -377,7 +392,7 @@ def test_a_disk_that_takes_only_a_part_leaves_the_lines(tmp_path: Path) -> None:
 import resource
 resource.setrlimit(resource.RLIMIT_FSIZE, (1000, 1000))
 try: append_lines(target, "x" * 1500 + "\\n")
-except files.SottovoceError as error: assert "File too large" in str(error); die()
+except files.folders.SottovoceError as error: assert "File too large" in str(error); die()
 """
     run_and_die(code, path)
     assert path.read_bytes() == b"one\n"

@@ -1,6 +1,5 @@
 """Single weights to zero: less to store, but not to compute, for dense kernels multiply by zeros too."""
 
-import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any, Literal
@@ -17,7 +16,7 @@ from sottovoce.analysis.sparsity import (
     unstructured_masks,
 )
 from sottovoce.errors import SottovoceError
-from sottovoce.files import work_folder, working_in
+from sottovoce.files import scratch, work_folder, working_in
 from sottovoce.healing import Healing, Purpose, heal_logged, wanted
 from sottovoce.models.anatomy import Anatomy
 from sottovoce.models.edits import zero_weights
@@ -180,5 +179,5 @@ def a_place() -> Iterator[None]:
     if work_folder() is not None:
         yield
         return
-    with tempfile.TemporaryDirectory(prefix="sottovoce-") as folder, working_in(folder):
+    with scratch() as folder, working_in(folder):
         yield

@@ -1,7 +1,6 @@
 """One round of pretraining: audio, units, training, and what is kept of it beside the model."""
 
 import json
-import tempfile
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -14,7 +13,7 @@ from sottovoce.data.batches import Speech, decoded
 from sottovoce.data.shelf import Shelf
 from sottovoce.data.utterance import Utterance, recording
 from sottovoce.errors import SottovoceError
-from sottovoce.files import work_folder, working_in
+from sottovoce.files import scratch, work_folder, working_in
 from sottovoce.models.anatomy import Anatomy
 from sottovoce.models.encoder import Encoder
 from sottovoce.models.padding import exact_padding
@@ -169,7 +168,7 @@ class Judge:
         """Frame accuracy without silence of a quick probe, by state."""
         settings = Training(steps=300, lr=2e-3, clip=None)
         # In a folder of its own: what an earlier validation left is of other weights.
-        with tempfile.TemporaryDirectory(prefix="probe-", dir=work_folder()) as folder, working_in(folder):
+        with scratch(work_folder()) as folder, working_in(folder):
             probed = probe(TASKS["phones"], self.objective.model, self.data, layer="each", settings=settings, limit=300)
         return {f"phones_{found.layer}": found.scores[0].value for found in probed}
 

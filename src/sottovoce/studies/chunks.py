@@ -11,7 +11,6 @@ from contextlib import ExitStack, contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
@@ -19,7 +18,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.numpy import load_file, save
 
 from sottovoce.errors import SottovoceError
-from sottovoce.files import atomic_write, work_folder
+from sottovoce.files import atomic_write, scratch, work_folder
 from sottovoce.progress import bar
 from sottovoce.training import processes
 
@@ -79,7 +78,7 @@ def chunked(
         raise SottovoceError(f"{name}: several processes share this work; give them a folder in common (-o, --work).")
     identity = hashlib.sha256(json.dumps([len(chunks), dict(about)], sort_keys=True).encode()).hexdigest()[:12]
     with ExitStack() as stack:
-        root = place or Path(stack.enter_context(TemporaryDirectory(prefix="sottovoce-")))
+        root = place or stack.enter_context(scratch())
         paths = [root / f"{name}-{identity}" / f"{number:06d}.safetensors" for number in range(len(chunks))]
         first, step = share.number * state.num_processes + state.process_index, share.of * state.num_processes
         own = [number for number in range(first, len(chunks), step) if not whole(paths[number])]

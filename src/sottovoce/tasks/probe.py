@@ -4,7 +4,6 @@ import hashlib
 import json
 import os
 import shutil
-import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
@@ -19,7 +18,7 @@ from sottovoce.data.audio import SAMPLE_RATE
 from sottovoce.data.batches import ahead, data_stamp
 from sottovoce.data.shelf import Shelf
 from sottovoce.errors import SottovoceError
-from sottovoce.files import work_folder
+from sottovoce.files import scratch, work_folder
 from sottovoce.models.encoder import Encoder, mean_over_time
 from sottovoce.progress import bar
 from sottovoce.tasks.batch import Batch, Questions, half
@@ -267,5 +266,5 @@ def a_folder(name: str) -> Iterator[Path]:
     if place is not None:
         yield place / f"{name}-{os.environ.get('RANK', '0')}"
         return
-    with tempfile.TemporaryDirectory(prefix="sottovoce-") as folder:
-        yield Path(folder) / name
+    with scratch() as folder:
+        yield folder / name

@@ -1,0 +1,144 @@
+"""Where long work keeps checkpoints and caches: in folders of its own, from which only its own files are removed."""
+
+import os
+import re
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
+from contextvars import ContextVar
+from pathlib import Path
+
+from sottovoce.errors import SottovoceError
+from sottovoce.files.claims import MARK, claimed
+from sottovoce.files.folders import precious_places
+from sottovoce.files.leftovers import real_path, sweep
+from sottovoce.files.paths import local_path
+from sottovoce.files.write import explained
+
+# The names of all files that long work makes, and of what a killed process may have left of them.
+_OWN = re.compile(
+    r"(trained|optimizer|optimiser|codebook|\d{6})\.safetensors|state\.json|index\.jsonl|rows\.bin|\.sottovoce"
+    r"|\..+\.(new|old)"
+)
+_LOGS = re.compile(r"log\.jsonl|events\..*")
+_WORK: ContextVar[Path | None] = ContextVar("work", default=None)
+
+
+@contextmanager
+def working_in(folder: str | Path) -> Iterator[None]:
+    """Give what runs inside the block a folder for its checkpoints and caches.
+
+    Example:
+        >>> with working_in("runs/finetune-3f2a/work"):
+        ...     print(work_folder())
+        runs/finetune-3f2a/work
+    """
+    token = _WORK.set(Path(folder))
+    try:
+        yield
+    finally:
+        _WORK.reset(token)
+
+
+def work_folder() -> Path | None:
+    """The folder for checkpoints and caches of the run that is under way, if one is.
+
+    Example:
+        >>> work_folder() is None
+        True
+    """
+    return _WORK.get()
+
+
+@contextmanager
+def own_folder(
+    folder: str | Path, what: str, apart: Mapping[str, str | Path] | None = None, *, hold: bool = True
+) -> Iterator[Path]:
+    """Let long work use a folder that is its own: made by this program, held by this process, with nothing else in it.
+
+    `apart` names what the folder must not hold or lie in, such as the output. Without `hold`, other processes that
+    share in the work may use it too.
+
+    Example:
+        >>> import tempfile
+        >>> with own_folder(Path(tempfile.mkdtemp()) / "work", "an example") as place, working_in(place):
+        ...     pass
+    """
+    place = check_own(folder, apart)
+    with explained(place):
+        place.mkdir(parents=True, exist_ok=True)
+    if not hold:
+        with suppress(FileExistsError), open(place / MARK, "x"):
+            pass
+        yield place
+        return
+    with claimed(place, what, keep_mark=True):
+        for parent, _, _ in os.walk(place):
+            sweep(parent)
+        try:
+            yield place
+        finally:
+            _leave(place)
+
+
+def check_own(folder: str | Path, apart: Mapping[str, str | Path] | None = None) -> Path:
+    """The real path of a folder that long work may use as its own, or a refusal that says what is in the way.
+
+    Example:
+        >>> check_own(".")
+        Traceback (most recent call last):
+        sottovoce.errors.SottovoceError: '.' cannot be used for checkpoints and caches: it is or holds the current ...
+    """
+    place = real_path(local_path(folder, "the folder for checkpoints"))
+    refusal = f"'{folder}' cannot be used for checkpoints and caches"
+    advice = "give a folder of its own with --work"
+    for precious, name in precious_places():
+        if precious.is_relative_to(place):
+            raise SottovoceError(f"{refusal}: it is or holds {name}; {advice}.")
+    for name, other in (apart or {}).items():
+        real = real_path(other)
+        if real.is_relative_to(place) or place.is_relative_to(real):
+            how = "is" if real == place else "holds" if real.is_relative_to(place) else "lies in"
+            raise SottovoceError(f"{refusal}: it {how} {name} '{other}'; {advice}.")
+    if os.path.lexists(place) and not place.is_dir():
+        raise SottovoceError(f"{refusal}: it is a file; {advice}.")
+    foreign = next(_foreign(place), None) if place.is_dir() else None
+    if foreign is not None:
+        name = foreign.relative_to(place)
+        raise SottovoceError(f"{refusal}: it holds '{name}', which sottovoce did not make; {advice}.")
+    if place.is_dir() and any(place.iterdir()) and not (place / MARK).is_file():
+        raise SottovoceError(f"{refusal}: it has no file '{MARK}', so sottovoce did not make it; {advice}.")
+    return place
+
+
+def _foreign(place: Path) -> Iterator[Path]:
+    """Files in a folder whose names are none that long work gives to its files, and links."""
+    for parent, folders, names in os.walk(place):
+        for name in names:
+            if not (_OWN.fullmatch(name) or _LOGS.fullmatch(name)) or os.path.islink(os.path.join(parent, name)):
+                yield Path(parent, name)
+        yield from (Path(parent, name) for name in folders if os.path.islink(os.path.join(parent, name)))
+
+
+def tidy(work: str | Path) -> None:
+    """Remove this program's checkpoints and caches from a work folder; the logs of trainings stay, and all else.
+
+    Example:
+        >>> tidy("runs/finetune-3f2a/work")
+    """
+    folder = Path(work)
+    for parent, _, names in os.walk(folder, topdown=False):
+        for name in names:
+            if _OWN.fullmatch(name) and not (name == MARK and Path(parent) == folder):
+                with suppress(OSError):
+                    os.unlink(os.path.join(parent, name))
+        with suppress(OSError):
+            os.rmdir(parent)  # only where nothing is left in it
+    _leave(folder)
+
+
+def _leave(folder: Path) -> None:
+    """Take away a folder in which nothing but the mark is left."""
+    with suppress(OSError):
+        if os.listdir(folder) == [MARK]:
+            os.unlink(folder / MARK)
+            os.rmdir(folder)

@@ -1,0 +1,81 @@
+"""Ctrl-C and SIGTERM: what must not be cut in two is finished first, and everything else ends in an orderly way."""
+
+import signal
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from types import FrameType
+from typing import Any
+
+SIGNALS = tuple(getattr(signal, name) for name in ("SIGINT", "SIGTERM") if hasattr(signal, name))
+
+
+class Stopped(BaseException):
+    """A wish to stop, by Ctrl-C or SIGTERM, under a name that no library takes for its own affair.
+
+    Example:
+        >>> Stopped(signal.SIGTERM).code
+        143
+    """
+
+    def __init__(self, number: int = signal.SIGINT) -> None:
+        super().__init__(f"stopped by {signal.Signals(number).name}")
+        self.code = 128 + number
+
+
+# What a wish to stop is raised as: by the command line, or by Python's own handler where this is a library.
+STOPS = (Stopped, KeyboardInterrupt)
+
+
+def raise_stopped(number: int, frame: FrameType | None) -> None:
+    """The handler that the command line sets.
+
+    Example:
+        >>> raise_stopped(signal.SIGINT, None)
+        Traceback (most recent call last):
+        sottovoce.signals.Stopped: stopped by SIGINT
+    """
+    raise Stopped(number)
+
+
+@contextmanager
+def handled_by(handler: Any) -> Iterator[None]:
+    """Let a handler stand for both signals inside the block; elsewhere than in the main thread, nothing changes.
+
+    Example:
+        >>> with handled_by(raise_stopped):
+        ...     pass
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = {number: signal.getsignal(number) for number in SIGNALS}
+    try:
+        for number in SIGNALS:
+            signal.signal(number, handler)
+        yield
+    finally:
+        for number, old in before.items():
+            signal.signal(number, signal.SIG_DFL if old is None else old)
+
+
+@contextmanager
+def deferred() -> Iterator[None]:
+    """Finish the block before a signal that comes inside it does what it would have done.
+
+    Example:
+        >>> with deferred():
+        ...     pass
+    """
+    came: list[tuple[int, FrameType | None]] = []
+    before = {number: signal.getsignal(number) for number in SIGNALS}
+    try:
+        with handled_by(lambda number, frame: came.append((number, frame))):
+            yield
+    finally:
+        for number, frame in came[:1]:
+            handler = before[number]
+            if callable(handler):
+                handler(number, frame)
+            elif handler != signal.SIG_IGN:
+                signal.raise_signal(number)  # its default, which may be the end of the process
