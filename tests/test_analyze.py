@@ -119,7 +119,7 @@ def test_shares_put_together_end_in_the_same_numbers(
         code, out, err = run(capsys, *words(place, "shared", "--shard", shard))
         assert code == 0 and not out and "chunks are in" in err
         assert not list((place / "shared").glob("measure-*"))
-    assert list((place / "shared" / "chunks").glob("similarity-mean-*/*.safetensors"))
+    assert list((place / "shared" / "chunks").glob("*/similarity-mean-*/*.safetensors"))
     code, out, _ = run(capsys, *words(place, "shared", "--json"))
     assert code == 0 and json.loads(out.splitlines()[-1])["page"].endswith(PAGE)
     (folder,) = (place / "shared").glob("measure-*")

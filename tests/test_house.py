@@ -34,6 +34,7 @@ LEVELS = [
     ["tables", "plots"],
     ["recipe"],
     ["runs"],
+    ["execution"],
     ["sweep", "search"],
     ["export"],
     ["report"],

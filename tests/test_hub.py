@@ -376,7 +376,7 @@ def test_a_failed_save_leaves_the_old_folder(saved: Path, monkeypatch: pytest.Mo
 
     monkeypatch.setattr(hub, "check_reload", broken)
     with pytest.raises(RuntimeError, match="power"):
-        sv.save(tiny("hubert"), saved)
+        sv.save(tiny("hubert"), saved, overwrite=True)
     assert before == {path.name: path.read_bytes() for path in saved.iterdir()}
     assert [path.name for path in saved.parent.iterdir()] == [saved.name]
 
@@ -399,7 +399,8 @@ def slow(model, folder):
     time.sleep(60)
 
 hub.check_reload = slow
-sv.save(sv.new("hubert", hidden_size=48, num_hidden_layers=1, intermediate_size=8, conv_dim=[8] * 7), sys.argv[1])
+model = sv.new("hubert", hidden_size=48, num_hidden_layers=1, intermediate_size=8, conv_dim=[8] * 7)
+sv.save(model, sys.argv[1], overwrite=True)
 """
 
 
@@ -411,7 +412,7 @@ def test_a_killed_save_leaves_the_old_folder(saved: Path) -> None:
     process.wait()
     process.stdout.close()
     assert before == {path.name: path.read_bytes() for path in saved.iterdir()}
-    sv.save(tiny("wavlm"), saved)
+    sv.save(tiny("wavlm"), saved, overwrite=True)
     assert type(sv.load(saved)).__name__ == "WavLMModel"
 
 
@@ -430,7 +431,7 @@ def test_saving_never_deletes_what_is_no_model(saved: Path, beside: str) -> None
     path.parent.mkdir(exist_ok=True)
     path.write_text("mine")
     with pytest.raises(sv.SottovoceError, match="which is no part of a model"):
-        sv.save(tiny("hubert"), saved)
+        sv.save(tiny("hubert"), saved, overwrite=True)
     assert path.read_text() == "mine" and "HubertForCTC" in (saved / "config.json").read_text()
 
 

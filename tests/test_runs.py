@@ -19,10 +19,11 @@ from hypothesis import strategies as st
 
 from sottovoce import runs
 from sottovoce.errors import SottovoceError
+from sottovoce.execution import execute
 from sottovoce.measurement import Measurement
 from sottovoce.recipe import Recipe
 from sottovoce.registry import Entry, Registry
-from sottovoce.runs import Run, execute, find, read_runs
+from sottovoce.runs import Run, find, read_runs
 
 RECIPE = Recipe("tiny", seed=5, steps=(("drop", {"keep": 2}), ("drop", {"keep": 1})), measures=(("count", {}),))
 ROWS = [Measurement("m", "a", 1), Measurement("m", "b", 0.5, "s", "lower", ("layer", 4), 9, 0.1, 2)]
@@ -93,7 +94,8 @@ def test_a_failed_run_says_why(tmp_path: Path, error: BaseException | str, reaso
         run.fail(caught)
     else:
         run.fail(str(error))
-    assert (run.record["status"], run.record["error"]) == ("failed", reason or str(error))
+    status = "stopped" if reason == "KeyboardInterrupt" else "failed"
+    assert (run.record["status"], run.record["error"]) == (status, reason or str(error))
     assert not run.finished
     log = (run.folder / "log.txt").read_text()
     assert str(error) in log
@@ -340,7 +342,8 @@ def test_a_run_that_fails_says_so_and_is_done_again(tmp_path: Path, bench: Bench
         bench.run(recipe, tmp_path)
     assert caught.value is error
     (run,) = read_runs(tmp_path)
-    assert run.record["status"] == "failed" and str(error) in run.record["error"]
+    assert run.record["status"] == ("stopped" if isinstance(error, KeyboardInterrupt) else "failed")
+    assert str(error) in run.record["error"]
     assert len(run.measurements()) == 2, "what was measured before stays"
     bench.fails = None
     assert bench.run(recipe, tmp_path).finished

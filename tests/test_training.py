@@ -230,7 +230,7 @@ def test_a_checkpoint_of_another_training_is_refused(tmp_path: Path, change: dic
 def test_a_broken_checkpoint_is_a_sentence(tmp_path: Path) -> None:
     train(Regression(), Toy(), TRAINING, folder=tmp_path)
     (tmp_path / "checkpoint" / "optimiser.safetensors").write_bytes(b"nonsense")
-    with pytest.raises(SottovoceError, match="cannot be read"):
+    with pytest.raises(SottovoceError, match="cannot be used"):
         train(Regression(), Toy(), TRAINING, folder=tmp_path)
 
 

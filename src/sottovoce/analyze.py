@@ -1,18 +1,20 @@
 """The whole analysis of a model: which measures it takes, run as a recipe, shared out if need be, and its page."""
 
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 from sottovoce.data.sources import read_data
 from sottovoce.data.utterance import Utterance
 from sottovoce.errors import unknown
-from sottovoce.files import atomic_write, tidy, working_in
+from sottovoce.execution import execute, seeded
+from sottovoce.files import atomic_write, own_folder, tidy, working_in
 from sottovoce.models.hub import load
 from sottovoce.recipe import Recipe, Step
 from sottovoce.registry import MEASURES, METHODS
 from sottovoce.report.analysis import analysis_page
-from sottovoce.runs import Run, execute, find, folder_of, seeded
+from sottovoce.runs import Run, find, folder_of
 from sottovoce.studies.chunks import Unfinished, sharing
 from sottovoce.tasks import TASKS
 from sottovoce.tasks.task import material
@@ -89,13 +91,14 @@ def analyze(
     known = read(data)
     recipe = Recipe(model, data, seed, measures=tuple(steps_of(parts, known, as_paper=as_paper)))
     recipe.check(METHODS, MEASURES)
-    chunks = Path(output) / "chunks"
+    # One folder an analysis: when one is done and its chunks are removed, those of others stay.
+    chunks = Path(output) / "chunks" / recipe.hash(extra_hash)
     if shard is not None and shard[1] > 1:
-        with sharing(chunks, *shard):
+        with own_folder(chunks, "an analysis", hold=False), sharing(chunks, *shard):
             shared = [step for step in recipe.measures if MEASURES[step[0]].shares]
             return take_part(shared, recipe, load(model), known, chunks, log)
     state = processes()
-    with sharing(chunks):
+    with own_folder(chunks, "an analysis", hold=False), sharing(chunks):
         if not state.is_main_process:
             earlier = find(output, recipe.hash(extra_hash))
             done = earlier is not None and earlier.finished
@@ -109,6 +112,8 @@ def analyze(
         tools |= {"read": lambda name: known, "log": log, "wait": state.wait_for_everyone}
         run = execute(recipe, output, load=load, **tools)
     tidy(chunks)
+    with suppress(OSError):
+        chunks.parent.rmdir()  # where no other analysis is under way
     about = f"{model} on {data}, {len(known):,} utterances; run {run.folder.name}, {run.record['started']}."
     atomic_write(run.folder / PAGE, analysis_page(f"Analysis of {model}", about, run.measurements()))
     return run

@@ -1,6 +1,8 @@
 """The one error that users see: a sentence that says what came, what was wanted and what to do."""
 
 import difflib
+import errno
+import re
 from collections.abc import Iterable
 
 
@@ -25,3 +27,36 @@ def unknown(kind: str, name: str, known: Iterable[str]) -> SottovoceError:
     near = difflib.get_close_matches(str(name), names, n=1)
     hint = f"; did you mean '{near[0]}'?" if near else "."
     return SottovoceError(f"unknown {kind} '{name}'{hint} Known: {', '.join(names)}.")
+
+
+def explain_system_error(error: BaseException) -> str | None:
+    """What the system said where a library met its refusal, as a sentence; None for any other error.
+
+    Example:
+        >>> explain_system_error(OSError(28, "No space left on device", "model.safetensors"))
+        "the system refused 'model.safetensors': No space left on device; free some space and start again."
+        >>> explain_system_error(TypeError("3")) is None
+        True
+    """
+    said = " ".join(str(error).split())[:300]
+    if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError" or _NO_MEMORY.search(said):
+        reason = said or "no more of it"
+        return f"the memory was not enough ({reason.rstrip('.')}); give less at a time, or a smaller model."
+    if not isinstance(error, OSError):
+        return None
+    about = f" '{error.filename}'" if isinstance(error.filename, str) else ""
+    reason = (error.strerror or said or type(error).__name__).rstrip(".")
+    return f"the system refused{about}: {reason}; {_ADVICE.get(error.errno or 0, 'mend that and start again')}."
+
+
+_NO_MEMORY = re.compile(r"not enough memory|out of memory|can.t allocate memory", re.IGNORECASE)
+_ADVICE = {
+    errno.ENOSPC: "free some space and start again",
+    errno.EDQUOT: "free some of your quota and start again",
+    errno.EFBIG: "files of this size are not allowed here; write to another disk",
+    errno.EMFILE: "too many files are open; raise the limit (ulimit -n)",
+    errno.ESTALE: "the network disk has changed; mount it again and start again",
+    errno.EACCES: "ask for the right to use it, or give another path",
+    errno.EPERM: "ask for the right to use it, or give another path",
+    errno.EROFS: "the disk is read-only; give another path",
+}

@@ -1,12 +1,11 @@
 """A run: a folder that says what was done, with what, and what came out."""
 
-import contextlib
 import json
+import os
 import platform
-import random
 import re
 import traceback
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from importlib import metadata
@@ -14,10 +13,22 @@ from pathlib import Path
 from typing import Any
 
 from sottovoce.errors import SottovoceError
-from sottovoce.files import append_lines, atomic_write, tidy, whole_lines, working_in
+from sottovoce.files import (
+    MARK,
+    append_lines,
+    atomic_write,
+    json_object,
+    put_back,
+    read_text,
+    whole_lines,
+)
 from sottovoce.measurement import Measurement
-from sottovoce.recipe import Recipe, Step
-from sottovoce.registry import Entry, Registry
+from sottovoce.recipe import Recipe
+from sottovoce.signals import STOPS, Stopped
+
+STATUSES = ("running", "finished", "stopped", "failed")
+# What may lie in a run's folder before its run.json does.
+FILES = ("recipe.yaml", "measurements.jsonl", MARK)
 
 
 @dataclass(frozen=True)
@@ -44,6 +55,7 @@ class Run:
         """
         digest = recipe.hash(extra_hash)
         run = cls(folder_of(root, recipe, extra_hash))
+        check_folder(run.folder)
         if (run.folder / "run.json").exists() and run.finished:
             raise SottovoceError(f"the run '{run.folder}' is finished; read it, or delete the folder to run it again.")
         atomic_write(run.folder / "recipe.yaml", recipe.to_yaml())
@@ -73,11 +85,15 @@ class Run:
         """What `run.json` holds: status, times, seed, versions."""
         path = self.folder / "run.json"
         try:
-            record = json.loads(path.read_text(encoding="utf-8"))
-        except (OSError, ValueError) as error:
-            raise SottovoceError(f"'{path}' cannot be read ({error}); delete the folder to run it again.") from None
-        if not isinstance(record, dict) or "status" not in record:
-            raise SottovoceError(f"'{path}' has no status; delete the folder to run it again.")
+            record = json_object(read_text(path, "the record of the run"), "it")
+        except SottovoceError as error:
+            reason = str(error).rstrip(".")
+            raise SottovoceError(f"'{path}' cannot be read ({reason}); delete the folder to run it again.") from None
+        if record.get("status") not in STATUSES:
+            raise SottovoceError(
+                f"'{path}' has the status {_shown(record.get('status'))}, but one of {', '.join(STATUSES)} is wanted; "
+                "delete the folder to run it again."
+            )
         return record
 
     @property
@@ -87,8 +103,23 @@ class Run:
 
     @property
     def finished(self) -> bool:
-        """Whether all of the recipe was done; a run that failed or was killed is not finished."""
+        """Whether all of the recipe was done; a run that failed, was stopped or was killed is not finished."""
         return self.record["status"] == "finished"
+
+    @property
+    def model(self) -> Path | None:
+        """The folder of the model that the run made; None if its recipe makes none, or it is not there yet.
+
+        A run that is finished and whose model is gone is an error: its record would be of nothing.
+        """
+        folder = put_back(self.folder / "model")
+        if folder.is_dir():
+            return folder
+        if self.finished and self.recipe.steps:
+            raise SottovoceError(
+                f"the run '{self.folder}' is finished, but its model is gone; delete the folder to run it again."
+            )
+        return None
 
     def add(self, measurements: Iterable[Measurement]) -> None:
         """Append measurements; a crash, or a full disk, leaves those that were there before."""
@@ -103,7 +134,8 @@ class Run:
             try:
                 measurements.append(Measurement.from_json(line.decode()))
             except (ValueError, TypeError, AttributeError) as error:
-                raise SottovoceError(f"'{path}', line {number} is not a measurement ({error}); delete it.") from None
+                reason = " ".join(str(error).split()).rstrip(".")
+                raise SottovoceError(f"'{path}', line {number} is not a measurement ({reason}); delete it.") from None
         return measurements
 
     def log(self, text: str) -> None:
@@ -115,14 +147,32 @@ class Run:
         self._write(self.record | {"status": "finished", "finished": _now(), "error": None})
 
     def fail(self, error: BaseException | str) -> None:
-        """Mark the run as failed, and say why in `run.json` and, with the traceback, in `log.txt`."""
-        told = isinstance(error, str | SottovoceError)
+        """Mark the run as failed, or as stopped, and say why in `run.json` and, with the traceback, in `log.txt`."""
+        status = "stopped" if isinstance(error, STOPS) else "failed"
+        told = isinstance(error, str | SottovoceError | Stopped)
         reason = str(error) if told else f"{type(error).__name__}: {error}".rstrip(": ")
-        self._write(self.record | {"status": "failed", "finished": _now(), "error": reason})
+        self._write(self.record | {"status": status, "finished": _now(), "error": reason})
         self.log(reason if isinstance(error, str) else "".join(traceback.format_exception(error)))
 
     def _write(self, record: Mapping[str, Any]) -> None:
         atomic_write(self.folder / "run.json", json.dumps(record, indent=2) + "\n")
+
+
+def check_folder(folder: Path) -> None:
+    """Refuse a run's folder that holds things and is no run: they are somebody's.
+
+    Example:
+        >>> check_folder(Path("runs/nothing"))
+    """
+    others = sorted(set(os.listdir(folder)) - set(FILES)) if folder.is_dir() else []
+    if others and not (folder / "run.json").is_file():
+        raise SottovoceError(
+            f"'{folder}' is no run's folder, for it holds '{others[0]}' and no run.json; give another folder for runs."
+        )
+
+
+def _shown(value: object) -> str:
+    return repr(value)[:80]
 
 
 def folder_of(root: str | Path, recipe: Recipe, extra_hash: Mapping[str, str] | None = None) -> Path:
@@ -165,99 +215,6 @@ def read_runs(folder: str | Path) -> list[Run]:
         wanted = "neither it nor a folder in it has a run.json"
         raise SottovoceError(f"'{folder}' holds no runs: {wanted}; give a run's folder, or one that holds runs.")
     return runs
-
-
-def execute(
-    recipe: Recipe,
-    root: str | Path,
-    *,
-    load: Callable[[str], Any],
-    save: Callable[[Any, Path], object],
-    methods: Registry,
-    measures: Registry,
-    read: Callable[[str], Any] | None = None,
-    extra_hash: Mapping[str, str] | None = None,
-    log: Callable[[str], object] = print,
-    wait: Callable[[], object] = lambda: None,
-    weigh: Callable[[str, Any, Any, Any], str] = lambda name, before, after, data: "",
-) -> Run:
-    """Do what a recipe without a grid says, or return the finished run of it.
-
-    `load` makes the model from its name and `read` the data; `save(model, folder)` writes the folder as a whole.
-    Checkpoints and caches of steps and measures lie in `work/` until the run is finished: a run that was stopped goes
-    on where its training was. `wait` returns when other processes, which may share in the work, have done with them.
-    What `weigh` says of a step (its name, the model before and after, the data) is logged.
-
-    Example:
-        >>> for point in recipe.points():  # doctest: +SKIP
-        ...     execute(point, "runs", load=sv.load, save=sv.save, methods=sv.METHODS, measures=sv.MEASURES)
-    """
-    _check(recipe, methods, measures, reads=read is not None)
-    earlier = find(root, recipe.hash(extra_hash))
-    if earlier is not None and earlier.finished:
-        log(f"{earlier.folder.name}: finished already, skipped")
-        return earlier
-    run = Run.create(root, recipe, extra_hash)
-
-    def say(text: str) -> None:
-        run.log(text)
-        log(f"{run.folder.name}: {text}")
-
-    try:
-        _seed(recipe.seed)
-        model = load(recipe.model)
-        data = read(recipe.data) if read is not None and recipe.data is not None else None
-        for number, (name, options) in enumerate(_announced("step", recipe.steps, recipe.seed, say), start=1):
-            with working_in(run.folder / "work" / f"step-{number}"):
-                before, model = model, methods[name](model, data, **seeded(methods[name], options, recipe.seed))
-            if text := weigh(name, before, model, data):
-                say(text)
-        if recipe.steps:
-            save(model, run.folder / "model")
-        for number, (name, options) in enumerate(_announced("measure", recipe.measures, recipe.seed, say), start=1):
-            with working_in(run.folder / "work" / f"measure-{number}"):
-                run.add(measures[name](model, data, **seeded(measures[name], options, recipe.seed)))
-        wait()
-        run.finish()
-        tidy(run.folder / "work")
-    except BaseException as error:
-        # Where even this cannot be written, the error itself is what the user needs to see.
-        with contextlib.suppress(SottovoceError):
-            run.fail(error)
-        raise
-    return run
-
-
-def _check(recipe: Recipe, methods: Registry, measures: Registry, *, reads: bool) -> None:
-    if recipe.vary:
-        raise SottovoceError(f"this recipe is a grid of {len(recipe.points())} points; execute each of its points().")
-    recipe.check(methods, measures)
-    if recipe.data is not None and not reads:
-        raise SottovoceError(f"the recipe has data='{recipe.data}', but nothing to read it with; give execute a read.")
-
-
-def seeded(entry: Entry, options: Mapping[str, Any], seed: int) -> dict[str, Any]:
-    """The options with the recipe's seed, for a function that takes one and is not given it."""
-    return {"seed": seed, **options} if entry.takes("seed") else dict(options)
-
-
-def _announced(kind: str, steps: Iterable[Step], seed: int, say: Callable[[str], None]) -> Iterable[Step]:
-    listed = list(steps)
-    for number, (name, options) in enumerate(listed, start=1):
-        given = ", ".join(f"{key}={value!r}" for key, value in options.items())
-        say(f"{kind} {number} of {len(listed)}: {name}({given})")
-        # Each starts from the seed, so that its outcome does not hang on how much chance was used before it.
-        _seed(seed)
-        yield name, options
-
-
-def _seed(seed: int) -> None:
-    import numpy
-    import torch  # here, because reading runs needs neither
-
-    random.seed(seed)
-    numpy.random.seed(seed)
-    torch.manual_seed(seed)
 
 
 def _now() -> str:

@@ -1,15 +1,15 @@
 """The command line: each command is a thin line to a public function."""
 
 import os
-import signal
 import sys
-import threading
-from typing import Any
+import tempfile
 
 from sottovoce.cli import analysis, models, speech
-from sottovoce.cli.common import app, bars, err
-from sottovoce.errors import SottovoceError
+from sottovoce.cli.common import app, bars, err, out
+from sottovoce.errors import SottovoceError, explain_system_error
+from sottovoce.files import sweep
 from sottovoce.progress import shown_by
+from sottovoce.signals import Stopped, handled_by, raise_stopped
 
 COMMANDS = (analysis, models, speech)  # importing them adds their commands to the app
 
@@ -17,38 +17,47 @@ COMMANDS = (analysis, models, speech)  # importing them adds their commands to t
 def main(arguments: list[str] | None = None) -> None:
     """Run the command line: faults of the user's end in one line and exit code 2.
 
+    Ctrl-C and SIGTERM end in a sentence and the exit codes 130 and 143; a reader that has gone (`| head`) is no fault.
+
     Example:
         >>> main(["families"])  # doctest: +SKIP
     """
-    before = stop_on_interrupt()
     try:
-        with shown_by(bars):
+        with handled_by(raise_stopped), shown_by(bars):
+            sweep(tempfile.gettempdir())
             app(arguments, standalone_mode=True)
     except SottovoceError as error:
-        err.print(f"sottovoce: {error}", markup=False)
-        sys.exit(2)
-    except (Stopped, KeyboardInterrupt):
-        err.print("sottovoce: stopped; what was finished is kept.")
-        sys.exit(130)
+        fail(str(error))
+    except Stopped as stopped:
+        say("stopped; what was finished is kept, and the same command goes on from there.")
+        sys.exit(stopped.code)
     except BrokenPipeError:
-        # The reader (head, less) has gone; writing more would only fail again at exit.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        sys.exit(0)
-    finally:
-        if before is not None:
-            signal.signal(signal.SIGINT, before)
+        end_unread()
+    except SystemExit:
+        # Typer and Rich end with 1 where the reader has gone.
+        if out.quiet or type(sys.stdout).__name__ == "PacifyFlushWrapper":
+            end_unread()
+        raise
+    except Exception as error:
+        if (reason := explain_system_error(error)) is None:
+            raise
+        fail(reason)
 
 
-class Stopped(BaseException):
-    """Ctrl-C, under a name that Typer does not take for its own affair and end without a word."""
+def say(text: str) -> None:
+    """A line on the error stream, in letters that it has."""
+    encoding = getattr(sys.stderr, "encoding", None) or "utf-8"
+    shown = " ".join(text.split()).encode(encoding, "backslashreplace").decode(encoding)
+    err.print(f"sottovoce: {shown}", markup=False)
 
 
-def stop_on_interrupt() -> Any:
-    """Turn Ctrl-C into `Stopped`; what stood for it before comes back."""
+def fail(reason: str) -> None:
+    """End with a sentence and the code of faults in what was given."""
+    say(reason)
+    sys.exit(2)
 
-    def stop(number: int, frame: Any) -> None:
-        raise Stopped
 
-    if threading.current_thread() is not threading.main_thread():
-        return None
-    return signal.signal(signal.SIGINT, stop)
+def end_unread() -> None:
+    """End without a fault; writing more would only fail again at exit."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    sys.exit(0)

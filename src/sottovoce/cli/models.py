@@ -1,6 +1,5 @@
 """Commands about models: what they cost, what is wrong with them, smaller ones, what they score."""
 
-from contextlib import nullcontext
 from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -26,16 +25,18 @@ from sottovoce.cli.common import (
     print_json,
     print_measurements,
 )
+from sottovoce.cli.outputs import Overwrite, Work, kept_in, new_file, new_model_folder, replace_model, work_place
 from sottovoce.data.utterance import Utterance, manifest_hash
 from sottovoce.demo import run_demo
 from sottovoce.errors import SottovoceError
-from sottovoce.files import atomic_write, working_in
+from sottovoce.execution import execute_all
+from sottovoce.files import atomic_write, check_own, working_in
 from sottovoce.models.anatomy import FAMILIES
 from sottovoce.models.shapes import SHAPES
 from sottovoce.progress import bar
 from sottovoce.recipe import Recipe
 from sottovoce.registry import parse_step
-from sottovoce.runs import Run, execute
+from sottovoce.runs import Run
 from sottovoce.tables import cost_table, short, summary_table
 from sottovoce.training import processes
 
@@ -121,6 +122,8 @@ def compress(
         Path | None, typer.Option(help="A recipe in YAML; MODEL, if given, replaces its own model.")
     ] = None,
     data: Data = None,
+    work: Work = None,
+    overwrite: Overwrite = False,
     skip_bad: SkipBad = False,
 ) -> None:
     """Make a smaller model by steps on the line, or by a recipe."""
@@ -135,13 +138,18 @@ def compress(
     if model is None:
         raise SottovoceError("compress by steps needs a model: a Hub id, a folder, or small-hubert or small-melhubert.")
     steps = [parse_step(text, sv.METHODS) for text in step or ()]
-    small, known = get_model(model), get_data(data, skip_bad=skip_bad) if data else None
-    for name, options in steps:
-        before, small = small, sv.METHODS[name](small, known, **options)
-        if text := weigh(name, before, small, known):
-            out.print(text, markup=False, highlight=False)
-    with bar("saving and loading again"):
-        sv.save(small, output)
+    target = new_model_folder(output, overwrite)
+    with work_place(target, work, model=model, data=data) as place:
+        small, known = get_model(model), get_data(data, skip_bad=skip_bad) if data is not None else None
+        for number, (name, options) in enumerate(steps, start=1):
+            with working_in(place / f"step-{number}"):
+                before, small = small, sv.METHODS[name](small, known, **options)
+            if text := weigh(name, before, small, known):
+                out.print(text, markup=False, highlight=False)
+        if not processes().is_main_process:
+            return
+        with bar("saving and loading again"):
+            sv.save(small, target, overwrite=overwrite)
     out.print(f"wrote {output}: {short(sv.size(small)[0].value)} parameters", markup=False, highlight=False)
 
 
@@ -169,10 +177,10 @@ def run_points(
     for name in sorted({point.data for point in points if point.data is not None}):
         read[name] = get_data(name, skip_bad=skip_bad)
         extra[f"data {name}"] = manifest_hash(read[name])
-    tools: dict[str, Any] = {"load": get_model, "save": sv.save, "methods": sv.METHODS, "measures": sv.MEASURES}
+    tools: dict[str, Any] = {"load": get_model, "save": replace_model, "methods": sv.METHODS, "measures": sv.MEASURES}
     tools["weigh"] = weigh
     log = lambda text: err.print(text, markup=False)  # noqa: E731
-    return [execute(point, root, read=read.__getitem__, extra_hash=extra, log=log, **tools) for point in points]
+    return execute_all(points, root, read=read.__getitem__, extra_hash=extra, log=log, **tools)
 
 
 @app.command()
@@ -188,22 +196,26 @@ def measure(
         Path | None, typer.Option("-o", "--output", help="Also write the measurements here (JSON lines).")
     ] = None,
     work: Annotated[Path | None, typer.Option(help="Keep states and checkpoints here, to go on from.")] = None,
+    overwrite: Overwrite = False,
 ) -> None:
     """Measure a model, or log-mel: size, macs, speed, and with --data what it knows (`sottovoce tasks`)."""
     listed = [name for text in measures for name in ([text] if ":" in text else text.split(","))]
     names = [parse_step(text, sv.MEASURES) for text in listed]
-    loaded, known = get_model(model), get_data(data, skip_bad=skip_bad) if data else None
+    target = new_file(output, overwrite)
+    if work is not None:
+        check_own(work)
+    loaded, known = get_model(model), get_data(data, skip_bad=skip_bad) if data is not None else None
     rows: list[sv.Measurement] = []
     try:
-        with bar("measuring", len(names)) as advance, working_in(work) if work is not None else nullcontext():
+        with bar("measuring", len(names)) as advance, kept_in(work):
             for name, options in names:
                 rows += sv.MEASURES[name](loaded, known, **options)
                 advance(note=name)
     finally:
         # What was measured before a fault is told all the same.
         if rows and processes().is_main_process:
-            if output is not None:
-                atomic_write(output, "".join(row.to_json() + "\n" for row in rows))
+            if target is not None:
+                atomic_write(target, "".join(row.to_json() + "\n" for row in rows))
             print_measurements(rows, as_json=as_json)
 
 

@@ -21,6 +21,7 @@ from sottovoce.cli.common import (
     print_json,
     print_measurements,
 )
+from sottovoce.cli.outputs import Output, Overwrite, Work, new_model_folder, work_place
 from sottovoce.data.corpora import CORPORA, espeak
 from sottovoce.data.corpora.hub_dataset import from_hub_dataset
 from sottovoce.data.corpora.prepare import check as check_manifest
@@ -28,8 +29,6 @@ from sottovoce.data.corpora.prepare import prepare as prepare_corpus
 from sottovoce.data.sources import ESPEAK
 from sottovoce.data.utterance import MANIFEST, Utterance
 from sottovoce.errors import SottovoceError
-from sottovoce.files import tidy, working_in
-from sottovoce.models.hub import check_target
 from sottovoce.registry import parse_options
 from sottovoce.tasks import TASKS
 from sottovoce.tasks.finetune import score_head
@@ -152,8 +151,6 @@ def tasks(as_json: AsJson = False) -> None:
 
 
 Options = Annotated[str, typer.Option(help="steps=2000,lr=1e-4,...; `sottovoce methods` lists them.")]
-Output = Annotated[Path, typer.Option("-o", "--output", help="The new model's folder.")]
-Work = Annotated[Path | None, typer.Option(help="Checkpoints, logs and caches; beside the output if not given.")]
 Speech = Annotated[str, typer.Option(help="As for measure.")]
 
 
@@ -165,14 +162,16 @@ def finetune(
     output: Output,
     options: Options = "",
     work: Work = None,
+    overwrite: Overwrite = False,
     skip_bad: SkipBad = False,
     as_json: AsJson = False,
 ) -> None:
     """Train a model for a task and score it; stopped and started again, it goes on where it was."""
     chosen = parse_options(sv.METHODS["finetune"], f"task={task}" + (f",{options}" if options else ""))
-    check_target(output.expanduser().resolve())
-    utterances = split_data(data, "train", skip_bad=skip_bad)
-    tuned = train_and_save("finetune", model, utterances, chosen, output, work)
+    target = new_model_folder(output, overwrite)
+    with work_place(target, work, model=model, data=data):
+        utterances = split_data(data, "train", skip_bad=skip_bad)
+        tuned = train_and_save("finetune", model, utterances, chosen, target, overwrite)
     if tuned is None:
         return
     if any(utterance.split == "test" for utterance in utterances):
@@ -184,12 +183,20 @@ def finetune(
 
 @app.command()
 def pretrain(
-    model: Model, data: Speech, output: Output, options: Options = "", work: Work = None, skip_bad: SkipBad = False
+    model: Model,
+    data: Speech,
+    output: Output,
+    options: Options = "",
+    work: Work = None,
+    overwrite: Overwrite = False,
+    skip_bad: SkipBad = False,
 ) -> None:
     """Train an encoder to name units of what it cannot hear: a round of HuBERT's pretraining."""
     chosen = parse_options(sv.METHODS["pretrain"], options)
-    check_target(output.expanduser().resolve())
-    if train_and_save("pretrain", model, get_data(data, skip_bad=skip_bad), chosen, output, work) is not None:
+    target = new_model_folder(output, overwrite)
+    with work_place(target, work, model=model, data=data):
+        trained = train_and_save("pretrain", model, get_data(data, skip_bad=skip_bad), chosen, target, overwrite)
+    if trained is not None:
         out.print(f"wrote {output}", markup=False, highlight=False)
 
 
@@ -203,15 +210,11 @@ def split_data(name: str, split: str, *, skip_bad: bool) -> list[Utterance]:
 
 
 def train_and_save(
-    method: str, model: str, utterances: list[Utterance], options: dict[str, Any], output: Path, work: Path | None
+    method: str, model: str, utterances: list[Utterance], options: dict[str, Any], target: Path, overwrite: bool
 ) -> Any:
-    """The trained model, saved, its checkpoints gone; None in all processes but the first."""
-    target = output.expanduser().resolve()
-    place = work or target.with_name(f"{target.name}-training")
-    with working_in(place):
-        trained = sv.METHODS[method](get_model(model), utterances, **options)
+    """The trained model, saved; None in all processes but the first."""
+    trained = sv.METHODS[method](get_model(model), utterances, **options)
     if not processes().is_main_process:
         return None
-    sv.save(trained, target)
-    tidy(place)
+    sv.save(trained, target, overwrite=overwrite)
     return trained

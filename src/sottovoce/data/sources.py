@@ -36,6 +36,23 @@ def read_data(name: str | Path, *, on_bad: Callable[[str], None] | None = None) 
     return found
 
 
+def local_places(name: str | Path) -> list[Path]:
+    """The files and folders of this machine that a name of data leads to.
+
+    Example:
+        >>> local_places("espeak:4 + speech/manifest.jsonl")
+        [PosixPath('speech/manifest.jsonl')]
+    """
+    places = []
+    for text in (part.strip() for part in str(name).split(" + ")):
+        first, at, root = text.rpartition("@")
+        for part in (first, root) if at else (text,):
+            path = Path(part).expanduser()
+            if path.exists() or (part is text and path.suffix == ".jsonl"):
+                places.append(path)
+    return places
+
+
 def read_one(text: str, on_bad: Callable[[str], None] | None) -> list[Utterance]:
     """The utterances behind one name."""
     if text.split(":")[0] == ESPEAK and not Path(text).exists():

@@ -1,19 +1,21 @@
 """Files and folders: paths, text read with suspicion, writing that is whole or not at all, work folders, claims."""
 
-from sottovoce.files.claims import Busy, claimed, holder
+from sottovoce.files.claims import MARK, Busy, claimed, holder
 from sottovoce.files.folders import atomic_folder, put_back, read_whole
 from sottovoce.files.leftovers import scratch, sweep
-from sottovoce.files.paths import inside, is_folder, local_path, reached, regular_file
+from sottovoce.files.paths import check_writable, inside, is_folder, local_path, reached, regular_file
 from sottovoce.files.text import dump_yaml, json_object, load_yaml, parse_json, read_json, read_lines, read_text
 from sottovoce.files.work import check_own, own_folder, tidy, work_folder, working_in
 from sottovoce.files.write import append_lines, atomic_write, explained, whole_lines
 
 __all__ = [
+    "MARK",
     "Busy",
     "append_lines",
     "atomic_folder",
     "atomic_write",
     "check_own",
+    "check_writable",
     "claimed",
     "dump_yaml",
     "explained",

@@ -23,10 +23,11 @@ _NO_EXCHANGE = (errno.ENOSYS, errno.EINVAL, errno.ENOTSUP, errno.EOPNOTSUPP, err
 
 
 @contextmanager
-def atomic_folder(target: str | Path) -> Iterator[Path]:
+def atomic_folder(target: str | Path, *, replace: bool = True) -> Iterator[Path]:
     """Yield an empty folder beside `target` that takes its place if the block succeeds, and vanishes if it fails.
 
-    The old folder, if there is one, stays as it is until the new one is complete and on the disk.
+    The old folder, if there is one, stays as it is until the new one is complete and on the disk. Without `replace`, a
+    folder that has come to be there meanwhile, and is not empty, stays, and that is an error.
 
     Example:
         >>> import tempfile
@@ -49,7 +50,7 @@ def atomic_folder(target: str | Path) -> Iterator[Path]:
         with explained(real):
             finish_tree(temporary)
             with deferred():
-                _swap(temporary, real)
+                _swap(temporary, real) if replace else _place(temporary, real)
     except BaseException:
         remove(temporary)
         raise
@@ -95,6 +96,17 @@ def _identity(folder: str | Path) -> Any:
         found = os.stat(folder)
         return found.st_dev, found.st_ino, found.st_mtime_ns
     return None
+
+
+def _place(new: Path, target: Path) -> None:
+    """Give `new` a name that is free, or that of an empty folder."""
+    try:
+        os.rename(new, target)
+    except OSError as error:
+        if error.errno not in (errno.ENOTEMPTY, errno.EEXIST):
+            raise
+        raise SottovoceError(f"'{target}' was made by somebody else meanwhile; give a new folder.") from None
+    sync_folder(target.parent)
 
 
 def _swap(new: Path, target: Path) -> None:

@@ -90,6 +90,21 @@ def regular_file(path: str | Path, what: str = "the file") -> Path:
     return file
 
 
+def check_writable(path: str | Path) -> None:
+    """Refuse, before any work, a place where no file or folder can be made.
+
+    Example:
+        >>> check_writable("runs/new")
+    """
+    parent = Path(os.path.abspath(path)).parent
+    while not parent.exists() and parent != parent.parent:
+        parent = parent.parent
+    if not parent.is_dir():
+        raise SottovoceError(f"cannot write '{path}': '{parent}' is no folder; give another path.")
+    if not os.access(parent, os.W_OK | os.X_OK):
+        raise SottovoceError(f"cannot write '{path}': '{parent}' may not be written to; give another path.")
+
+
 def inside(folder: str | Path, name: str, what: str = "the file") -> Path:
     """The path of a file in a folder by its plain name, which no link leads out of the folder.
 

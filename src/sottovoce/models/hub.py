@@ -13,7 +13,7 @@ import transformers
 from huggingface_hub import snapshot_download, try_to_load_from_cache
 
 from sottovoce.errors import SottovoceError, unknown
-from sottovoce.files import atomic_folder
+from sottovoce.files import atomic_folder, check_writable, local_path, put_back
 from sottovoce.models.anatomy import FAMILIES, PREFIX, Anatomy
 from sottovoce.models.build import compressed
 from sottovoce.models.bundle import FILE, bundle
@@ -156,23 +156,26 @@ def find_shape(shape: Any) -> Any:
     raise unknown("family or shape", name, [*FAMILIES, *SHAPES])
 
 
-def save(model: Any, folder: str | Path, *, check: bool = True, packed: bool | None = None) -> Path:
+def save(
+    model: Any, folder: str | Path, *, check: bool = True, packed: bool | None = None, overwrite: bool = False
+) -> Path:
     """Write a model so that it reloads bit for bit, and prove it before the folder appears.
 
-    A folder that was there before is replaced as a whole, or stays as it was. Where the shape needs more than a plain
-    configuration, the folder carries a modelling file for `from_pretrained(..., trust_remote_code=True)`. `packed`
-    stores zeros in a bit each; such a folder is for sottovoce alone. If not given, as the model was asked to be
-    (`prune_weights(packed=True)`) or as it lay before.
+    A folder that is there already is refused; with `overwrite`, one that holds a model and nothing else is replaced
+    when the new one is whole. Where the shape needs more than a plain configuration, the folder carries a modelling
+    file for `from_pretrained(..., trust_remote_code=True)`. `packed` stores zeros in a bit each; such a folder is for
+    sottovoce alone. If not given, as the model was asked to be (`prune_weights(packed=True)`) or as it lay before.
 
     Example:
         >>> save(small, "hubert-9-layers")
         >>> save(sparse, "hubert-half-of-the-weights", packed=True)
     """
-    target = Path(folder).expanduser()
-    check_target(target)
+    target = local_path(folder, "the output folder")
+    check_target(target, overwrite=overwrite)
     structure = settle(model)
     source = getattr(model, "name_or_path", "")
-    with atomic_folder(target) as temporary:
+    kept = {path.name: path.read_bytes() for path in target.iterdir()} if target.is_dir() and not overwrite else {}
+    with atomic_folder(target, replace=overwrite or bool(kept)) as temporary:
         with quiet():
             try:
                 model.save_pretrained(temporary)
@@ -185,17 +188,33 @@ def save(model: Any, folder: str | Path, *, check: bool = True, packed: bool | N
             pack(temporary)
         if check:
             check_reload(model, temporary)
+        for name, content in kept.items():
+            if (temporary / name).read_bytes() != content:
+                raise SottovoceError(f"{target} holds another {name} than this model's; give a new folder.")
     return target
 
 
-def check_target(target: Path) -> None:
-    """Refuse to replace anything but a model: a folder is replaced as a whole, with all that is in it."""
+def check_target(target: Path, *, overwrite: bool = False) -> None:
+    """Refuse what cannot become a model's folder, or is one and is not to be replaced.
+
+    Example:
+        >>> check_target(Path("hubert-9-layers"))
+    """
+    put_back(target)
     if target.exists() and not target.is_dir():
         raise SottovoceError(f"{target} is a file; give the name of a folder.")
-    others = [path.name for path in target.iterdir() if not is_ours(path)] if target.is_dir() else []
+    check_writable(target)
+    there = sorted(target.iterdir()) if target.is_dir() else []
+    others = [path.name for path in there if not is_ours(path)]
+    # A processor that was saved first stays as it is beside the model, so nothing is replaced then.
+    models = [path.name for path in there if path.name not in PROCESSOR_FILES]
+    if models and not others and not overwrite:
+        raise SottovoceError(
+            f"{target} holds a model already; give a new folder, or overwrite it (--overwrite, overwrite=True)."
+        )
     if others:
         raise SottovoceError(
-            f"{target} holds {sorted(others)[0]}, which is no part of a model, and saving replaces the whole folder; "
+            f"{target} holds {others[0]}, which is no part of a model, and saving replaces the whole folder; "
             "give a new folder."
         )
 

@@ -24,6 +24,7 @@ from sottovoce.errors import SottovoceError
 from sottovoce.files import work_folder
 from sottovoce.models.modes import own_modes
 from sottovoce.progress import Advance, bar
+from sottovoce.signals import STOPS, deferred
 from sottovoce.training.optimisers import make_optimisers
 from sottovoce.training.precision import fast_attention, rounded
 from sottovoce.training.settings import Training
@@ -138,7 +139,13 @@ class _Loop:
             checkpoints = checkpointed(self.objective, self.settings.checkpoint_gradients)
             attention = fast_attention(self.objective, self.device, self.settings.precision)
             with own_modes(self.objective), attention, own_chance(), checkpoints, torch.enable_grad():
-                self.go()
+                try:
+                    self.go()
+                except STOPS:
+                    # One process of several may be stopped on its own, while the others wait in an update.
+                    if self.rank == 0:
+                        self.save()
+                    raise
             if self.rank == 0:
                 self.save()
             if self.world > 1:
@@ -161,13 +168,18 @@ class _Loop:
         self.wrapped.train()
         with bar(self.name, settings.steps) as advance, contextlib.closing(self.steps(position.step)) as steps:
             advance(position.step)
+            if self.validate is not None and position.step and self.due() and position.judged != position.step:
+                self.judge()  # an earlier call was stopped in the middle of this validation
+                self.wrapped.train()
             for batches, items in steps:
                 if self.stopped():
                     break
-                position.loss = self.step(batches, items)
-                position.step += 1
-                heard += self.source.seconds(items)
-                self.tell(advance, heard / max(1e-9, time.monotonic() - since))
+                # A wish to stop waits for the end of an update: half of one could not be gone on from.
+                with deferred():
+                    position.loss = self.step(batches, items)
+                    position.step += 1
+                    heard += self.source.seconds(items)
+                    self.tell(advance, heard / max(1e-9, time.monotonic() - since))
                 if self.validate is not None and self.due():
                     self.judge()
                     self.wrapped.train()
@@ -272,9 +284,15 @@ class _Loop:
         if self.rank == 0:
             self.objective.eval()
             token = _JUDGING.set(True)
+            before = {name: buffer.clone() for name, buffer in self.objective.named_buffers()}
             try:
                 with torch.no_grad():
                     result = self.validate(self.objective)
+            except STOPS:
+                # It will be done once more from its beginning, so nothing of it may be left.
+                for name, buffer in self.objective.named_buffers():
+                    buffer.copy_(before[name])
+                raise
             finally:
                 _JUDGING.reset(token)
             verdict = [result if isinstance(result, tuple) else (result, {})]
@@ -282,21 +300,24 @@ class _Loop:
         if math.isnan(score):
             raise SottovoceError(f"the validation score is NaN at step {self.position.step}; check the dev split.")
         position = self.position
-        if position.best is None or score > position.best:
-            position.best, position.best_step, position.worse = score, position.step, 0
-            if self.rank == 0 or self.keeper.folder is None:
-                self.keeper.save_best(self.objective)
-        else:
-            position.worse += 1
-        if self.rank == 0:
-            self.keeper.log({"step": position.step, "score": score, **more})
+        with deferred():
+            if position.best is None or score > position.best:
+                position.best, position.best_step, position.worse = score, position.step, 0
+                if self.rank == 0 or self.keeper.folder is None:
+                    self.keeper.save_best(self.objective)
+            else:
+                position.worse += 1
+            position.judged = position.step
+            if self.rank == 0:
+                self.keeper.log({"step": position.step, "score": score, **more})
         values = {f"validation/{name}": value for name, value in {"score": score, **more}.items()}
         self.accelerator.log(values, step=position.step)
 
     def save(self) -> None:
         """A checkpoint of now."""
         self.position.scaler = self.scaler.state_dict() if self.scaler.is_enabled() else {}
-        self.keeper.save(self.objective, self.optimisers, self.position)
+        with deferred():
+            self.keeper.save(self.objective, self.optimisers, self.position)
 
 
 def seed(device: torch.device, *numbers: int) -> None:

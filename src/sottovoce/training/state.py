@@ -12,7 +12,16 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
 from sottovoce.errors import SottovoceError
-from sottovoce.files import append_lines, atomic_folder, atomic_write, whole_lines
+from sottovoce.files import (
+    append_lines,
+    atomic_folder,
+    atomic_write,
+    json_object,
+    put_back,
+    read_text,
+    regular_file,
+    whole_lines,
+)
 from sottovoce.training.settings import Training
 
 
@@ -29,8 +38,29 @@ class Position:
     best: float | None = None
     best_step: int = 0
     worse: int = 0
+    judged: int = 0
     loss: float | None = None
     scaler: dict[str, Any] = field(default_factory=dict)
+
+
+def read_position(record: Any) -> Position:
+    """A position from what `state.json` holds, checked.
+
+    Example:
+        >>> read_position({"step": 3}).step
+        3
+    """
+    position = Position(**record)
+    counts = {name: getattr(position, name) for name in ("step", "best_step", "worse", "judged")}
+    for name, value in counts.items():
+        if type(value) is not int or value < 0:
+            raise SottovoceError(f"its {name} is {value!r}, but a whole number is wanted")
+    for name in ("best", "loss"):
+        if not isinstance(getattr(position, name), float | int | None):
+            raise SottovoceError(f"its {name} is {getattr(position, name)!r}, but a number is wanted")
+    if not isinstance(position.scaler, dict):
+        raise SottovoceError(f"its scaler is {position.scaler!r}, but a mapping is wanted")
+    return position
 
 
 def trained_tensors(objective: torch.nn.Module) -> dict[str, torch.Tensor]:
@@ -70,7 +100,7 @@ class Keeper:
     Example:
         >>> keeper = Keeper("training", "0a1b2c3d4e5f")
         >>> keeper.load(objective, optimisers)
-        Position(step=0, best=None, best_step=0, worse=0, loss=None, scaler={})
+        Position(step=0, best=None, best_step=0, worse=0, judged=0, loss=None, scaler={})
     """
 
     def __init__(self, folder: str | Path | None, identity: str) -> None:
@@ -81,7 +111,7 @@ class Keeper:
     @property
     def checkpoint(self) -> Path | None:
         """Where the last checkpoint is, if there is one."""
-        place = None if self.folder is None else self.folder / "checkpoint"
+        place = None if self.folder is None else put_back(self.folder / "checkpoint")
         return place if place is not None and place.is_dir() else None
 
     def save(self, objective: torch.nn.Module, optimisers: Sequence[torch.optim.Optimizer], position: Position) -> None:
@@ -97,22 +127,24 @@ class Keeper:
 
     def load(self, objective: torch.nn.Module, optimisers: Sequence[torch.optim.Optimizer]) -> Position:
         """Take up the last checkpoint, or begin."""
-        if self.checkpoint is None:
+        place = self.checkpoint
+        if place is None:
             return Position()
         try:
-            state = json.loads((self.checkpoint / "state.json").read_text(encoding="utf-8"))
-            trained = load_file(self.checkpoint / "trained.safetensors")
-            moments = load_file(self.checkpoint / "optimiser.safetensors")
-            found, position = state["identity"], Position(**state["position"])
-        except (OSError, ValueError, KeyError, TypeError, SafetensorError) as error:
-            raise SottovoceError(f"the checkpoint {self.checkpoint} cannot be read ({error}); delete it.") from error
-        if found != self.identity:
+            text = read_text(place / "state.json", "the state of the training")
+            state = json_object(text, "state.json", nan=True)
+            trained = load_file(regular_file(place / "trained.safetensors", "the weights"))
+            moments = load_file(regular_file(place / "optimiser.safetensors", "the optimizer's state"))
+            found, position = state["identity"], read_position(state["position"])
+            if found != self.identity:
+                raise SottovoceError("it belongs to a training with other settings, data or model")
+            put(objective, trained)
+            restore_moments(objective, optimisers, moments)
+        except (OSError, ValueError, KeyError, TypeError, RuntimeError, SafetensorError) as error:
+            reason = " ".join(str(error).split()).rstrip(".")
             raise SottovoceError(
-                f"{self.checkpoint} belongs to a training with other settings, data or model; give another folder, "
-                "or delete it to begin anew."
-            )
-        put(objective, trained)
-        restore_moments(objective, optimisers, moments)
+                f"the checkpoint {place} cannot be used ({reason}); give another folder, or delete it to begin anew."
+            ) from error
         return position
 
     def save_best(self, objective: torch.nn.Module) -> None:
@@ -129,12 +161,18 @@ class Keeper:
         if self.folder is None:
             put(objective, self._best)
             return
-        path = self.folder / "best" / "trained.safetensors"
+        path = put_back(self.folder / "best") / "trained.safetensors"
         if not path.is_file():
             raise SottovoceError(
                 f"{path}, the best weights of this training, is gone; delete {self.folder} to begin anew."
             )
-        put(objective, load_file(path))
+        try:
+            put(objective, load_file(path))
+        except (ValueError, KeyError, RuntimeError, OSError, SafetensorError) as error:
+            reason = " ".join(str(error).split()).rstrip(".")
+            raise SottovoceError(
+                f"the best weights {path} cannot be read ({reason}); delete {self.folder} to begin anew."
+            ) from error
 
     def log(self, record: dict[str, Any]) -> None:
         """Add a line to log.jsonl."""
@@ -146,8 +184,14 @@ class Keeper:
         if self.folder is None:
             return
         path = self.folder / "log.jsonl"
-        lines = [line for line in whole_lines(path).decode().splitlines() if json.loads(line)["step"] <= step]
-        atomic_write(path, "".join(line + "\n" for line in lines))
+        kept = []
+        for number, line in enumerate(whole_lines(path).splitlines(), start=1):
+            record = json_object(line, f"{path}, line {number}", nan=True)
+            if not isinstance(record.get("step"), int):
+                raise SottovoceError(f"{path}, line {number} has no step; delete that line.")
+            if record["step"] <= step:
+                kept.append(line + b"\n")
+        atomic_write(path, b"".join(kept))
 
 
 def moments_of(
@@ -175,8 +219,13 @@ def restore_moments(
 def put(objective: torch.nn.Module, tensors: dict[str, torch.Tensor]) -> None:
     """Write tensors into a module by name."""
     own = trained_tensors(objective)
+    if own.keys() != tensors.keys():
+        odd = sorted(own.keys() ^ tensors.keys())
+        raise SottovoceError(f"{odd[0]} is {'missing in' if odd[0] in own else 'one too many of'} its tensors")
     with torch.no_grad():
         for name, tensor in tensors.items():
+            if own[name].shape != tensor.shape:
+                raise SottovoceError(f"{name} is {list(tensor.shape)}, but {list(own[name].shape)} is wanted")
             own[name].copy_(tensor)
 
 

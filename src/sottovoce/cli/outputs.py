@@ -1,0 +1,74 @@
+"""What commands write, looked at before any work is done: outputs that are there already, folders for checkpoints."""
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+import sottovoce as sv
+from sottovoce.data.sources import local_places
+from sottovoce.errors import SottovoceError
+from sottovoce.files import check_writable, local_path, own_folder, sweep, tidy, working_in
+from sottovoce.models.hub import check_target
+
+Output = Annotated[Path, typer.Option("-o", "--output", help="The new model's folder.")]
+Work = Annotated[Path | None, typer.Option(help="Checkpoints, logs and caches; beside the output if not given.")]
+Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace the output if it is there already.")]
+
+
+def new_model_folder(output: Path, overwrite: bool) -> Path:
+    """Where a model will be saved, refused now if it could not be."""
+    target = Path(os.path.abspath(local_path(output, "--output")))
+    check_target(target, overwrite=overwrite)
+    sweep(target.parent)
+    return target
+
+
+def new_file(output: Path | None, overwrite: bool) -> Path | None:
+    """Where a file will be written, refused now if it could not be."""
+    if output is None:
+        return None
+    target = local_path(output, "--output")
+    if target.is_dir():
+        raise SottovoceError(f"--output {output} is a folder, but a file is wanted; give another path.")
+    if os.path.lexists(target) and not overwrite:
+        raise SottovoceError(f"--output {output} is there already; give another path, or --overwrite to replace it.")
+    check_writable(target)
+    return target
+
+
+@contextmanager
+def work_place(target: Path, work: Path | None, *, model: str, data: str | None) -> Iterator[Path]:
+    """Keep what runs inside resumable, in a folder of its own that is empty again, but for logs, when all is done."""
+    place = target.with_name(f"{target.name}-training") if work is None else work
+    apart: dict[str, str | Path] = {"the output": target}
+    if os.path.lexists(model):
+        apart["the model"] = Path(model)
+    for number, path in enumerate(local_places(data) if data is not None else ()):
+        apart["the data" if number == 0 else f"the data ({number + 1})"] = path
+    if os.environ.get("RANK", "0") != "0":  # of several processes, the first holds the folder for all
+        with working_in(os.path.realpath(place)):
+            yield Path(place)
+        return
+    with own_folder(place, "training", apart) as own:
+        with working_in(own):
+            yield own
+        tidy(own)
+
+
+@contextmanager
+def kept_in(work: Path | None) -> Iterator[None]:
+    """Keep what measuring works out in a folder of its own, if one is given, for the next time."""
+    if work is None:
+        yield
+        return
+    with own_folder(work, "measuring") as own, working_in(own):
+        yield
+
+
+def replace_model(model: Any, folder: Path) -> Path:
+    """Save the model of a run, which the run may have saved before it was killed."""
+    return sv.save(model, folder, overwrite=True)
