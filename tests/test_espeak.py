@@ -1,7 +1,9 @@
 """Synthetic speech: the same samples every time, phones where the signal has them, and splits that share no voice."""
 
+import ctypes
 import hashlib
 import re
+import signal
 import subprocess
 import sys
 import time
@@ -10,6 +12,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from functools import cache
 from pathlib import Path
+from types import FrameType
 
 import numpy as np
 import pytest
@@ -22,6 +25,7 @@ from sottovoce.data.corpora import espeak as corpus
 from sottovoce.data.espeak import ARPABET, SILENCE, Voice, speak
 from sottovoce.data.utterance import Phone, Utterance, manifest_hash, read_manifest
 from sottovoce.errors import SottovoceError
+from sottovoce.signals import Stopped, handled_by, raise_stopped
 
 TEXT = "Stop, sister, the market speaks; a cat took cheap tea."
 VOWELS = {"IY", "IH", "EY", "EH", "AE", "AA", "AO", "OW", "UH", "UW", "AH", "AY", "ER", "AW", "OY"}
@@ -282,6 +286,96 @@ def test_an_interrupt_inside_the_engine_gets_out(monkeypatch: pytest.MonkeyPatch
         patch.setattr(espeak, "_decoded", interrupt)
         speak("hello")
     assert np.array_equal(speak("hello")[0], wanted)
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_at_the_door_of_the_callback_is_not_lost(number: int) -> None:
+    """A handler's exception raised there, before the first line of the callback, would be dropped by ctypes."""
+    wanted = speak("hello")[0]
+    came: list[str] = []
+
+    def ring(frame: FrameType, event: str, argument: object) -> None:
+        if event == "call" and frame.f_code.co_name == "take" and not came:
+            came.append(frame.f_code.co_name)
+            signal.raise_signal(number)
+
+    with handled_by(raise_stopped), pytest.raises(Stopped) as caught:
+        sys.setprofile(ring)
+        try:
+            speak("hello")
+        finally:
+            sys.setprofile(None)
+    assert came and caught.value.code == 128 + number
+    assert np.array_equal(speak("hello")[0], wanted)
+
+
+def test_a_signal_inside_the_callback_waits(monkeypatch: pytest.MonkeyPatch) -> None:
+    real, pieces_taken = ctypes.string_at, list[int]()
+
+    def ring(address: object, size: int) -> bytes:
+        pieces_taken.append(size)
+        signal.raise_signal(signal.SIGINT)
+        return real(address, size)  # type: ignore[arg-type]
+
+    speak(TEXT)
+    with monkeypatch.context() as patch:
+        patch.setattr(espeak.ctypes, "string_at", ring)
+        with pytest.raises(KeyboardInterrupt):
+            speak(TEXT)
+    assert len(pieces_taken) > 3, "the engine went on to its end"
+
+
+SIGNALLED = """
+import hashlib, os, random, signal, sys, threading, time
+from sottovoce.data.espeak import speak
+
+texts = [f"number {index} of the utterances that are spoken here" for index in range(12)]
+wanted = [hashlib.sha256(speak(text)[0].tobytes()).hexdigest() for text in texts]
+rng, armed, rung = random.Random(7), False, threading.Event()
+waiting = threading.Event()
+
+def stop(number, frame):
+    global armed
+    if armed:
+        armed = False
+        raise KeyboardInterrupt
+
+def send():
+    for _ in range(len(texts) * 15):
+        waiting.wait()
+        waiting.clear()
+        time.sleep(rng.uniform(0, 0.02))
+        os.kill(os.getpid(), signal.SIGINT)
+        rung.set()
+
+signal.signal(signal.SIGINT, stop)
+threading.Thread(target=send, daemon=True).start()
+stopped = wrong = lost = 0
+for text, digest in zip(texts * 15, wanted * 15):
+    try:
+        armed = True
+        waiting.set()
+        samples = speak(text)[0]
+        rung.wait()
+        for _ in range(100):
+            pass
+        if not armed:
+            lost += 1
+        armed = False
+        wrong += hashlib.sha256(samples.tobytes()).hexdigest() != digest
+    except KeyboardInterrupt:
+        stopped += 1
+    rung.wait()
+    rung.clear()
+print(stopped, wrong, lost)
+"""
+
+
+def test_signals_at_any_time_stop_or_change_nothing() -> None:
+    done = subprocess.run([sys.executable, "-c", SIGNALLED], capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0 and not done.stderr, done.stderr
+    stopped, wrong, lost = map(int, done.stdout.split())
+    assert (wrong, lost) == (0, 0) and stopped > 90
 
 
 def test_without_the_wheel_one_sentence_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -21,6 +21,7 @@ import numpy as np
 from sottovoce.data.audio import SAMPLE_RATE, as_speech
 from sottovoce.data.utterance import Phone
 from sottovoce.errors import SottovoceError, unknown
+from sottovoce.signals import deferred
 
 SILENCE = "SIL"
 # espeak_ng/speak_lib.h
@@ -252,8 +253,11 @@ def _fresh_library() -> Iterator[ctypes.CDLL]:
     espeak keeps where it is in its flutter of the pitch, its gain control and more in variables that nothing resets,
     neither a new voice nor a new start; so the second utterance would depend on the first. Loading takes some
     milliseconds.
+
+    Signals wait until it is unloaded: what a handler raises at the door of a callback, before its first line, is
+    dropped by ctypes, and a piece of the speech with it; and a library that stays loaded is no longer as new.
     """
-    with _LOCK:
+    with deferred(), _LOCK:
         library = ctypes.CDLL(_wheel().get_library_path())
         try:
             yield library
