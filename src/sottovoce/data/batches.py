@@ -12,7 +12,7 @@ from typing import Any, Protocol, TypeVar
 
 import numpy as np
 
-from sottovoce.data.audio import SAMPLE_RATE, as_speech, read_audio
+from sottovoce.data.audio import SAMPLE_RATE, TOLERANCE, as_speech, read_audio
 from sottovoce.data.shelf import Shelf
 from sottovoce.data.utterance import Utterance, manifest_hash
 from sottovoce.errors import SottovoceError
@@ -46,13 +46,19 @@ class Source(Protocol):
 def samples(utterance: Utterance) -> np.ndarray:
     """The samples of an utterance as float32 at 16 kHz, whether it names a file or holds them.
 
+    A file that is shorter than the utterance says was cut off, though its own header may not tell.
+
     Example:
         >>> samples(utterance).dtype
         dtype('float32')
     """
     audio = utterance.audio
     if isinstance(audio, Path):
-        return read_audio(audio)
+        found = read_audio(audio)
+        if len(found) / SAMPLE_RATE < utterance.seconds - TOLERANCE:
+            length = f"{len(found) / SAMPLE_RATE:.2f} s long, but '{utterance.id}' says {utterance.seconds:.2f} s"
+            raise SottovoceError(f"{audio} is {length}; copy it again, or correct the manifest.")
+        return found
     if audio.dtype == np.int16:
         return audio.astype(np.float32) / 32768.0
     return as_speech(audio, SAMPLE_RATE, name=f"the audio of '{utterance.id}'")

@@ -1,15 +1,12 @@
 """Speech from the Hugging Face Hub: a dataset's rows as FLAC files and a manifest."""
 
 import importlib
-import io
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import soundfile
-
-from sottovoce.data.audio import SAMPLE_RATE, as_speech, write_flac
+from sottovoce.data.audio import SAMPLE_RATE, as_speech, decode, open_audio, write_flac
 from sottovoce.data.utterance import MANIFEST, Utterance, write_manifest
 from sottovoce.errors import SottovoceError, unknown
 from sottovoce.progress import track
@@ -130,11 +127,7 @@ def _write(audio: Any, path: Path, name: str) -> float:
     source = audio if isinstance(audio, dict) else {"path": audio}
     if not source.get("bytes") and not source.get("path"):
         raise SottovoceError(f"{name} has no audio; leave it out.")
-    try:
-        opened = io.BytesIO(source["bytes"]) if source.get("bytes") else str(source["path"])
-        samples, rate = soundfile.read(opened, dtype="float32")
-    except (soundfile.LibsndfileError, RuntimeError, OSError) as error:
-        raise SottovoceError(f"{name} is no audio that can be decoded ({error}); leave it out.") from error
-    speech = as_speech(samples, rate, name=name)
+    with open_audio(source["bytes"] if source.get("bytes") else str(source["path"]), name) as opened:
+        speech = as_speech(decode(opened), opened.rate, name=name)
     write_flac(path, speech, SAMPLE_RATE)
     return round(len(speech) / SAMPLE_RATE, 4)

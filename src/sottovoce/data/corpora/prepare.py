@@ -11,7 +11,7 @@ from typing import TypeVar
 
 import soundfile
 
-from sottovoce.data.audio import SAMPLE_RATE, read_audio, write_flac
+from sottovoce.data.audio import LONGEST, SAMPLE_RATE, TOLERANCE, duration, open_audio, read_audio, write_flac
 from sottovoce.data.batches import ahead
 from sottovoce.data.corpora import CORPORA
 from sottovoce.data.corpora.corpus import Corpus, Segment
@@ -21,7 +21,6 @@ from sottovoce.errors import SottovoceError, unknown
 from sottovoce.progress import track
 
 AHEAD = 4096  # results at most that wait to be taken, so that a million files do not lie in memory
-TOLERANCE = 0.05  # seconds between what a manifest says and what its file holds
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -172,16 +171,10 @@ def _measured(utterances: Sequence[Utterance], on_bad: OnBad | None) -> Iterator
 def _with_seconds(utterance: Utterance) -> Utterance | str:
     if utterance.seconds:
         return utterance
-    file = Path(str(utterance.audio))
-    if not file.is_file():
-        return f"there is no audio file {file}, though the corpus lists it; copy or unpack it again."
     try:
-        about = soundfile.info(str(file))
-    except (soundfile.LibsndfileError, RuntimeError) as error:
-        return f"{file} is no audio that can be decoded ({error}); copy or unpack it again."
-    if not about.frames:
-        return f"{file} holds no samples; leave it out."
-    return replace(utterance, seconds=round(about.frames / about.samplerate, 4))
+        return replace(utterance, seconds=round(duration(Path(str(utterance.audio))), 4))
+    except SottovoceError as error:
+        return str(error)
 
 
 def _cut(segments: Iterable[Segment], on_bad: OnBad | None) -> set[Path]:
@@ -200,19 +193,19 @@ def _cut_one(segments: Sequence[Segment]) -> list[tuple[Segment, str]]:
     """Cut the segments of one recording."""
     source, problems = segments[0].source, []
     try:
-        with soundfile.SoundFile(str(source)) as opened:
-            rate = opened.samplerate
+        with open_audio(source) as opened:
+            rate, length = opened.rate, (opened.frames or 0) / opened.rate
             for segment in segments:
-                first, last = round(segment.start * rate), round(segment.end * rate)
                 # Lists round the end of the last sentence: a little past the end of the talk is no fault.
-                if not 0 <= first < last <= opened.frames + rate * TOLERANCE:
+                if not 0 <= segment.start < segment.end <= min(length + TOLERANCE, segment.start + LONGEST):
                     span = f"{segment.start:g}-{segment.end:g} s"
-                    problems.append((segment, f"{source} has no {span}: it is {opened.frames / rate:.2f} s long."))
+                    problems.append((segment, f"{source} has no {span}: it is {length:.2f} s long."))
                     continue
-                opened.seek(first)
-                write_flac(segment.audio, opened.read(last - first, dtype="int16"), rate)
-    except (soundfile.LibsndfileError, RuntimeError, OSError) as error:
-        message = f"{source} cannot be cut ({error}); copy or unpack it again."
+                first, last = round(segment.start * rate), round(segment.end * rate)
+                opened.reader.seek(first)
+                write_flac(segment.audio, opened.reader.read(last - first, dtype="int16"), rate)
+    except SottovoceError as error:
+        message = f"{source} cannot be cut ({str(error).rstrip('.')})."
         return [(segment, message) for segment in segments if not segment.audio.is_file()]
     return problems
 

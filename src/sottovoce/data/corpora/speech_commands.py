@@ -8,8 +8,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 
-import soundfile
-
+from sottovoce.data.audio import duration
 from sottovoce.data.corpora.corpus import Archive, Corpus, Segment, locate, text_lines, visible
 from sottovoce.data.utterance import Utterance
 
@@ -96,7 +95,7 @@ def noises(folder: Path) -> Iterator[Segment]:
     """
     place = _place(folder, "v0.01")
     for source in visible(place, "_background_noise_/*.wav") if place else []:
-        for second in range(int(soundfile.info(str(source)).duration)):
+        for second in range(int(duration(source))):
             name = f"{source.stem}-{second:03d}.flac"
             yield Segment(source, second, second + 1, source.parents[1] / "segments" / "_silence_" / name)
 
