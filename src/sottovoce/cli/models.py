@@ -25,7 +25,7 @@ from sottovoce.cli.common import (
     print_json,
     print_measurements,
 )
-from sottovoce.cli.outputs import Overwrite, Work, kept_in, new_file, new_model_folder, replace_model, work_place
+from sottovoce.cli.outputs import Overwrite, Work, kept_in, new_file, new_model, replace_model
 from sottovoce.data.utterance import Utterance, manifest_hash
 from sottovoce.demo import run_demo
 from sottovoce.errors import SottovoceError
@@ -138,18 +138,17 @@ def compress(
     if model is None:
         raise SottovoceError("compress by steps needs a model: a Hub id, a folder, or small-hubert or small-melhubert.")
     steps = [parse_step(text, sv.METHODS) for text in step or ()]
-    target = new_model_folder(output, overwrite)
-    with work_place(target, work, model=model, data=data) as place:
+    with new_model(output, overwrite, work, model=model, data=data) as made:
         small, known = get_model(model), get_data(data, skip_bad=skip_bad) if data is not None else None
         for number, (name, options) in enumerate(steps, start=1):
-            with working_in(place / f"step-{number}"):
+            with working_in(made.work / f"step-{number}"):
                 before, small = small, sv.METHODS[name](small, known, **options)
             if text := weigh(name, before, small, known):
                 out.print(text, markup=False, highlight=False)
         if not processes().is_main_process:
             return
         with bar("saving and loading again"):
-            sv.save(small, target, overwrite=overwrite)
+            made.save(small)
     out.print(f"wrote {output}: {short(sv.size(small)[0].value)} parameters", markup=False, highlight=False)
 
 

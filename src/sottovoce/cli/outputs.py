@@ -3,6 +3,7 @@
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -11,20 +12,12 @@ import typer
 import sottovoce as sv
 from sottovoce.data.sources import local_places
 from sottovoce.errors import SottovoceError
-from sottovoce.files import check_writable, local_path, own_folder, sweep, tidy, working_in
+from sottovoce.files import check_writable, local_path, note_saving, own_folder, sweep, tidy, tidy_saved, working_in
 from sottovoce.models.hub import check_target
 
 Output = Annotated[Path, typer.Option("-o", "--output", help="The new model's folder.")]
 Work = Annotated[Path | None, typer.Option(help="Checkpoints, logs and caches; beside the output if not given.")]
 Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace the output if it is there already.")]
-
-
-def new_model_folder(output: Path, overwrite: bool) -> Path:
-    """Where a model will be saved, refused now if it could not be."""
-    target = Path(os.path.abspath(local_path(output, "--output")))
-    check_target(target, overwrite=overwrite)
-    sweep(target.parent)
-    return target
 
 
 def new_file(output: Path | None, overwrite: bool) -> Path | None:
@@ -40,10 +33,31 @@ def new_file(output: Path | None, overwrite: bool) -> Path | None:
     return target
 
 
+@dataclass(frozen=True)
+class NewModel:
+    """A model that is to be made: its folder, the one for checkpoints, and whether it may replace another."""
+
+    folder: Path
+    work: Path
+    overwrite: bool
+
+    def save(self, model: Any) -> None:
+        """Write it; if this process is killed right behind, the next one knows that it is done."""
+        note_saving(self.work, self.folder)
+        sv.save(model, self.folder, overwrite=self.overwrite)
+
+
 @contextmanager
-def work_place(target: Path, work: Path | None, *, model: str, data: str | None) -> Iterator[Path]:
-    """Keep what runs inside resumable, in a folder of its own that is empty again, but for logs, when all is done."""
-    place = target.with_name(f"{target.name}-training") if work is None else work
+def new_model(output: Path, overwrite: bool, work: Path | None, *, model: str, data: str | None) -> Iterator[NewModel]:
+    """Where a model will be made, refused now if it could not be; what runs inside can go on where it was stopped.
+
+    Checkpoints lie in a folder of their own, in which nothing but logs is left when the model is saved.
+    """
+    target = Path(os.path.abspath(local_path(output, "--output")))
+    place = target.with_name(f"{target.name}-training") if work is None else local_path(work, "--work")
+    tidy_saved(place)
+    check_target(target, overwrite=overwrite)
+    sweep(target.parent)
     apart: dict[str, str | Path] = {"the output": target}
     if os.path.lexists(model):
         apart["the model"] = Path(model)
@@ -51,11 +65,11 @@ def work_place(target: Path, work: Path | None, *, model: str, data: str | None)
         apart["the data" if number == 0 else f"the data ({number + 1})"] = path
     if os.environ.get("RANK", "0") != "0":  # of several processes, the first holds the folder for all
         with working_in(os.path.realpath(place)):
-            yield Path(place)
+            yield NewModel(target, place, overwrite)
         return
     with own_folder(place, "training", apart) as own:
         with working_in(own):
-            yield own
+            yield NewModel(target, own, overwrite)
         tidy(own)
 
 

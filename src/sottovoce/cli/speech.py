@@ -21,7 +21,7 @@ from sottovoce.cli.common import (
     print_json,
     print_measurements,
 )
-from sottovoce.cli.outputs import Output, Overwrite, Work, new_model_folder, work_place
+from sottovoce.cli.outputs import NewModel, Output, Overwrite, Work, new_model
 from sottovoce.data.corpora import CORPORA, espeak
 from sottovoce.data.corpora.hub_dataset import from_hub_dataset
 from sottovoce.data.corpora.prepare import check as check_manifest
@@ -168,10 +168,9 @@ def finetune(
 ) -> None:
     """Train a model for a task and score it; stopped and started again, it goes on where it was."""
     chosen = parse_options(sv.METHODS["finetune"], f"task={task}" + (f",{options}" if options else ""))
-    target = new_model_folder(output, overwrite)
-    with work_place(target, work, model=model, data=data):
+    with new_model(output, overwrite, work, model=model, data=data) as made:
         utterances = split_data(data, "train", skip_bad=skip_bad)
-        tuned = train_and_save("finetune", model, utterances, chosen, target, overwrite)
+        tuned = train_and_save("finetune", model, utterances, chosen, made)
     if tuned is None:
         return
     if any(utterance.split == "test" for utterance in utterances):
@@ -193,9 +192,8 @@ def pretrain(
 ) -> None:
     """Train an encoder to name units of what it cannot hear: a round of HuBERT's pretraining."""
     chosen = parse_options(sv.METHODS["pretrain"], options)
-    target = new_model_folder(output, overwrite)
-    with work_place(target, work, model=model, data=data):
-        trained = train_and_save("pretrain", model, get_data(data, skip_bad=skip_bad), chosen, target, overwrite)
+    with new_model(output, overwrite, work, model=model, data=data) as made:
+        trained = train_and_save("pretrain", model, get_data(data, skip_bad=skip_bad), chosen, made)
     if trained is not None:
         out.print(f"wrote {output}", markup=False, highlight=False)
 
@@ -210,11 +208,11 @@ def split_data(name: str, split: str, *, skip_bad: bool) -> list[Utterance]:
 
 
 def train_and_save(
-    method: str, model: str, utterances: list[Utterance], options: dict[str, Any], target: Path, overwrite: bool
+    method: str, model: str, utterances: list[Utterance], options: dict[str, Any], made: NewModel
 ) -> Any:
     """The trained model, saved; None in all processes but the first."""
     trained = sv.METHODS[method](get_model(model), utterances, **options)
     if not processes().is_main_process:
         return None
-    sv.save(trained, target, overwrite=overwrite)
+    made.save(trained)
     return trained

@@ -5,7 +5,7 @@ from sottovoce.files.folders import atomic_folder, put_back, read_whole
 from sottovoce.files.leftovers import scratch, sweep
 from sottovoce.files.paths import check_writable, inside, is_folder, local_path, reached, regular_file
 from sottovoce.files.text import dump_yaml, json_object, load_yaml, parse_json, read_json, read_lines, read_text
-from sottovoce.files.work import check_own, own_folder, tidy, work_folder, working_in
+from sottovoce.files.work import check_own, note_saving, own_folder, tidy, tidy_saved, work_folder, working_in
 from sottovoce.files.write import append_lines, atomic_write, explained, whole_lines
 
 __all__ = [
@@ -25,6 +25,7 @@ __all__ = [
     "json_object",
     "load_yaml",
     "local_path",
+    "note_saving",
     "own_folder",
     "parse_json",
     "put_back",
@@ -37,6 +38,7 @@ __all__ = [
     "scratch",
     "sweep",
     "tidy",
+    "tidy_saved",
     "whole_lines",
     "work_folder",
     "working_in",

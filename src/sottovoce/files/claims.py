@@ -13,6 +13,7 @@ from pathlib import Path
 from sottovoce.errors import SottovoceError
 from sottovoce.files.leftovers import alive, host, life_of, scratch
 from sottovoce.files.text import json_object
+from sottovoce.signals import deferred
 
 try:
     import fcntl
@@ -86,9 +87,10 @@ def claimed(
     try:
         yield
     finally:
-        ended.set()
-        beat.join()
-        _release(place / MARK, handle, keep_mark)
+        with deferred():
+            ended.set()
+            beat.join()
+            _release(place / MARK, handle, keep_mark)
 
 
 def holder(folder: str | Path) -> Owner | None:

@@ -7,7 +7,7 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TypeVar
 
 from sottovoce.errors import SottovoceError
 from sottovoce.files.leftovers import clear, real_path, remove, sibling
@@ -78,23 +78,28 @@ def read_whole(folder: str | Path, read: Callable[[], T]) -> T:
     """
     for _ in range(TRIES):
         put_back(folder)
-        before = _identity(folder)
+        before = folder_identity(folder)
         try:
             found = read()
         except Exception:
-            if _identity(folder) == before:
+            if folder_identity(folder) == before:
                 raise
             continue
-        if _identity(folder) == before:
+        if folder_identity(folder) == before:
             return found
     raise SottovoceError(f"'{folder}' was replaced {TRIES} times while it was read; try again when it is left alone.")
 
 
-def _identity(folder: str | Path) -> Any:
-    """What tells a folder from the one that takes its name: a number may come again, the time of its files not."""
+def folder_identity(folder: str | Path) -> list[int] | None:
+    """What tells a folder from the one that takes its name: a number may come again, the time of its files not.
+
+    Example:
+        >>> folder_identity("nothing") is None
+        True
+    """
     with suppress(OSError):
         found = os.stat(folder)
-        return found.st_dev, found.st_ino, found.st_mtime_ns
+        return [found.st_dev, found.st_ino, found.st_mtime_ns]
     return None
 
 

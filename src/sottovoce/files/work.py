@@ -1,5 +1,6 @@
 """Where long work keeps checkpoints and caches: in folders of its own, from which only its own files are removed."""
 
+import json
 import os
 import re
 from collections.abc import Iterator, Mapping
@@ -8,17 +9,19 @@ from contextvars import ContextVar
 from pathlib import Path
 
 from sottovoce.errors import SottovoceError
-from sottovoce.files.claims import MARK, claimed
-from sottovoce.files.folders import precious_places
+from sottovoce.files.claims import MARK, Busy, claimed
+from sottovoce.files.folders import folder_identity, precious_places
 from sottovoce.files.leftovers import real_path, sweep
 from sottovoce.files.paths import local_path
-from sottovoce.files.write import explained
+from sottovoce.files.text import json_object, read_text
+from sottovoce.files.write import atomic_write, explained
 
 # The names of all files that long work makes, and of what a killed process may have left of them.
 _OWN = re.compile(
     r"(trained|optimizer|optimiser|codebook|\d{6})\.safetensors|state\.json|index\.jsonl|rows\.bin|\.sottovoce"
-    r"|\..+\.(new|old)"
+    r"|\..+\.(new|old)|saving\.json"
 )
+_SAVING = "saving.json"
 _LOGS = re.compile(r"log\.jsonl|events\..*")
 _WORK: ContextVar[Path | None] = ContextVar("work", default=None)
 
@@ -117,6 +120,34 @@ def _foreign(place: Path) -> Iterator[Path]:
             if not (_OWN.fullmatch(name) or _LOGS.fullmatch(name)) or os.path.islink(os.path.join(parent, name)):
                 yield Path(parent, name)
         yield from (Path(parent, name) for name in folders if os.path.islink(os.path.join(parent, name)))
+
+
+def note_saving(work: str | Path, target: str | Path) -> None:
+    """Note in a work folder that all is done but for saving the result, which then is, or is not, in its place.
+
+    Example:
+        >>> note_saving("model-training", "model")  # doctest: +SKIP
+    """
+    record = {"target": str(target), "before": folder_identity(target)}
+    atomic_write(Path(work, _SAVING), json.dumps(record) + "\n")
+
+
+def tidy_saved(work: str | Path) -> None:
+    """Tidy the work folder of a process that was killed when it had saved its result and not yet tidied.
+
+    Example:
+        >>> tidy_saved("model-training")
+    """
+    path = Path(work, _SAVING)
+    if not path.is_file() or not Path(work, MARK).is_file():
+        return
+    with suppress(Busy, SottovoceError, KeyError):
+        with claimed(work, "tidying", keep_mark=True):
+            record = json_object(read_text(path), str(path))
+            now = folder_identity(record["target"])
+            if now is not None and now != record["before"]:
+                tidy(work)
+        _leave(Path(work))
 
 
 def tidy(work: str | Path) -> None:

@@ -1,0 +1,141 @@
+"""A process that has imported everything and forks one child a command: killing three hundred of them takes minutes."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+import types
+from pathlib import Path
+from typing import Any
+
+TESTS = Path(__file__).resolve().parents[1]
+SIGNALS = {signal.SIGINT, signal.SIGTERM}
+
+
+def serve() -> None:
+    """Fork a child for each line with a command; tell how a child ended for each line with its number."""
+    sys.path.insert(0, str(TESTS))
+    # The children would answer for the parent's threads, so it starts none.
+    os.environ |= {"OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1"}
+    import torch
+
+    import sottovoce.cli  # noqa: F401
+
+    torch.set_num_threads(1)
+    print("ready", flush=True)
+    for line in sys.stdin:
+        order = json.loads(line)
+        if "reap" in order:
+            _, status = os.waitpid(order["reap"], 0)
+            print(json.dumps(os.waitstatus_to_exitcode(status)), flush=True)
+            continue
+        signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)
+        if not (pid := os.fork()):
+            child(order)
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, SIGNALS)
+        print(pid, flush=True)
+
+
+def child(order: dict[str, Any]) -> None:
+    """Run a command of the command line, or a piece of Python, and end with its exit code."""
+    from sottovoce.cli import main
+    from sottovoce.signals import Stopped, raise_stopped
+
+    os.setsid()
+    null = os.open(os.devnull, os.O_RDONLY)
+    said = os.open(order["said"], os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
+    for handle, number in ((null, 0), (said, 1), (said, 2)):
+        os.dup2(handle, number)
+    os.chdir(order["cwd"])
+    code: object = 1
+    try:
+        for number in SIGNALS:
+            signal.signal(number, raise_stopped)
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, SIGNALS)
+        if "python" in order:
+            exec(order["python"], {"__name__": "__main__"})
+        else:
+            main(order["argv"])
+        code = 0
+    except SystemExit as end:
+        code = end.code or 0
+    except Stopped as stopped:  # before the command line took over, or after it was done
+        code = stopped.code
+    except BaseException:
+        import traceback
+
+        traceback.print_exc()
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(code if isinstance(code, int) else 1)
+
+
+class Child:
+    """A command under way."""
+
+    def __init__(self, zygote: "Zygote", pid: int, said: Path) -> None:
+        self.zygote, self.pid, self.said_in = zygote, pid, said
+        self.begin = time.monotonic()
+        self.seconds = 0.0
+
+    def kill(self, number: int) -> None:
+        """Send a signal, if the child still is."""
+        os.kill(self.pid, number)
+
+    def wait(self, after: float | None = None, number: int = signal.SIGKILL) -> int:
+        """The exit code; with `after`, a signal is sent when so many seconds have passed."""
+        if after is not None:
+            time.sleep(max(0.0, self.begin + after - time.monotonic()))
+            self.kill(number)  # a child that has ended is a zombie until it is reaped, and its number its own
+        code = self.zygote.ask({"reap": self.pid})
+        self.seconds = time.monotonic() - self.begin
+        return code
+
+    @property
+    def said(self) -> str:
+        """What it wrote to both streams."""
+        return self.said_in.read_text(errors="replace") if self.said_in.exists() else ""
+
+
+class Zygote:
+    """The process that forks, and who talks to it."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder, self.count = folder, 0
+        self.process = subprocess.Popen(
+            [sys.executable, "-W", "ignore", str(Path(__file__).resolve())],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        assert self.process.stdout is not None and self.process.stdout.readline() == "ready\n"
+
+    def ask(self, order: dict[str, Any]) -> Any:
+        """An order, and the answer."""
+        assert self.process.stdin is not None and self.process.stdout is not None
+        self.process.stdin.write(json.dumps(order) + "\n")
+        self.process.stdin.flush()
+        return json.loads(self.process.stdout.readline())
+
+    def start(self, argv: list[str] | None = None, *, cwd: Path, python: str | None = None) -> Child:
+        """A child that runs a command, or some Python."""
+        self.count += 1
+        said = self.folder / f"said-{self.count}"
+        what: dict[str, Any] = {"argv": argv} if python is None else {"python": python}
+        pid = self.ask({**what, "cwd": str(cwd), "said": str(said)})
+        return Child(self, pid, said)
+
+    def __enter__(self) -> "Zygote":
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, value: BaseException | None, trace: types.TracebackType | None
+    ) -> None:
+        self.process.kill()
+        self.process.communicate()
+
+
+if __name__ == "__main__":
+    serve()
