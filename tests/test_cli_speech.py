@@ -66,7 +66,7 @@ def test_measuring_knowledge(capsys: pytest.CaptureFixture[str], corpus: Path, s
         (("finetune", "log-mel", "--task", "asr", "--data", "espeak:0.01", "-o", "x"), "nothing to fine-tune"),
         (("corpus", "prepare", "librispeach", "."), "did you mean 'librispeech'"),
         (("corpus", "prepare", "voxceleb1", "x", "--download"), "cannot be downloaded"),
-        (("corpus", "check", "nothing.jsonl"), "cannot be read"),
+        (("corpus", "check", "nothing.jsonl"), "there is no file 'nothing.jsonl'; give the path of the manifest"),
     ],
 )
 def test_mistakes_are_one_sentence(

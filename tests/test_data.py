@@ -1,6 +1,9 @@
 """Manifests and audio: what comes back is what was written, and every fault has its sentence."""
 
 import json
+import os
+import time
+import tracemalloc
 from pathlib import Path
 
 import numpy as np
@@ -43,39 +46,90 @@ def test_any_text_survives(
 @pytest.mark.parametrize(
     ("line", "words"),
     [
-        ("{", "no JSON"),
-        ("[]", "a mapping is wanted"),
+        ("{", "the line is not JSON (Expecting property name"),
+        ("[]", "the line holds a list, but a JSON object is wanted"),
         ('{"id": "b", "pth": "a.wav", "seconds": 1}', "did you mean 'path'"),
         ('{"path": "a.wav", "seconds": 1}', "'id' is None"),
         ('{"id": "b", "path": "a.wav"}', "'seconds' is None"),
         ('{"id": "b", "path": "a.wav", "seconds": -1}', "a length above 0"),
-        ('{"id": "b", "path": "a.wav", "seconds": NaN}', "a length above 0"),
+        ('{"id": "b", "path": "a.wav", "seconds": NaN}', "NaN is no number"),
+        ('{"id": "b", "path": "a.wav", "seconds": 1e999}', "'seconds' is inf, but a length above 0 and up to 1e+06"),
+        ('{"id": "b", "path": "a.wav", "seconds": 1e7}', "a length above 0 and up to 1e+06 is wanted"),
+        ('{"id": "b", "path": "a.wav", "seconds": "1"}', "'seconds' is '1'"),
+        ('{"id": "b", "path": "a.wav", "seconds": ' + "9" * 5000 + "}", "a whole number of 5000 digits"),
+        ('{"id": "b", "path": "a.wav", "seconds": 1, "text": "\\ud800"}', "holds a lone surrogate"),
+        ('{"id": "b", "path": "a\\u0000.wav", "seconds": 1}', "holds a null character"),
+        ('{"id": "b", "path": "' + "a" * 300 + '", "seconds": 1}', "cannot be reached (File name too long)"),
+        ('{"id": "b", "path": "' + "a/" * 3000 + '", "seconds": 1}', "has 6000 characters, more than a path can have"),
+        ('{"id": "b", "path": "loop/a.wav", "seconds": 1}', "cannot be reached (Too many levels of symbolic links)"),
+        ('{"id": "b", "path": ' + "[" * 100_000 + "1}", "more than 64 brackets deep"),
+        ('{"id": "b", "path": "a.wav", "seconds": 1, "text": "' + "a" * (1 << 20) + '"}', "more than 1048576 bytes"),
+        ('{"id": "b", "path": "a.wav", "seconds": 1, "phones": [["AH", "0", "0.1"]]}', "is no [name, start, end]"),
+        ('{"id": "b", "path": "a.wav", "seconds": 1, "phones": [["AH", 0, NaN]]}', "NaN is no number"),
+        ('{"id": "b", "path": "a.wav", "seconds": 1, "phones": [["AH", 0, 1e999]]}', "ends before it starts"),
+        ('{"id": "b", "path": "a.wav", "seconds": 1, "phones": [[7, 0, 1]]}', "the phone [7, 0, 1] is no"),
+        ('{"id": "b", "path": "a.wav", "seconds": 1, "phones": ["abc"]}', "the phone 'abc' is no"),
+        ('{"id": "b", "path": "a.wav", "seconds": 1, "phones": {"AH": [0, 1]}}', "but a list of [name, start, end]"),
+        ('{"id": "b", "path": "a.wav", "seconds": 1, "phones": "abc"}', "'phones' is 'abc'"),
         ('{"id": "b", "path": "a.wav", "seconds": true}', "a length above 0"),
         ('{"id": "b", "path": "a.wav", "seconds": 1, "speaker": 3}', "'speaker' is 3"),
         ('{"id": "b", "path": "../a.wav", "seconds": 1}', "leads out of"),
         ('{"id": "b", "path": "/etc/passwd", "seconds": 1}', "leads out of"),
         ('{"id": "b", "path": "link/a.wav", "seconds": 1}', "over a link"),
         ('{"id": "a", "path": "b.wav", "seconds": 1}', "'a' stands in line 1 already"),
-        ('{"id": "b", "path": "a.wav", "seconds": 1, "phones": [["AH", 1]]}', "no list of [name, start, end]"),
+        (
+            '{"id": "b", "path": "a.wav", "seconds": 1, "phones": [["AH", 1]]}',
+            "the phone ['AH', 1] is no [name, start, end]",
+        ),
         ('{"id": "b", "path": "a.wav", "seconds": 1, "phones": [["AH", 0.3, 0.1]]}', "ends before it starts"),
         ('{"id": "b", "path": "a.wav", "seconds": 1, "phones": [["A", 0, 0.5], ["B", 0.2, 0.6]]}', "begins before 0.5"),
     ],
 )
 def test_a_bad_line_has_a_number_and_a_reason(tmp_path: Path, line: str, words: str) -> None:
     (tmp_path / "link").symlink_to("/")
+    (tmp_path / "loop").symlink_to("loop")
     path = tmp_path / "m.jsonl"
     path.write_text("\n".join([GOOD, "", line, LAST, ""]))
     with pytest.raises(SottovoceError) as caught:
         read_manifest(path)
-    assert "line 3" in str(caught.value) and words in str(caught.value) and "\n" not in str(caught.value)
+    said = str(caught.value)
+    assert "line 3" in said and words in said and "\n" not in said and len(said) < 700
     told: list[str] = []
     assert [utterance.id for utterance in read_manifest(path, on_bad=told.append)] == ["a", "z"]
     assert len(told) == 1 and words in told[0]
 
 
 def test_a_manifest_that_is_not_there(tmp_path: Path) -> None:
-    with pytest.raises(SottovoceError, match="cannot be read"):
+    with pytest.raises(SottovoceError, match="there is no file '.*none.jsonl'; give the path of the manifest"):
         read_manifest(tmp_path / "none.jsonl")
+    os.mkfifo(tmp_path / "pipe.jsonl")
+    with pytest.raises(SottovoceError, match="is a pipe, but the manifest is an ordinary file"):
+        read_manifest(tmp_path / "pipe.jsonl")
+    with pytest.raises(SottovoceError, match="is a folder, but the manifest is a file"):
+        read_manifest(tmp_path)
+
+
+def test_lines_that_are_no_text(tmp_path: Path) -> None:
+    path = tmp_path / "m.jsonl"
+    path.write_bytes(f"{GOOD}\n".encode() + b'{"id": "\xff"}\n\0\0\n' + f"{LAST}\n".encode())
+    with pytest.raises(SottovoceError, match=r"m.jsonl, line 2: the line is not UTF-8 text \(byte 8\)\.$"):
+        read_manifest(path)
+    told: list[str] = []
+    assert [utterance.id for utterance in read_manifest(path, on_bad=told.append)] == ["a", "z"]
+    assert len(told) == 2 and "line 2: " in told[0] and "line 3: the line is not JSON" in told[1]
+
+
+def test_a_manifest_of_one_endless_line_takes_little_memory(tmp_path: Path) -> None:
+    with open(tmp_path / "m.jsonl", "wb") as file:
+        file.write(b'{"id": "a')
+        file.truncate(512 << 20)
+    begun, told = time.monotonic(), list[str]()
+    tracemalloc.start()
+    with pytest.raises(SottovoceError, match="line 1: more than 1048576 bytes in one line"):
+        read_manifest(tmp_path / "m.jsonl")
+    read_manifest(tmp_path / "m.jsonl", on_bad=told.append)
+    assert tracemalloc.get_traced_memory()[1] < 200 << 20 and time.monotonic() - begun < 20 and told
+    tracemalloc.stop()
 
 
 def test_writing_refuses_what_could_not_be_read(tmp_path: Path) -> None:

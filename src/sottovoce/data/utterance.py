@@ -2,7 +2,7 @@
 
 import hashlib
 import json
-import math
+import os
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, fields
 from pathlib import Path, PurePosixPath
@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from sottovoce.errors import SottovoceError, unknown
-from sottovoce.files import atomic_write
+from sottovoce.files import atomic_write, json_object, local_path, reached, read_lines
 
 
 class Phone(NamedTuple):
@@ -64,6 +64,9 @@ def recording(utterance: Utterance) -> str:
 MANIFEST = "manifest.jsonl"  # the name of the manifest of a folder
 COLUMNS = ("id", "path", *(entry.name for entry in fields(Utterance) if entry.name not in ("id", "audio")))
 TEXTS = ("text", "speaker", "label", "task", "split", "licence")
+LONGEST_LINE = 1 << 20  # bytes of a line of a manifest: half an hour of phones has a tenth of them
+LONGEST_PATH = 4096
+MOST_SECONDS = 1e6
 
 
 def read_manifest(
@@ -80,20 +83,16 @@ def read_manifest(
     Example:
         >>> train = read_manifest("digits/manifest.jsonl", split="train")
     """
-    manifest = Path(path)
-    place = Path(root) if root is not None else manifest.parent
-    try:
-        text = manifest.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise SottovoceError(f"the manifest {manifest} cannot be read ({error}); give a JSONL file.") from error
+    manifest = local_path(path, "the manifest")
+    place = local_path(root, "the root of the audio") if root is not None else manifest.parent
     utterances, seen = [], dict[str, int]()
-    for number, line in enumerate(text.split("\n"), 1):
-        if not line.strip():
+    for number, line in enumerate(read_lines(manifest, "the manifest"), 1):
+        if not line or (line.isspace() and len(line) < LONGEST_LINE):
             continue
         try:
             utterance = parse_line(line, place)
             if utterance.id in seen:
-                raise SottovoceError(f"the id '{utterance.id}' stands in line {seen[utterance.id]} already")
+                raise SottovoceError(f"the id {_shown(utterance.id)} stands in line {seen[utterance.id]} already")
         except SottovoceError as error:
             message = f"{manifest}, line {number}: {str(error).rstrip('.')}."
             if on_bad is None:
@@ -106,34 +105,35 @@ def read_manifest(
     return utterances
 
 
-def parse_line(line: str, root: Path) -> Utterance:
+def parse_line(line: str | bytes, root: Path) -> Utterance:
     """One line of a manifest, checked.
 
     Example:
         >>> parse_line('{"id": "a", "path": "a.wav", "seconds": 1.0}', Path("digits")).audio
         PosixPath('digits/a.wav')
     """
+    if len(line) > LONGEST_LINE:
+        raise SottovoceError(f"more than {LONGEST_LINE} bytes in one line")
     try:
-        record = json.loads(line)
-    except json.JSONDecodeError as error:
-        raise SottovoceError(f"no JSON ({error})") from error
-    if not isinstance(record, dict):
-        raise SottovoceError(f"a mapping is wanted, not {type(record).__name__}")
+        record = json_object(line, "the line")
+    except SottovoceError as error:
+        raise SottovoceError(str(error).replace("(line 1: ", "(")) from None
     for key in record:
         if key not in COLUMNS:
-            raise unknown("column", key, COLUMNS)
+            raise unknown("column", key[:80], COLUMNS)
     for key in ("id", "path"):
         if not isinstance(record.get(key), str) or not record[key]:
-            raise SottovoceError(f"'{key}' is {record.get(key)!r}, but a string is wanted")
-    seconds = record.get("seconds")
-    if isinstance(seconds, bool) or not isinstance(seconds, int | float) or not 0 < seconds < math.inf:
-        raise SottovoceError(f"'seconds' is {seconds!r}, but a length above 0 is wanted")
+            raise SottovoceError(f"'{key}' is {_shown(record.get(key))}, but a string is wanted")
+    seconds = _number(record.get("seconds"))
+    if seconds is None or not 0 < seconds <= MOST_SECONDS:
+        given = _shown(record.get("seconds"))
+        raise SottovoceError(f"'seconds' is {given}, but a length above 0 and up to {MOST_SECONDS:g} is wanted")
     for key in TEXTS:
         if not isinstance(record.get(key), str | None):
-            raise SottovoceError(f"'{key}' is {record[key]!r}, but a string is wanted")
+            raise SottovoceError(f"'{key}' is {_shown(record[key])}, but a string is wanted")
     known = {key: record.get(key) for key in TEXTS}
     return Utterance(
-        record["id"], inside(root, record["path"]), float(seconds), phones=parse_phones(record.get("phones")), **known
+        record["id"], inside(root, record["path"]), seconds, phones=parse_phones(record.get("phones")), **known
     )
 
 
@@ -144,11 +144,17 @@ def inside(root: Path, path: str) -> Path:
         >>> inside(Path("digits"), "a/b.wav")
         PosixPath('digits/a/b.wav')
     """
+    if len(path) > LONGEST_PATH:
+        raise SottovoceError(f"the path {_shown(path)} has {len(path)} characters, more than a path can have")
     pure = PurePosixPath(path.replace("\\", "/"))
     if pure.is_absolute() or ".." in pure.parts or (pure.parts and ":" in pure.parts[0]):
         raise SottovoceError(f"the path '{path}' leads out of {root}; give one relative to it")
+    if "\0" in path:
+        raise SottovoceError(f"the path {path!r} holds a null character, which no path can; take it out")
     joined = root / pure
-    if not joined.resolve().is_relative_to(root.resolve()):
+    with reached(joined):
+        joined.stat()
+    if not Path(os.path.realpath(joined)).is_relative_to(os.path.realpath(root)):
         raise SottovoceError(f"the path '{path}' leads out of {root} over a link; give one that stays in it")
     return joined
 
@@ -162,16 +168,29 @@ def parse_phones(value: Any) -> tuple[Phone, ...] | None:
     """
     if value is None:
         return None
-    try:
-        phones = tuple(Phone(str(name), float(start), float(end)) for name, start, end in value)
-    except (TypeError, ValueError) as error:
-        raise SottovoceError(f"'phones' is no list of [name, start, end] ({error})") from error
-    last = 0.0
-    for phone in phones:
-        if not last - 1e-6 <= phone.start <= phone.end < math.inf:
-            raise SottovoceError(f"the phone {list(phone)} ends before it starts or begins before {last:g} s")
+    if not isinstance(value, list):
+        raise SottovoceError(f"'phones' is {_shown(value)}, but a list of [name, start, end] is wanted")
+    phones, last = list[Phone](), 0.0
+    for entry in value:
+        name, *times = entry if isinstance(entry, list) and len(entry) == 3 else [None]
+        start, end = (_number(time) for time in times or (None, None))
+        if not isinstance(name, str) or start is None or end is None:
+            raise SottovoceError(f"the phone {_shown(entry)} is no [name, start, end], a text and two numbers")
+        if not last - 1e-6 <= start <= end <= MOST_SECONDS:
+            raise SottovoceError(f"the phone {_shown(entry)} ends before it starts or begins before {last:g} s")
+        phone = Phone(name, start, end)
+        phones.append(phone)
         last = phone.end
-    return phones
+    return tuple(phones)
+
+
+def _number(value: Any) -> float | None:
+    return float(value) if isinstance(value, int | float) and not isinstance(value, bool) else None
+
+
+def _shown(value: Any) -> str:
+    text = repr(value)
+    return text if len(text) <= 80 else f"{text[:60]}…"
 
 
 def write_manifest(path: str | Path, utterances: Iterable[Utterance], *, root: str | Path | None = None) -> None:
