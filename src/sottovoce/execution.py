@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from sottovoce.errors import SottovoceError
-from sottovoce.files import Busy, claimed, sweep, tidy, working_in
+from sottovoce.files import Busy, claimed, tidy, working_in
 from sottovoce.recipe import Recipe, Step
 from sottovoce.registry import Entry, Registry
 from sottovoce.runs import Run, check_folder, find, folder_of
@@ -55,7 +55,6 @@ def execute(
             # While this process waited, another one may have finished it.
             done = _finished(root, recipe, extra_hash)
             if done is None:
-                sweep(folder)
                 return tools.perform(Run.create(root, recipe, extra_hash), recipe)
     log(f"{done.folder.name}: finished already, skipped")
     tidy(done.folder / "work")

@@ -20,6 +20,7 @@ from sottovoce.files import (
     json_object,
     put_back,
     read_text,
+    sweep,
     whole_lines,
 )
 from sottovoce.measurement import Measurement
@@ -164,6 +165,7 @@ def check_folder(folder: Path) -> None:
     Example:
         >>> check_folder(Path("runs/nothing"))
     """
+    sweep(folder)
     others = sorted(set(os.listdir(folder)) - set(FILES)) if folder.is_dir() else []
     if others and not (folder / "run.json").is_file():
         raise SottovoceError(
