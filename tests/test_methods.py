@@ -20,9 +20,9 @@ from sottovoce.data.utterance import recording
 from sottovoce.distillation.source import shelved
 from sottovoce.errors import SottovoceError
 from sottovoce.files import working_in
-from sottovoce.healing import portions, purpose_of
-from sottovoce.healing import purpose as purpose_module
+from sottovoce.healing import continuing, objective_of, portions
 from sottovoce.healing import rounds as rounds_module
+from sottovoce.healing.objectives import UnitObjective
 from sottovoce.methods.prune_weights import prunable
 from sottovoce.models.edits import keep_layers
 from sottovoce.models.encoder import Encoder
@@ -219,8 +219,9 @@ def test_heads_of_the_whole_model_go_by_their_effect(folder: Path) -> None:
     assert sum(counts) == 6 and min(counts) >= 1 and same(small, again)
     one = sv.prune_heads(model, DATA, by="taylor", per="model", keep=15, share=1.0)
     body = sv.Anatomy(model)
-    with purpose_of(model, DATA) as purpose:
-        found = effects_on(model, purpose, [(body.linear(layer, "output"), 4) for layer in range(4)], share=1.0, seed=1)
+    with objective_of(model, DATA) as objective:
+        watched = [(body.linear(layer, "output"), 4) for layer in range(4)]
+        found = effects_on(model, objective, watched, share=1.0, seed=1)
     scaled = [row / row.norm() for row in found]
     least = min((float(row[head]), layer, head) for layer, row in enumerate(scaled) for head in range(4))
     kept = sv.Anatomy(one).kept_heads(least[1])
@@ -311,15 +312,15 @@ def test_units_are_healed_with_those_that_the_whole_model_names(folder: Path) ->
     clusters = clusters_of(model)
     assert clusters is not None and clusters.count == 6
     head = clusters.head()
-    with purpose_of(model, DATA) as purpose:
-        assert purpose.name == "units" and purpose.units is not None
-        utterance = purpose.utterances[0]
+    with objective_of(model, DATA) as objective:
+        assert isinstance(objective, UnitObjective)
+        utterance = objective.utterances[0]
         encoder = Encoder(model)
         with torch.no_grad(), encoder.exact():
             inputs: Any = encoder.inputs([samples(utterance)])
             last = model(**inputs)[0][0]
         named = head(last).argmax(-1)
-        assert named.tolist() == purpose.units[utterance.id].tolist()
+        assert named.tolist() == objective.units[utterance.id].tolist()
     with working_in(folder):
         small = sv.prune_ffn(model, DATA, keep=24, rounds=2, heal=2, lr=1e-3, batch=6)
     healed = clusters_of(small)
@@ -589,7 +590,7 @@ def test_no_decision_hears_a_recording_of_a_test_split(monkeypatch: pytest.Monke
 def test_the_head_over_units_learns_on_from_round_to_round(monkeypatch: pytest.MonkeyPatch, folder: Path) -> None:
     begins: list[torch.Tensor] = []
     seeds: list[int] = []
-    real = purpose_module.train
+    real = continuing.train
 
     def watching(objective: Any, source: Any, settings: Any, **more: Any) -> Any:
         begins.append(objective.head.weight.detach().clone())
@@ -599,7 +600,7 @@ def test_the_head_over_units_learns_on_from_round_to_round(monkeypatch: pytest.M
         return outcome
 
     model = pretrained()
-    monkeypatch.setattr(purpose_module, "train", watching)
+    monkeypatch.setattr(continuing, "train", watching)
     with working_in(folder):
         sv.prune_ffn(model, DATA, keep=24, rounds=2, heal=2, lr=1e-3, batch=6)
     assert torch.equal(begins[1], begins[2]) and not torch.equal(begins[0], begins[1])

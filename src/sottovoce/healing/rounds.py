@@ -7,7 +7,8 @@ from typing import Any
 
 from sottovoce.data.utterance import Utterance
 from sottovoce.errors import SottovoceError, unknown
-from sottovoce.healing.purpose import Purpose, heal, purpose_of
+from sottovoce.healing.continuing import heal
+from sottovoce.healing.objectives import Objective, objective_of
 from sottovoce.tasks import TASKS
 from sottovoce.training import Training
 
@@ -57,7 +58,7 @@ def in_rounds(
     model: Any,
     data: Sequence[Utterance] | None,
     rounds: int,
-    cut: Callable[[Any, Purpose | None, int], None],
+    cut: Callable[[Any, Objective | None, int], None],
     healing: Healing,
     *,
     looks: bool = False,
@@ -68,23 +69,25 @@ def in_rounds(
     What it is trained for is None where nothing is trained, unless `cut` looks at it.
 
     Example:
-        >>> in_rounds(model, data, 11, lambda model, purpose, number: ..., Healing(steps=25_000))
+        >>> in_rounds(model, data, 11, lambda model, objective, number: ..., Healing(steps=25_000))
     """
     if rounds < 1:
         raise SottovoceError(f"rounds={rounds}, but at least 1 is wanted.")
-    with wanted(model, data, healing, looks=looks) as purpose:
+    with wanted(model, data, healing, looks=looks) as objective:
         for number in range(1, rounds + 1):
-            cut(model, purpose, number)
-            if purpose is not None and healing.steps:
-                model = heal(model, purpose, healing.settings(seed=seed + number), name=f"round-{number}")
+            cut(model, objective, number)
+            if objective is not None and healing.steps:
+                model = heal(model, objective, healing.settings(seed=seed + number), name=f"round-{number}")
     return model
 
 
 @contextmanager
-def wanted(model: Any, data: Sequence[Utterance] | None, healing: Healing, *, looks: bool) -> Iterator[Purpose | None]:
+def wanted(
+    model: Any, data: Sequence[Utterance] | None, healing: Healing, *, looks: bool
+) -> Iterator[Objective | None]:
     """What the model is trained for, where that matters."""
     if not (healing.steps or looks):
         yield None
         return
-    with purpose_of(model, data, task=healing.task, size=healing.batch, looks=looks) as purpose:
-        yield purpose
+    with objective_of(model, data, task=healing.task, size=healing.batch, looks=looks) as objective:
+        yield objective

@@ -131,15 +131,15 @@ def one_by_one(
     """Layer after layer, each judged or healed before the next one goes."""
     least = 0.0 if target is None else target.least(score_of(model, data, target), data)
     rescore = (rescore or options.by == "angular") and options.by not in PLACES
-    with wanted(model, data, healing, looks=False) as purpose:
+    with wanted(model, data, healing, looks=False) as objective:
         order = [] if rescore else options.order(model, data)
         left = list(range(len(Anatomy(model).order)))  # by the numbers of the whole stack
         for number in range(most):
             goes = left[options.order(model, data)[0]] if rescore else order[number]
             smaller = cut_copy(model, [step for step, name in enumerate(left) if name != goes])
-            if purpose is not None:
+            if objective is not None:
                 smaller = heal_model(
-                    smaller, purpose, healing.settings(seed=options.seed + number + 1), name=f"without-{goes}"
+                    smaller, objective, healing.settings(seed=options.seed + number + 1), name=f"without-{goes}"
                 )
             if target is not None and goodness(score_of(smaller, data, target)) < least:
                 break

@@ -7,7 +7,7 @@ import torch
 
 from sottovoce.analysis.importance import lowest_of_all, over_layer, unit_norms
 from sottovoce.errors import SottovoceError
-from sottovoce.healing import Healing, Purpose, in_rounds
+from sottovoce.healing import Healing, Objective, in_rounds
 from sottovoce.models.anatomy import Anatomy
 from sottovoce.models.edits import keep_feed_forward
 from sottovoce.registry import method
@@ -55,8 +55,8 @@ def prune_ffn(
     if by == "taylor" and not 0 < share <= 1:
         raise SottovoceError(f"share={share}, but a share of the training speech is wanted: above 0, up to 1.")
 
-    def cut(model: Any, purpose: Purpose | None, number: int) -> None:
-        scores = unit_scores(model, data, purpose, by, share=share, limit=limit, seed=seed + number)
+    def cut(model: Any, objective: Objective | None, number: int) -> None:
+        scores = unit_scores(model, data, objective, by, share=share, limit=limit, seed=seed + number)
         # Along a straight line from where the widths began to where they end, for each part or for their sum.
         left = [round(a + (b - a) * number / rounds) for a, b in zip(start, end, strict=True)]
         if per == "model":
@@ -114,7 +114,7 @@ def rounded(width: int, multiple: int, most: int) -> int:
 
 
 def unit_scores(
-    model: Any, data: Any, purpose: Purpose | None, by: By, *, share: float, limit: int | None, seed: int
+    model: Any, data: Any, objective: Objective | None, by: By, *, share: float, limit: int | None, seed: int
 ) -> list[torch.Tensor]:
     """The importance of each inner unit of each part; small is unimportant."""
     if by == "l1":
@@ -124,5 +124,5 @@ def unit_scores(
         return [torch.from_numpy(rng.random(width)) for width in widths_of(model)]
     if by == "activation":
         return activity_of_units(model, data, limit=limit, seed=seed)
-    assert purpose is not None
-    return effects_of_units(model, purpose, share=share, seed=seed)
+    assert objective is not None
+    return effects_of_units(model, objective, share=share, seed=seed)

@@ -7,7 +7,7 @@ import torch
 
 from sottovoce.analysis.importance import lowest_of_all, lowest_of_each, over_layer
 from sottovoce.errors import SottovoceError
-from sottovoce.healing import Healing, Purpose, in_rounds, portions
+from sottovoce.healing import Healing, Objective, in_rounds, portions
 from sottovoce.models.anatomy import Anatomy
 from sottovoce.models.edits import keep_heads
 from sottovoce.registry import method
@@ -57,8 +57,8 @@ def prune_heads(
         raise SottovoceError(f"share={share}, but a share of the training speech is wanted: above 0, up to 1.")
     parts = [portions(total, rounds) for total in gone] if rounds > 0 else []
 
-    def cut(model: Any, purpose: Purpose | None, number: int) -> None:
-        scores = head_scores(model, data, purpose, by, share=share, limit=limit, seed=seed + number)
+    def cut(model: Any, objective: Objective | None, number: int) -> None:
+        scores = head_scores(model, data, objective, by, share=share, limit=limit, seed=seed + number)
         portion = [part[number - 1] for part in parts]
         if per == "model":
             lost = lowest_of_all([over_layer(row) for row in scores], portion[0], protected=1)
@@ -95,7 +95,7 @@ def to_drop(counts: list[int], keep: int | None, drop: int | None, per: str) -> 
 
 
 def head_scores(
-    model: Any, data: Any, purpose: Purpose | None, by: By, *, share: float, limit: int | None, seed: int
+    model: Any, data: Any, objective: Objective | None, by: By, *, share: float, limit: int | None, seed: int
 ) -> list[torch.Tensor]:
     """The importance of each head of each stored layer; small is unimportant."""
     body = Anatomy(model)
@@ -110,5 +110,5 @@ def head_scores(
         seen = heads_of(model, heard, limit=limit, seed=seed).values["diagonality"]
         applied = [[step for step, layer in enumerate(body.order) if layer == wanted] for wanted in layers]
         return [torch.from_numpy(seen[applied[layer]][:, : body.heads(layer)].mean(0)) for layer in layers]
-    assert purpose is not None
-    return effects_of_heads(model, purpose, share=share, seed=seed)
+    assert objective is not None
+    return effects_of_heads(model, objective, share=share, seed=seed)

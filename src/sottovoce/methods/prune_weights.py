@@ -17,7 +17,7 @@ from sottovoce.analysis.sparsity import (
 )
 from sottovoce.errors import SottovoceError
 from sottovoce.files import scratch, work_folder, working_in
-from sottovoce.healing import Healing, Purpose, heal_logged, wanted
+from sottovoce.healing import Healing, Objective, heal_logged, wanted
 from sottovoce.models.anatomy import Anatomy
 from sottovoce.models.edits import zero_weights
 from sottovoce.registry import method
@@ -69,13 +69,13 @@ def prune_weights(
         None if converge is None else Convergence(every=heal, look_back=max(1, int(LOOK_BACK * heal)), drop=converge)
     )
 
-    with a_place(), wanted(model, data, healing, looks=False) as purpose:
+    with a_place(), wanted(model, data, healing, looks=False) as objective:
         for number, share in enumerate(steps, start=1):
             if number > 1:
                 masks = chosen(model, pattern, share, masks, block=block, revive=revive)
             zero_weights(model, masks)
-            if purpose is not None:
-                state = settled(model, masks, purpose, healing, state, number, postpone, revive=revive, seed=seed)
+            if objective is not None:
+                state = settled(model, masks, objective, healing, state, number, postpone, revive=revive, seed=seed)
         if revive:
             zero_weights(model, chosen(model, pattern, sparsity, masks, block=block, revive=True))
     if packed:
@@ -130,7 +130,7 @@ def prunable(model: Any) -> dict[str, torch.Tensor]:
 def settled(
     model: Any,
     masks: Masks,
-    purpose: Purpose,
+    objective: Objective,
     healing: Healing,
     state: Convergence | None,
     number: int,
@@ -146,7 +146,7 @@ def settled(
         attempt += 1
         with zeros_stay(model, {} if revive else masks):
             own = healing.settings(seed=1000 * (seed + number) + attempt)
-            losses = heal_logged(model, purpose, own, f"step-{number}-{attempt}")
+            losses = heal_logged(model, objective, own, f"step-{number}-{attempt}")
         if state is None:
             return None
         for loss in losses:

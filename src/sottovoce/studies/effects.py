@@ -9,7 +9,7 @@ from torch import nn
 from sottovoce.analysis.importance import head_effects, over_layer
 from sottovoce.data.batches import samples
 from sottovoce.data.utterance import Utterance
-from sottovoce.healing import Purpose
+from sottovoce.healing import Objective
 from sottovoce.models.anatomy import Anatomy
 from sottovoce.models.encoder import Encoder
 from sottovoce.models.wavlm import adopt_attention
@@ -19,7 +19,7 @@ from sottovoce.studies.speech import not_tested, ready, recordings
 Watched = Sequence[tuple[nn.Module, int]]  # a module, and in how many parts its input is taken apart
 
 
-def add_effects(objective: nn.Module, batch: Any, watched: Watched, sums: Sequence[torch.Tensor]) -> None:
+def add_effects(module: nn.Module, batch: Any, watched: Watched, sums: Sequence[torch.Tensor]) -> None:
     """One batch's effects of the parts of what enters the watched modules, onto the sums."""
     seen: list[tuple[int, torch.Tensor]] = []
 
@@ -34,7 +34,7 @@ def add_effects(objective: nn.Module, batch: Any, watched: Watched, sums: Sequen
 
     handles = [watch(number) for number in range(len(watched))]
     try:
-        loss, _ = objective(batch.to(next(objective.parameters()).device))
+        loss, _ = module(batch.to(next(module.parameters()).device))
         gradients = torch.autograd.grad(loss, [context for _, context in seen])
     finally:
         for handle in handles:
@@ -43,39 +43,43 @@ def add_effects(objective: nn.Module, batch: Any, watched: Watched, sums: Sequen
         sums[number].add_(head_effects(context, gradient, watched[number][1]))
 
 
-def effects_on(model: Any, purpose: Purpose, watched: Watched, *, share: float, seed: int) -> list[torch.Tensor]:
+def effects_on(model: Any, objective: Objective, watched: Watched, *, share: float, seed: int) -> list[torch.Tensor]:
     """The effects on the loss that the model is trained with, over a share of its utterances; sums over frames.
 
     Gradients are of the whole model in evaluation mode.
 
     Example:
-        >>> with purpose_of(tuned, data) as purpose:
-        ...     found = effects_on(tuned, purpose, [(body.linear(0, "output"), 12)], share=0.25, seed=0)
+        >>> with objective_of(tuned, data) as objective:
+        ...     found = effects_on(tuned, objective, [(body.linear(0, "output"), 12)], share=0.25, seed=0)
     """
     adopt_attention(model)  # WavLM's own attention, as Hugging Face loads it, does not call its output projection
-    count = max(1, round(share * len(purpose.utterances)))
+    count = max(1, round(share * len(objective.utterances)))
     sums = [torch.zeros(parts, dtype=torch.float64) for _, parts in watched]
     with ready(Encoder(model)), torch.enable_grad(), torch.random.fork_rng():
         torch.manual_seed(seed)  # which frames are hidden is a matter of chance
-        objective = purpose.objective(model).eval()
-        source = purpose.source(model, seed=seed, limit=count)
+        module = objective.module(model).eval()
+        source = objective.source(model, seed=seed, limit=count)
         plan = source.plan(0)
         for items in track(plan, "effects on the loss", len(plan)):
-            add_effects(objective, source.load(items), watched, sums)
+            add_effects(module, source.load(items), watched, sums)
     return sums
 
 
-def effects_of_heads(model: Any, purpose: Purpose, *, share: float, seed: int) -> list[torch.Tensor]:
+def effects_of_heads(model: Any, objective: Objective, *, share: float, seed: int) -> list[torch.Tensor]:
     """The effect of each head of each stored layer, over the L2 norm of its layer's, as in the paper's code.
 
     Example:
-        >>> effects_of_heads(tuned, purpose, share=0.25, seed=0)[0].norm()
+        >>> effects_of_heads(tuned, objective, share=0.25, seed=0)[0].norm()
         tensor(1., dtype=torch.float64)
     """
     body = Anatomy(model)
     layers = [layer for layer in range(len(body.layers)) if body.heads(layer)]
     found = effects_on(
-        model, purpose, [(body.linear(layer, "output"), body.heads(layer)) for layer in layers], share=share, seed=seed
+        model,
+        objective,
+        [(body.linear(layer, "output"), body.heads(layer)) for layer in layers],
+        share=share,
+        seed=seed,
     )
     scores = dict(zip(layers, found, strict=True))
     return [over_layer(scores.get(layer, torch.zeros(0, dtype=torch.float64))) for layer in range(len(body.layers))]
@@ -88,15 +92,15 @@ def feed_forwards(model: Any) -> list[tuple[Any, Any]]:
     return [body.feed_forward(layer, which) for layer in range(len(body.layers)) for which in parts]
 
 
-def effects_of_units(model: Any, purpose: Purpose, *, share: float, seed: int) -> list[torch.Tensor]:
+def effects_of_units(model: Any, objective: Objective, *, share: float, seed: int) -> list[torch.Tensor]:
     """The effect of each inner unit of each feed-forward part, over the L2 norm of its part's.
 
     Example:
-        >>> len(effects_of_units(tuned, purpose, share=0.25, seed=0)[0])
+        >>> len(effects_of_units(tuned, objective, share=0.25, seed=0)[0])
         768
     """
     watched = [(down, down.in_features) for _, down in feed_forwards(model)]
-    return [over_layer(found) for found in effects_on(model, purpose, watched, share=share, seed=seed)]
+    return [over_layer(found) for found in effects_on(model, objective, watched, share=share, seed=seed)]
 
 
 def activity_of_units(
