@@ -272,7 +272,9 @@ def test_files_that_cannot_be_read(tmp_path: Path) -> None:
     }
     for name, content in contents.items():
         (tmp_path / name).write_bytes(content)
-    for name in (*contents, "missing.arpa"):
+    with pytest.raises(SottovoceError, match="there is no file '.*missing.arpa'; give the path of the language model"):
+        NGrams.from_arpa(tmp_path / "missing.arpa")
+    for name in contents:
         with pytest.raises(SottovoceError, match=f"{name} cannot be read"):
             NGrams.from_arpa(tmp_path / name)
 

@@ -5,15 +5,37 @@ import errno
 import re
 from collections.abc import Iterable
 
+_LONGEST_WORD, _LONGEST = 160, 680
+
+
+def one_line(text: str) -> str:
+    """A text for a sentence: on one line, in letters that can be shown, long words and long texts cut in the middle.
+
+    Example:
+        >>> one_line("a\\nb \\x1b[31m " + 200 * "x")[:24]
+        'a b \\\\x1b[31m xxxxxxxxxxx'
+    """
+    words = ("".join(c if c.isprintable() else ascii(c)[1:-1] for c in word) for word in text.split())
+    return _cut(" ".join(_cut(word, _LONGEST_WORD) for word in words), _LONGEST)
+
+
+def _cut(text: str, most: int) -> str:
+    return text if len(text) <= most else f"{text[: most // 2]}…{text[len(text) - most // 2 + 1 :]}"
+
 
 class SottovoceError(ValueError):
     """A fault in what the user gave; the command line prints it in one line and exits with 2.
+
+    Whatever it quotes, its message is one line of letters that can be shown.
 
     Example:
         >>> raise SottovoceError("keep=14, but this encoder has 12 layers; give 1-12.")
         Traceback (most recent call last):
         sottovoce.errors.SottovoceError: keep=14, but this encoder has 12 layers; give 1-12.
     """
+
+    def __init__(self, message: str) -> None:
+        super().__init__(one_line(message))
 
 
 def unknown(kind: str, name: str, known: Iterable[str]) -> SottovoceError:
@@ -38,7 +60,7 @@ def explain_system_error(error: BaseException) -> str | None:
         >>> explain_system_error(TypeError("3")) is None
         True
     """
-    said = " ".join(str(error).split())[:300]
+    said = one_line(str(error))
     if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError" or _NO_MEMORY.search(said):
         reason = said or "no more of it"
         return f"the memory was not enough ({reason.rstrip('.')}); give less at a time, or a smaller model."

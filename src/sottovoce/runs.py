@@ -18,6 +18,7 @@ from sottovoce.files import (
     append_lines,
     atomic_write,
     json_object,
+    local_path,
     put_back,
     read_text,
     sweep,
@@ -77,7 +78,7 @@ class Run:
             Traceback (most recent call last):
             sottovoce.errors.SottovoceError: 'runs/nothing' is not a run: it has no run.json; give a run's folder.
         """
-        if not (Path(folder) / "run.json").is_file():
+        if not (local_path(folder, "the run") / "run.json").is_file():
             raise SottovoceError(f"'{folder}' is not a run: it has no run.json; give a run's folder.")
         return cls(Path(folder))
 
@@ -207,7 +208,7 @@ def read_runs(folder: str | Path) -> list[Run]:
         Traceback (most recent call last):
         sottovoce.errors.SottovoceError: there is no folder 'nothing'; give a run's folder, or one that holds runs.
     """
-    root = Path(folder)
+    root = local_path(folder, "the folder of runs")
     if not root.is_dir():
         raise SottovoceError(f"there is no folder '{folder}'; give a run's folder, or one that holds runs.")
     if (root / "run.json").is_file():

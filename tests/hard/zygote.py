@@ -1,5 +1,6 @@
 """A process that has imported everything and forks one child a command: killing three hundred of them takes minutes."""
 
+import ctypes
 import json
 import os
 import signal
@@ -16,6 +17,7 @@ SIGNALS = {signal.SIGINT, signal.SIGTERM}
 
 def serve() -> None:
     """Fork a child for each line with a command; tell how a child ended for each line with its number."""
+    die_with_parent()
     sys.path.insert(0, str(TESTS))
     # The children would answer for the parent's threads, so it starts none.
     os.environ |= {"OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1"}
@@ -38,11 +40,19 @@ def serve() -> None:
         print(pid, flush=True)
 
 
+def die_with_parent() -> None:
+    """Where the system can (Linux), nothing goes on when a test has been killed."""
+    prctl = getattr(ctypes.CDLL(None), "prctl", None)
+    if prctl is not None:
+        prctl(1, signal.SIGKILL)
+
+
 def child(order: dict[str, Any]) -> None:
     """Run a command of the command line, or a piece of Python, and end with its exit code."""
     from sottovoce.cli import main
     from sottovoce.signals import Stopped, raise_stopped
 
+    die_with_parent()
     os.setsid()
     null = os.open(os.devnull, os.O_RDONLY)
     said = os.open(order["said"], os.O_WRONLY | os.O_CREAT | os.O_TRUNC)

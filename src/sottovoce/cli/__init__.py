@@ -6,7 +6,7 @@ import tempfile
 
 from sottovoce.cli import analysis, models, speech
 from sottovoce.cli.common import app, bars, err, out
-from sottovoce.errors import SottovoceError, explain_system_error
+from sottovoce.errors import SottovoceError, explain_system_error, one_line
 from sottovoce.files import sweep
 from sottovoce.progress import shown_by
 from sottovoce.signals import Stopped, handled_by, raise_stopped
@@ -47,7 +47,7 @@ def main(arguments: list[str] | None = None) -> None:
 def say(text: str) -> None:
     """A line on the error stream, in letters that it has."""
     encoding = getattr(sys.stderr, "encoding", None) or "utf-8"
-    shown = " ".join(text.split()).encode(encoding, "backslashreplace").decode(encoding)
+    shown = one_line(text).encode(encoding, "backslashreplace").decode(encoding)
     err.print(f"sottovoce: {shown}", markup=False)
 
 

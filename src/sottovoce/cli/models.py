@@ -210,11 +210,11 @@ def measure(
             for name, options in names:
                 rows += sv.MEASURES[name](loaded, known, **options)
                 advance(note=name)
+        if target is not None and processes().is_main_process:
+            atomic_write(target, "".join(row.to_json() + "\n" for row in rows))
     finally:
-        # What was measured before a fault is told all the same.
+        # What was measured before a fault is told all the same; the file has all of it, or is not there.
         if rows and processes().is_main_process:
-            if target is not None:
-                atomic_write(target, "".join(row.to_json() + "\n" for row in rows))
             print_measurements(rows, as_json=as_json)
 
 

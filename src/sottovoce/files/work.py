@@ -67,20 +67,37 @@ def own_folder(
         ...     pass
     """
     place = check_own(folder, apart)
+    with made(place):
+        if not hold:
+            with suppress(FileExistsError), open(place / MARK, "x"):
+                pass
+            yield place
+            return
+        with claimed(place, what, keep_mark=True):
+            for parent, _, _ in os.walk(place):
+                sweep(parent)
+            yield place
+
+
+@contextmanager
+def made(place: Path) -> Iterator[None]:
+    """Make a folder, and take away again, of what was made, folders in which nothing came to be.
+
+    Example:
+        >>> with made(Path("runs/new")):  # doctest: +SKIP
+        ...     pass
+    """
+    missing = [path for path in (place, *place.parents) if not path.exists()]
     with explained(place):
         place.mkdir(parents=True, exist_ok=True)
-    if not hold:
-        with suppress(FileExistsError), open(place / MARK, "x"):
-            pass
-        yield place
-        return
-    with claimed(place, what, keep_mark=True):
-        for parent, _, _ in os.walk(place):
-            sweep(parent)
-        try:
-            yield place
-        finally:
-            _leave(place)
+    try:
+        yield
+    finally:
+        with suppress(OSError):
+            if os.listdir(place) == [MARK]:
+                os.unlink(place / MARK)
+            for path in missing:
+                path.rmdir()
 
 
 def check_own(folder: str | Path, apart: Mapping[str, str | Path] | None = None) -> Path:
@@ -141,13 +158,11 @@ def tidy_saved(work: str | Path) -> None:
     path = Path(work, _SAVING)
     if not path.is_file() or not Path(work, MARK).is_file():
         return
-    with suppress(Busy, SottovoceError, KeyError):
-        with claimed(work, "tidying", keep_mark=True):
-            record = json_object(read_text(path), str(path))
-            now = folder_identity(record["target"])
-            if now is not None and now != record["before"]:
-                tidy(work)
-        _leave(Path(work))
+    with suppress(Busy, SottovoceError, KeyError), claimed(work, "tidying", keep_mark=True):
+        record = json_object(read_text(path), str(path))
+        now = folder_identity(record["target"])
+        if now is not None and now != record["before"]:
+            tidy(work)
 
 
 def tidy(work: str | Path) -> None:
@@ -164,11 +179,6 @@ def tidy(work: str | Path) -> None:
                     os.unlink(os.path.join(parent, name))
         with suppress(OSError):
             os.rmdir(parent)  # only where nothing is left in it
-    _leave(folder)
-
-
-def _leave(folder: Path) -> None:
-    """Take away a folder in which nothing but the mark is left."""
     with suppress(OSError):
         if os.listdir(folder) == [MARK]:
             os.unlink(folder / MARK)

@@ -14,10 +14,12 @@ import numpy as np
 import torch
 
 from sottovoce.errors import SottovoceError
+from sottovoce.files import reached, regular_file
 
 START, END, UNKNOWN = "<s>", "</s>", "<unk>"
 # log10 of what a word gets that the model has no entry for, not even one for unknown words.
 FLOOR = -10.0
+LONGEST_LINE = 1 << 16  # letters; a longer one is no n-gram
 Gram = tuple[str, ...]
 
 
@@ -97,12 +99,15 @@ class NGrams:
     @classmethod
     def from_arpa(cls, path: str | Path) -> "NGrams":
         """Read an ARPA file, plain or, if its name ends so, `.gz`."""
-        opened = gzip.open if str(path).endswith(".gz") else open
+        file = regular_file(path, "the language model")
+        opened = gzip.open if file.suffix == ".gz" else open
         try:
-            with opened(path, "rt", encoding="utf-8") as file:
-                return _read_arpa(file, str(path))
-        except (OSError, EOFError, UnicodeDecodeError, zlib.error) as error:
-            raise SottovoceError(f"the language model {path} cannot be read ({error}); give an ARPA file.") from error
+            with reached(path, "the language model"), opened(file, "rt", encoding="utf-8") as lines:
+                return _read_arpa(iter(lambda: lines.readline(LONGEST_LINE), ""), str(path))
+        except (gzip.BadGzipFile, EOFError, UnicodeDecodeError, zlib.error) as error:
+            reason = "it is cut off" if isinstance(error, EOFError) else str(error)
+            raise SottovoceError(f"the language model {path} cannot be read ({reason}); give an ARPA file.") from error
+        raise SottovoceError(f"the language model {path} has just been removed; give an ARPA file.")
 
     @classmethod
     def from_texts(cls, texts: Iterable[str], *, order: int = 3) -> "NGrams":

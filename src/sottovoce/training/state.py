@@ -3,7 +3,7 @@
 import hashlib
 import json
 from collections.abc import Iterable, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
@@ -50,6 +50,8 @@ def read_position(record: Any) -> Position:
         >>> read_position({"step": 3}).step
         3
     """
+    if not isinstance(record, dict) or record.keys() - {entry.name for entry in fields(Position)}:
+        raise SottovoceError("its position has other entries than this version of sottovoce writes")
     position = Position(**record)
     counts = {name: getattr(position, name) for name in ("step", "best_step", "worse", "judged")}
     for name, value in counts.items():
