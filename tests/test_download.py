@@ -15,7 +15,8 @@ from typing import Any
 import pytest
 
 from sottovoce.data import download
-from sottovoce.data.download import fetch, unpack
+from sottovoce.data.archives import unpack
+from sottovoce.data.download import fetch
 from sottovoce.errors import SottovoceError
 
 BODY = bytes(range(256)) * 4096

@@ -1,37 +1,26 @@
-"""Downloads that go on where they stopped, and archives that cannot write outside their folder."""
+"""Downloads that go on where they stopped."""
 
 import errno
 import hashlib
 import http.client
 import json
-import lzma
 import os
 import re
-import shutil
-import stat
-import tarfile
 import urllib.error
 import urllib.parse
 import urllib.request
-import zipfile
-import zlib
-from collections.abc import Iterator
 from contextlib import suppress
-from pathlib import Path, PurePosixPath
-from typing import IO, Any, BinaryIO
+from pathlib import Path
+from typing import Any
 
-from sottovoce.errors import SottovoceError, unknown
-from sottovoce.files import atomic_folder, atomic_write
-from sottovoce.progress import Advance, bar
+from sottovoce.errors import SottovoceError, explain_system_error, unknown
+from sottovoce.files import atomic_write, local_path, read_json
+from sottovoce.progress import bar
 
 CHUNK = 1 << 20
 PARTIAL = http.client.PARTIAL_CONTENT
 UNSATISFIABLE = http.client.REQUESTED_RANGE_NOT_SATISFIABLE
 FULL = (errno.ENOSPC, errno.EDQUOT)
-# What the standard library raises where an archive is cut off, damaged, encrypted, or packed in a way it cannot read.
-DAMAGED = (tarfile.TarError, zipfile.BadZipFile, EOFError, zlib.error, lzma.LZMAError, OSError, RuntimeError, KeyError)
-# The name of a thing in an archive, then its content or where it links to; neither for a folder.
-Member = tuple[str, IO[bytes] | None, str]
 
 
 def fetch(url: str, target: str | Path, *, checksum: str = "", timeout: float = 60.0) -> Path:
@@ -44,7 +33,7 @@ def fetch(url: str, target: str | Path, *, checksum: str = "", timeout: float = 
         >>> fetch("https://www.openslr.org/resources/12/dev-clean.tar.gz", "dev-clean.tar.gz")
         PosixPath('dev-clean.tar.gz')
     """
-    target = Path(target)
+    target = local_path(target, "the file to fetch")
     if urllib.parse.urlsplit(url).scheme not in ("http", "https"):
         raise SottovoceError(
             f"'{url}' is no address that can be fetched; give one that begins with https:// or http://."
@@ -53,6 +42,9 @@ def fetch(url: str, target: str | Path, *, checksum: str = "", timeout: float = 
     if target.is_file() and (not checksum or digest(target, checksum) == checksum.lower()):
         return target
     part, notes = target.with_name(f"{target.name}.part"), target.with_name(f"{target.name}.part.json")
+    for path in (target, part, notes):
+        if path.exists() and not path.is_file():
+            raise SottovoceError(f"'{path}' is in the way of a download, and is no file; give another folder.")
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
         _download(url, part, notes, timeout)
@@ -141,9 +133,10 @@ def _receive(response: Any, part: Path, done: int, total: int | None) -> None:
 
 
 def _read_notes(path: Path) -> dict[str, str]:
-    with suppress(OSError, ValueError):
-        notes = json.loads(path.read_text(encoding="utf-8"))
-        if isinstance(notes, dict):
+    """What is known of a part; of notes that are damaged nothing is believed, and the download begins anew."""
+    with suppress(OSError, SottovoceError):
+        notes = read_json(path)
+        if isinstance(notes, dict) and all(isinstance(value, str) and value.isprintable() for value in notes.values()):
             return notes
     return {}
 
@@ -160,103 +153,10 @@ def _reason(url: str, part: Path, error: Exception) -> str:
         advice = "check the address." if error.code < 500 else f"{kept} bytes are kept; run it again later."
         return f"{url} cannot be fetched: the server answers {error.code} {error.reason}; {advice}"
     if isinstance(error, OSError) and (error.filename is not None or error.errno in FULL):
-        return f"'{part}' cannot be written ({error.strerror}); free some space, or give another folder."
+        error.filename = str(part)
+        return str(explain_system_error(error))
     why = getattr(error, "reason", None) or error
     return (
         f"{url} could not be fetched to its end ({why}); "
         f"{kept} bytes are kept, and running it again goes on from there."
     )
-
-
-def unpack(archive: str | Path, folder: str | Path) -> Path:
-    """Unpack a tar or zip archive as `folder`, as a whole or not at all; what would land elsewhere is refused.
-
-    Example:
-        >>> unpack("dev-clean.tar.gz", "dev-clean")
-        PosixPath('dev-clean')
-    """
-    source, target = Path(archive), Path(folder)
-    if not source.is_file():
-        raise SottovoceError(f"there is no archive {source}; download it first.")
-    with (
-        bar(f"unpacking {source.name}", source.stat().st_size) as advance,
-        open(source, "rb") as file,
-        atomic_folder(target) as place,
-    ):
-        try:
-            _unpack(file, place, advance)
-        except DAMAGED as error:
-            if isinstance(error, OSError) and error.errno in FULL:
-                raise
-            raise SottovoceError(f"{source} cannot be unpacked ({error}); remove it and fetch it again.") from error
-    return target
-
-
-def _unpack(file: BinaryIO, place: Path, advance: Advance) -> None:
-    links: list[tuple[Path, str]] = []
-    done, members = 0, _zipped(file) if file.read(2) == b"PK" else _tarred(file)
-    file.seek(0)
-    for name, content, link in members:
-        path = _inside(place, name)
-        if content is None and not link:
-            path.mkdir(parents=True, exist_ok=True)
-        else:
-            path.parent.mkdir(parents=True, exist_ok=True)
-        if link:
-            links.append((path, link))
-        elif content is not None:
-            with open(path, "wb") as written:
-                shutil.copyfileobj(content, written, CHUNK)
-        advance(file.tell() - done)
-        done = file.tell()
-    _link(place, links)
-
-
-def _link(place: Path, links: list[tuple[Path, str]]) -> None:
-    """Make the links of an archive when all its files are there, so that nothing is written through one."""
-    for path, target in links:
-        path.symlink_to(target)
-    for path, target in links:
-        # Asked of the file system when all stand: links that each look harmless can lead out together.
-        if not path.resolve().is_relative_to(place.resolve()):
-            raise _unsafe(path.name, f"is a link to '{target}', out of the folder")
-    for path, _ in links:
-        if not path.exists():
-            path.unlink()  # it leads to something that the archive does not have
-
-
-def _tarred(file: BinaryIO) -> Iterator[Member]:
-    with tarfile.open(fileobj=file, mode="r:*") as opened:
-        for member in opened:
-            if member.isdir() or member.issym():
-                yield member.name, None, member.linkname if member.issym() else ""
-            elif member.isfile() or member.islnk():  # a hard link becomes a copy
-                yield member.name, opened.extractfile(member), ""
-            else:
-                raise _unsafe(member.name, "is neither a file nor a folder")
-
-
-def _zipped(file: BinaryIO) -> Iterator[Member]:
-    with zipfile.ZipFile(file) as opened:
-        for member in opened.infolist():
-            kind = stat.S_IFMT(member.external_attr >> 16)
-            if member.is_dir():
-                yield member.filename, None, ""
-            elif kind == stat.S_IFLNK:
-                yield member.filename, None, opened.read(member).decode()
-            elif kind in (0, stat.S_IFREG):
-                with opened.open(member) as content:
-                    yield member.filename, content, ""
-            else:
-                raise _unsafe(member.filename, "is neither a file nor a folder")
-
-
-def _inside(place: Path, name: str) -> Path:
-    pure = PurePosixPath(name.replace("\\", "/"))
-    if pure.is_absolute() or ".." in pure.parts or (pure.parts and ":" in pure.parts[0]):
-        raise _unsafe(name, "leads out of the folder")
-    return place / pure
-
-
-def _unsafe(name: str, why: str) -> SottovoceError:
-    return SottovoceError(f"nothing was unpacked: '{name}' in the archive {why}; get the archive from its publisher.")

@@ -101,12 +101,14 @@ class NGrams:
         """Read an ARPA file, plain or, if its name ends so, `.gz`."""
         file = regular_file(path, "the language model")
         opened = gzip.open if file.suffix == ".gz" else open
-        try:
-            with reached(path, "the language model"), opened(file, "rt", encoding="utf-8") as lines:
-                return _read_arpa(iter(lambda: lines.readline(LONGEST_LINE), ""), str(path))
-        except (gzip.BadGzipFile, EOFError, UnicodeDecodeError, zlib.error) as error:
-            reason = "it is cut off" if isinstance(error, EOFError) else str(error)
-            raise SottovoceError(f"the language model {path} cannot be read ({reason}); give an ARPA file.") from error
+        with reached(path, "the language model"):
+            try:
+                with opened(file, "rt", encoding="utf-8") as lines:
+                    return _read_arpa(iter(lambda: lines.readline(LONGEST_LINE), ""), str(path))
+            except (gzip.BadGzipFile, EOFError, UnicodeDecodeError, zlib.error) as error:
+                reason = "it is cut off" if isinstance(error, EOFError) else str(error)
+                wanted = "give an ARPA file"
+                raise SottovoceError(f"the language model {path} cannot be read ({reason}); {wanted}.") from error
         raise SottovoceError(f"the language model {path} has just been removed; give an ARPA file.")
 
     @classmethod

@@ -11,11 +11,12 @@ from typing import TypeVar
 
 import soundfile
 
+from sottovoce.data.archives import unpack
 from sottovoce.data.audio import LONGEST, SAMPLE_RATE, TOLERANCE, duration, open_audio, read_audio, write_flac
 from sottovoce.data.batches import ahead
 from sottovoce.data.corpora import CORPORA
 from sottovoce.data.corpora.corpus import Corpus, Segment
-from sottovoce.data.download import fetch, unpack
+from sottovoce.data.download import fetch
 from sottovoce.data.utterance import MANIFEST, Utterance, read_manifest, write_manifest
 from sottovoce.errors import SottovoceError, unknown
 from sottovoce.progress import track
