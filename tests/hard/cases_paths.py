@@ -6,11 +6,12 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from cases import Case, Place
+from cases_models import examined
 
 import sottovoce as sv
 from sottovoce.data.audio import read_audio
 from sottovoce.data.corpora.prepare import check, prepare
-from sottovoce.data.download import unpack
+from sottovoce.data.archives import unpack
 from sottovoce.data.utterance import read_manifest
 from sottovoce.runs import Run, read_runs
 from sottovoce.tasks.decoding import NGrams
@@ -199,7 +200,7 @@ COMMANDS: dict[str, list[str]] = {
 FUNCTIONS: dict[str, Callable[[str], object]] = {
     "sv.load": sv.load,
     "sv.new": sv.new,
-    "sv.doctor": sv.doctor,
+    "sv.doctor": examined,
     "sv.read_data": sv.read_data,
     "sv.read_data on_bad": lambda path: sv.read_data(path, on_bad=lambda text: None),
     "Recipe.from_yaml Path": lambda path: sv.Recipe.from_yaml(Path(path)),
@@ -226,6 +227,8 @@ RIGHT: dict[tuple[str, str], str] = {
     ("corpus check --root", ""): "the audio is then elsewhere, which is told as bad",
     ("data MANIFEST@ROOT", ""): "size needs no audio, and paths are looked at where audio is decoded",
     ("read_manifest root", ""): "whether the audio is there is asked where it is decoded",
+    ("sv.read_data on_bad", ""): "bad lines are told, and left out",
+    ("check", ""): "what is bad is what it returns",
     ("read_runs", "a folder of folders"): "a folder of runs may hold other folders",
 }
 NAMES = {  # as names of new files or folders, these are odd and possible
@@ -277,9 +280,18 @@ def function_case(name: str, function: Callable[[str], object], kind: str, made:
     return Case(f"paths/{name}/{kind}", make, reason(name, kind))
 
 
+EMPTY = "a manifest of no lines lists no utterances"
+LISTS = {"sv.read_data", "sv.read_data on_bad", "read_manifest", "check", "corpus check MANIFEST", "analyze --data"}
+
+
 def reason(name: str, kind: str) -> str:
+    """Why success is right, where it is."""
     if (name, kind) in RIGHT:
         return RIGHT[name, kind]
+    if kind == "an empty file" and name in LISTS | {"measure --data", "measure --data --skip-bad"}:
+        return EMPTY
+    if kind in ("a file of text", "a file as a folder", "a file of bytes") and name in ("sv.read_data on_bad", "check"):
+        return RIGHT[name, ""]
     return RIGHT.get((name, ""), "") if kind in NAMES or name.endswith(("--root", "@ROOT", " root")) else ""
 
 

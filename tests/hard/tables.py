@@ -2,11 +2,16 @@
 
 from collections.abc import Iterator
 
+import cases_models
 import cases_paths
+import cases_speech
+import cases_texts
 from cases import Case
+
+TABLES = (cases_paths, cases_models, cases_texts, cases_speech)
 
 
 def everything() -> Iterator[Case]:
     """Every case of every table."""
-    for table in (cases_paths,):
+    for table in TABLES:
         yield from table.cases()

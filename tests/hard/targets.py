@@ -19,7 +19,7 @@ from verdict import Verdict
 
 import sottovoce as sv
 from sottovoce.data.audio import read_audio
-from sottovoce.data.download import unpack as unpack_archive
+from sottovoce.data.archives import unpack as unpack_archive
 from sottovoce.data.shelf import Shelf
 from sottovoce.data.utterance import read_manifest
 from sottovoce.doctor import check_processor

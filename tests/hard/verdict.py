@@ -198,10 +198,11 @@ def harm(before: Seen, after: Seen, outputs: tuple[str, ...]) -> str:
             continue
         if os.path.basename(path).endswith((".new", ".old", ".part")):
             return f"it left {path!r}"
+        if named(path):
+            continue
         if path not in after:
             return f"it removed {path!r}"
-        if not named(path):
-            return f"it {'changed' if path in before else 'left'} {path!r}"
+        return f"it {'changed' if path in before else 'left'} {path!r}"
     return ""
 
 

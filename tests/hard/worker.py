@@ -52,6 +52,8 @@ def jobs(plan: dict) -> Iterator[tuple[str, Case | None]]:
     """The inputs of a plan in order: hand-made ones with their case, mutations by key alone."""
     if plan.get("cases"):
         known = all_cases()
+        wanted = plan.get("groups")
+        known = {key: case for key, case in known.items() if wanted is None or case.group in wanted}
         for key in chosen(list(known), plan["cases"], plan["seed"]):
             yield key, known[key]
     if plan.get("mutations"):
