@@ -19,7 +19,7 @@ from safetensors.torch import load_file
 from torch import nn
 
 from sottovoce.errors import SottovoceError
-from sottovoce.training import Training, train
+from sottovoce.training import Rates, Training, train
 from sottovoce.training.state import trained_tensors
 
 TRAINING = Training(steps=20, lr=1e-2, save_seconds=1e9)
@@ -356,3 +356,97 @@ def test_two_processes_compute_what_one_does(tmp_path: Path, size: int) -> None:
     found = load_file(tmp_path / "two.safetensors")
     for name, wanted in weights(alone).items():
         torch.testing.assert_close(found[name], wanted, rtol=1e-5, atol=1e-6)
+
+
+class Ramped(nn.Module):
+    """Weights, gates that learn faster, and a multiplier that rises, all of a loss that knows the step."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        self.body, self.gates = nn.Linear(6, 1), nn.Parameter(torch.full((6,), 0.5))
+        self.multiplier = nn.Parameter(torch.zeros(()))
+        self.told: list[tuple[int, int]] = []
+
+    def rates(self) -> list[Rates]:
+        return [Rates([self.gates], lr=5e-2, clip=True), Rates([self.multiplier], lr=2e-2, ascend=True)]
+
+    def on_step(self, done: int, steps: int) -> None:
+        self.told.append((done, steps))
+
+    def forward(self, batch: Rows) -> tuple[torch.Tensor, torch.Tensor]:
+        done, steps = self.told[-1]
+        count = len(batch.x)
+        loss = (self.body(batch.x * self.gates) - batch.y).square().sum()
+        gap = self.gates.sum() - 6.0 + 3.0 * done / steps
+        return loss + count * (self.multiplier * gap + gap.square()), torch.tensor(count)
+
+
+def test_rates_of_their_own_and_the_step() -> None:
+    """Against three optimizers by hand."""
+    settings = replace(TRAINING, clip=0.5)
+    by_hand, learned = Ramped(), Ramped()
+    source, steps = Toy(), settings.steps
+    weights = [{"params": [by_hand.body.weight]}, {"params": [by_hand.body.bias], "weight_decay": 0.0}]
+    common: dict[str, Any] = {"betas": settings.betas, "eps": settings.eps, "fused": True}
+    optimizers = [
+        torch.optim.AdamW(weights, lr=1e-2, weight_decay=settings.weight_decay, **common),
+        torch.optim.AdamW([by_hand.gates], lr=5e-2, weight_decay=0.0, **common),
+        torch.optim.AdamW([by_hand.multiplier], lr=2e-2, weight_decay=0.0, maximize=True, **common),
+    ]
+    plan = [items for epoch in range(9) for items in source.plan(epoch)][:steps]
+    for done, items in enumerate(plan):
+        by_hand.on_step(done, steps)
+        loss, count = by_hand(source.load(items))
+        loss.backward()
+        for parameter in by_hand.parameters():
+            assert parameter.grad is not None
+            parameter.grad /= count
+        nn.utils.clip_grad_norm_([*by_hand.body.parameters(), by_hand.gates], 0.5)
+        for optimizer, peak in zip(optimizers, (1e-2, 5e-2, 2e-2), strict=True):
+            for group in optimizer.param_groups:
+                group["lr"] = peak / settings.lr * settings.rate(done)
+            optimizer.step()
+            optimizer.zero_grad()
+    train(learned, source, settings)
+    assert learned.told == [(done, steps) for done in range(steps)]
+    assert abs(float(learned.multiplier.detach())) > 0.05, "it has moved"
+    for name, parameter in learned.named_parameters():
+        torch.testing.assert_close(parameter, dict(by_hand.named_parameters())[name], rtol=1e-5, atol=1e-6)
+
+
+def test_rates_of_their_own_resume_bit_equal(tmp_path: Path) -> None:
+    whole, halves = Ramped(), Ramped()
+    train(whole, Toy(), TRAINING)
+    real, count = halves.forward, 0
+
+    def stop_in_the_middle(batch: Rows) -> tuple[torch.Tensor, torch.Tensor]:
+        nonlocal count
+        count += 1
+        if count == 12:
+            raise KeyboardInterrupt
+        return real(batch)
+
+    halves.forward = stop_in_the_middle
+    with pytest.raises(KeyboardInterrupt):
+        train(halves, Toy(), TRAINING, folder=tmp_path)
+    again = Ramped()
+    train(again, Toy(), TRAINING, folder=tmp_path)
+    assert again.told[0] == (11, TRAINING.steps)
+    for name, tensor in whole.state_dict().items():
+        assert torch.equal(tensor, again.state_dict()[name]), name
+
+
+@pytest.mark.parametrize(
+    ("rates", "words"),
+    [
+        (lambda model: [Rates([model.gates], lr=float("nan"))], "lr=nan"),
+        (lambda model: [Rates([model.gates], lr=1.0), Rates([model.gates], lr=1.0)], "stand once"),
+        (lambda model: [Rates([nn.Parameter(torch.zeros(1))], lr=1.0)], "one of the objective's"),
+    ],
+)
+def test_rates_that_do_not_fit_are_refused(rates: Any, words: str) -> None:
+    model = Ramped()
+    model.rates = lambda: rates(model)
+    with pytest.raises(SottovoceError, match=words):
+        train(model, Toy(), TRAINING)

@@ -52,10 +52,12 @@ class MaskedUnits(nn.Module):
         self.model = model
         self.head = nn.Linear(Anatomy(model).setting("hidden_size"), units)
         self.share, self.span, self.heard = share, span, heard
-        # How often it was judged: a buffer, so that a training that goes on knows which validations have a probe.
-        self.validations: torch.Tensor
-        self.register_buffer("validations", torch.zeros((), dtype=torch.int64))
+        self.done = 0  # updates
         self._keep = {"inputs": Encoder(model, outputs=True)}  # in a dictionary: a view is no part of the module
+
+    def on_step(self, done: int, steps: int) -> None:
+        """Hear how many updates are done, for whoever judges."""
+        self.done = done
 
     def states(self, batch: Batch, mask: torch.Tensor) -> torch.Tensor:
         """What the encoder makes of a batch some of whose frames it cannot hear."""

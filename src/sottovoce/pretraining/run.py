@@ -67,8 +67,9 @@ def pretrain_model(
             objective = MaskedUnits(model, plan.clusters, share=plan.share, span=plan.span, heard=plan.heard)
         source = units_source(encoder, learnt, units, plan, seed=settings.seed, noise=plan.noise)
         heard = spread_out(judged or learnt[:100], JUDGED_SECONDS)
+        every = settings.validate_every or settings.steps
         quality = phone_fit(encoder, judged or learnt, units, plan.clusters)
-        judge = Judge(objective, units_source(encoder, heard, units, plan), plan, data or (), quality)
+        judge = Judge(objective, units_source(encoder, heard, units, plan), plan, data or (), quality, every)
         about = [asdict(plan), listener.identity, book.centres.tolist()]
         train(objective, source, settings, validate=judge, about=about, name="pretrain")
     notes = {"plan": asdict(plan), "fit": None if quality is None else asdict(quality)}
@@ -144,6 +145,7 @@ class Judge:
     plan: Round
     data: Sequence[Utterance]
     quality: Fit | None = None
+    every: int = 1  # updates between validations
 
     def __call__(self, objective: nn.Module) -> tuple[float, dict[str, float]]:
         """The accuracy, and what else is to be logged. The frames that are hidden are always the same."""
@@ -159,8 +161,8 @@ class Judge:
         found = {"validation_loss": loss / count, "unit_accuracy": right / count}
         if self.quality is not None:
             found |= {f"unit_{name}": value for name, value in asdict(self.quality).items()}
-        self.objective.validations += 1
-        if self.plan.probe_every is not None and int(self.objective.validations) % self.plan.probe_every == 0:
+        number = -(-self.objective.done // self.every)  # of this validation, counted from 1
+        if self.plan.probe_every is not None and number % self.plan.probe_every == 0:
             found |= self.phones()
         return -loss / count, found
 

@@ -2,7 +2,6 @@
 
 import atexit
 import contextlib
-import hashlib
 import itertools
 import math
 import time
@@ -12,7 +11,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy
 import torch
 from accelerate import Accelerator
 from accelerate.utils import DistributedDataParallelKwargs, broadcast_object_list, is_tensorboard_available
@@ -25,7 +23,8 @@ from sottovoce.files import work_folder
 from sottovoce.models.modes import own_modes
 from sottovoce.progress import Advance, bar
 from sottovoce.signals import STOPS, deferred
-from sottovoce.training.optimisers import make_optimisers
+from sottovoce.training.chance import own_chance, seed
+from sottovoce.training.optimisers import clipped_parameters, make_optimisers, tell_step
 from sottovoce.training.precision import fast_attention, rounded
 from sottovoce.training.settings import Training
 from sottovoce.training.state import Keeper, identity
@@ -64,7 +63,9 @@ def train(
     """Train those of a module's parameters that take gradients, in place.
 
     `objective(batch)` returns the batch's summed loss and its weight, for example how many frames it sums over; the
-    loss of an update is the one sum over the other, however many batches, processes and devices it is spread over.
+    loss of an update is the one sum over the other, however many batches, processes and devices it is spread over. An
+    objective may have `rates()`, parameters that learn at `Rates` of their own, and `on_step(done, steps)`, which is
+    told before each update and each validation how many updates are done: for ramps, and for what is drawn anew.
     `validate` gives a score, higher is better; training ends with the weights of the best one. Into `folder` (of the
     run that is under way, if not given) go checkpoints, from which a training that was stopped goes on to the very
     same weights, and the log. A checkpoint is taken up only by the same training: same tensors at the start, settings,
@@ -217,6 +218,7 @@ class _Loop:
     def step(self, batches: list[Any], items: list[int]) -> float:
         """One update; the loss, or a stop where it is no number."""
         settings, position = self.settings, self.position
+        tell_step(self.objective, position.step, settings.steps)
         # Chance at a step is a matter of the step alone, so that nothing of it must be kept to go on.
         seed(self.device, settings.seed, position.step, self.rank)
         total: Any = torch.zeros(2, device=self.device)
@@ -236,16 +238,18 @@ class _Loop:
             self.scaler.unscale_(optimiser)
         # Sums of gradients become those of the mean; DistributedDataParallel has divided by the processes before.
         scale = self.world / max(weight, 1e-12)
-        norm = scale * float(torch.nn.utils.get_total_norm(p.grad for p in self.parameters if p.grad is not None))
+        clipped, free = clipped_parameters(self.optimisers)
+        norm = scale * float(torch.nn.utils.get_total_norm(p.grad for p in clipped if p.grad is not None))
         if not math.isfinite(mean) or not (math.isfinite(norm) or self.scaler.is_enabled()):
             self.refuse("loss" if not math.isfinite(mean) else "gradient", mean, items)
-        if settings.clip is not None and norm > settings.clip:
-            scale *= settings.clip / norm
+        factor = settings.clip / norm if settings.clip is not None and norm > settings.clip else 1.0
         multiply = torch._foreach_mul_  # pyright: ignore[reportPrivateImportUsage] (torch's own optimisers use it)
-        multiply([p.grad for p in self.parameters if p.grad is not None], scale)
+        for parameters, by in ((clipped, scale * factor), (free, scale)):
+            if gradients := [p.grad for p in parameters if p.grad is not None]:
+                multiply(gradients, by)
         for optimiser in self.optimisers:
             for group in optimiser.param_groups:
-                group["lr"] = settings.rate(position.step)
+                group["lr"] = group["share"] * settings.rate(position.step)
             # The scaler knows of each optimiser by itself, but an update is one: all of it or nothing.
             if math.isfinite(norm):
                 self.scaler.step(optimiser)
@@ -284,6 +288,7 @@ class _Loop:
         if self.rank == 0:
             self.objective.eval()
             token = _JUDGING.set(True)
+            tell_step(self.objective, self.position.step, self.settings.steps)
             before = {name: buffer.clone() for name, buffer in self.objective.named_buffers()}
             try:
                 with torch.no_grad():
@@ -318,29 +323,6 @@ class _Loop:
         self.position.scaler = self.scaler.state_dict() if self.scaler.is_enabled() else {}
         with deferred():
             self.keeper.save(self.objective, self.optimisers, self.position)
-
-
-def seed(device: torch.device, *numbers: int) -> None:
-    """Start every source of chance that models use (Hugging Face masks with numpy) from some numbers."""
-    number = int.from_bytes(hashlib.sha256(repr(numbers).encode()).digest()[:8])
-    # torch.manual_seed would note, with a traceback, each call for the GPUs that are not there.
-    torch.default_generator.manual_seed(number)
-    if device.type == "cuda":
-        torch.cuda.manual_seed(number)
-    elif device.type == "mps":
-        torch.mps.manual_seed(number % 2**63)
-    numpy.random.seed(number % 2**32)
-
-
-@contextlib.contextmanager
-def own_chance() -> Iterator[None]:
-    """Leave the caller's random state as it was."""
-    other = numpy.random.get_state()
-    try:
-        with torch.random.fork_rng():
-            yield
-    finally:
-        numpy.random.set_state(other)
 
 
 @contextlib.contextmanager
