@@ -1,13 +1,18 @@
 """Speech from strangers: audio that is cut off or lies, manifests, lists and archives that nobody should believe."""
 
 import errno
+import gzip
 import io
 import json
 import os
+import shutil
 import socket
 import subprocess
 import sys
+import tarfile
 import time
+import zipfile
+from collections.abc import Iterable
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +20,7 @@ import pytest
 import soundfile
 
 from sottovoce.data import audio
+from sottovoce.data.archives import unpack
 from sottovoce.data.audio import duration, read_audio
 from sottovoce.data.batches import decoded, only_sound, samples
 from sottovoce.data.corpora.prepare import check
@@ -237,3 +243,129 @@ def test_what_the_system_refuses_is_said(tmp_path: Path, monkeypatch: pytest.Mon
     monkeypatch.setattr(audio, "cut_off", fails)
     said = refused(path, "the system refused", os.strerror(number))
     assert "no audio" not in said and "copy" not in said
+
+
+def packed(path: Path, members: Iterable[tuple[tarfile.TarInfo | str, int | bytes]]) -> Path:
+    """A tar.gz of members of zeros, or of bytes."""
+    with tarfile.open(path, "w:gz", compresslevel=1) as archive:
+        for member, content in members:
+            about = tarfile.TarInfo(member) if isinstance(member, str) else member
+            about.size = content if isinstance(content, int) else len(content)
+            archive.addfile(about, Zeros() if isinstance(content, int) else io.BytesIO(content))
+    return path
+
+
+class Zeros(io.RawIOBase):
+    def read(self, size: int = -1) -> bytes:
+        return bytes(size)
+
+
+def refused_archive(archive: Path, words: str, seconds: float = 1.5) -> None:
+    """Refused at once, and nothing left behind."""
+    before = sorted(archive.parent.rglob("*"))
+    begun = time.monotonic()
+    with pytest.raises(SottovoceError) as caught:
+        unpack(archive, archive.parent / "out")
+    assert time.monotonic() - begun < seconds
+    said = str(caught.value)
+    assert words in said and "\n" not in said and len(said) < 400, said
+    assert sorted(archive.parent.rglob("*")) == before
+
+
+def test_a_small_archive_that_would_fill_the_disk(tmp_path: Path) -> None:
+    with gzip.open(tmp_path / "a.tar.gz", "wb", compresslevel=1) as file:
+        about = tarfile.TarInfo("big.wav")
+        about.size = 1 << 40
+        file.write(about.tobuf() + bytes(1 << 20))
+    refused_archive(tmp_path / "a.tar.gz", "'big.wav' in the archive is 1099511627776 bytes long, far too much for")
+    with zipfile.ZipFile(tmp_path / "a.zip", "w", zipfile.ZIP_DEFLATED, compresslevel=1) as archive:
+        for number in range(18):
+            with archive.open(f"{number}.wav", "w") as file:
+                for _ in range(60):
+                    file.write(bytes(1 << 20))
+    refused_archive(tmp_path / "a.zip", "far too much for an archive of")
+
+
+def test_many_members_of_nothing(tmp_path: Path) -> None:
+    packed(tmp_path / "a.tar.gz", ((f"{number}", 0) for number in range(25_000)))
+    refused_archive(tmp_path / "a.tar.gz", "far too many for", seconds=10)
+
+
+def test_what_is_longer_than_the_disk_has_place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    packed(tmp_path / "a.tar.gz", [("a.wav", os.urandom(200_000)), ("b.wav", os.urandom(200_000))])
+    usage = shutil.disk_usage(tmp_path)
+    monkeypatch.setattr(shutil, "disk_usage", lambda path: usage._replace(free=300_000))
+    refused_archive(tmp_path / "a.tar.gz", "needs more than 400000 bytes, but the disk has 300000; free some space")
+
+
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [
+        ("a" * 300, "has a name that is too long for a disk"),
+        ("ä" * 200, "has a name that is too long for a disk"),
+        ("a/" * 3000 + "b", "has a name that is too long for a disk"),
+        ("b\udcff", "has a name that is not UTF-8"),
+        ("\x1b[2J/../x", "'\\x1b[2J/../x' in the archive leads out of the folder"),
+    ],
+)
+def test_names_that_no_disk_takes(tmp_path: Path, name: str, words: str) -> None:
+    refused_archive(packed(tmp_path / "a.tar.gz", [("good", b"good"), (name, b"x")]), words)
+
+
+def test_a_null_character_in_a_name(tmp_path: Path) -> None:
+    about = tarfile.TarInfo("x")
+    about.pax_headers = {"path": "a\0b"}
+    refused_archive(packed(tmp_path / "a.tar.gz", [(about, b"x")]), "has a name with a null character")
+
+
+def test_headers_of_archives_that_lie(tmp_path: Path) -> None:
+    for kind in (tarfile.GNUTYPE_LONGNAME, tarfile.XHDTYPE):
+        about = tarfile.TarInfo("././@LongLink")
+        about.type, about.size = kind, 1 << 32
+        with gzip.open(tmp_path / "a.tar.gz", "wb", compresslevel=1) as file:
+            file.write(about.tobuf() + bytes(64 << 20))
+        refused_archive(tmp_path / "a.tar.gz", "cannot be unpacked (a header of 4294967296 bytes)")
+    link = zipfile.ZipInfo("link")
+    link.external_attr = 0o120777 << 16
+    for content, words in (
+        (b"a" * 10_000_000, "is a link to a name of 10000000 bytes"),
+        (b"\xff", "cannot be unpacked"),
+    ):
+        with zipfile.ZipFile(tmp_path / "a.zip", "w", zipfile.ZIP_DEFLATED) as archive:
+            archive.writestr(link, content)
+        refused_archive(tmp_path / "a.zip", words)
+
+
+def test_links_below_links_and_in_circles(tmp_path: Path) -> None:
+    def link(name: str, target: str) -> tuple[tarfile.TarInfo, int]:
+        about = tarfile.TarInfo(name)
+        about.type, about.linkname = tarfile.SYMTYPE, target
+        return about, 0
+
+    outside = tmp_path / "outside"
+    outside.mkdir()
+    below = [link("a", str(outside)), link("a/b", "c")]
+    refused_archive(packed(tmp_path / "a.tar.gz", below), "cannot be unpacked")
+    refused_archive(packed(tmp_path / "a.tar.gz", below[::-1]), "cannot be unpacked")
+    assert list(outside.iterdir()) == []
+    folder = unpack(packed(tmp_path / "a.tar.gz", [link("a", "b"), link("b", "a"), ("c", b"c")]), tmp_path / "out")
+    assert [path.name for path in folder.iterdir()] == ["c"], "links that lead nowhere are left out"
+
+
+def test_files_that_want_each_others_place(tmp_path: Path) -> None:
+    refused_archive(packed(tmp_path / "a.tar.gz", [("a", b"x"), ("a/b", b"y")]), "remove it and fetch it again")
+    refused_archive(packed(tmp_path / "a.tar.gz", [("a/b", b"x"), ("a", b"y")]), "remove it and fetch it again")
+
+
+def test_only_files_are_unpacked(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "a.zip")
+    refused_archive(tmp_path / "a.zip", "is a pipe, but the archive is an ordinary file")
+
+
+def test_a_disk_that_refuses_is_no_fault_of_the_archive(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fails(*_: object) -> None:
+        raise OSError(errno.EIO, os.strerror(errno.EIO), "x.wav")
+
+    monkeypatch.setattr(shutil, "copyfileobj", fails)
+    packed(tmp_path / "a.tar.gz", [("x.wav", b"x")])
+    refused_archive(tmp_path / "a.tar.gz", "was not unpacked: the system refused 'x.wav': Input/output error")

@@ -3,6 +3,7 @@
 import errno
 import hashlib
 import io
+import os
 import shutil
 import tarfile
 import threading
@@ -393,9 +394,29 @@ def test_no_archive(tmp_path: Path, content: bytes) -> None:
     (tmp_path / "a.zip").write_bytes(content)
     with pytest.raises(SottovoceError, match="cannot be unpacked"):
         unpack(tmp_path / "a.zip", tmp_path / "unpacked")
-    with pytest.raises(SottovoceError, match="there is no archive"):
+    with pytest.raises(SottovoceError, match="there is no file .*b.zip'; give the path of the archive"):
         unpack(tmp_path / "b.zip", tmp_path / "unpacked")
     assert not (tmp_path / "unpacked").exists()
+
+
+def test_notes_that_are_damaged_are_not_believed(server: Server, target: Path) -> None:
+    notes = target.with_name("speech.tar.gz.part.json")
+    for junk in (b"[" * 100_000, b"\xff", b'{"url": 3, "state": 4}', b'["url"]', b"9" * 5000, b'{"state": "a\\r\\nb"}'):
+        interrupted(server, target)
+        notes.write_bytes(junk)
+        fetch(server.url, target, checksum=SUM)
+        assert "Range" not in server.asked[-1]
+        only(target)
+        target.unlink()
+
+
+@pytest.mark.parametrize("name", ["", ".part", ".part.json"])
+def test_a_download_writes_into_no_pipe(server: Server, target: Path, name: str) -> None:
+    target.parent.mkdir()
+    os.mkfifo(target.with_name(f"speech.tar.gz{name}"))
+    with pytest.raises(SottovoceError, match=rf"speech.tar.gz{name}' is in the way of a download, and is no file"):
+        fetch(server.url, target)
+    assert not server.asked
 
 
 def test_a_full_disk_while_unpacking(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

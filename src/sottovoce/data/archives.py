@@ -14,7 +14,7 @@ import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
-from typing import IO, BinaryIO, NamedTuple
+from typing import IO, BinaryIO, NamedTuple, cast
 
 from sottovoce.errors import SottovoceError, explain_system_error
 from sottovoce.files import atomic_folder, regular_file
@@ -149,9 +149,10 @@ class _Careful:
 
     def __init__(self, stream: IO[bytes]) -> None:
         self.stream = stream
-        self.seek, self.tell = stream.seek, stream.tell
+        self.seek, self.tell, self.seekable = stream.seek, stream.tell, stream.seekable
 
     def read(self, size: int) -> bytes:
+        """So many bytes, if they are not more than is ever read at once."""
         if size > LONGEST_HEADER:
             raise tarfile.ReadError(f"a header of {size} bytes")
         return self.stream.read(size)
@@ -159,7 +160,7 @@ class _Careful:
 
 def _unpressed(file: BinaryIO, begin: bytes) -> IO[bytes]:
     if begin[:2] == b"\x1f\x8b":
-        return gzip.GzipFile(fileobj=file)
+        return cast(IO[bytes], gzip.GzipFile(fileobj=file))
     if begin[:3] == b"BZh":
         return bz2.BZ2File(file)
     if begin in (b"\xfd7zXZ\0", b"\x5d\0\0\x80\0\0"):
@@ -170,12 +171,14 @@ def _unpressed(file: BinaryIO, begin: bytes) -> IO[bytes]:
 def _tarred(stream: IO[bytes]) -> Iterator[Member]:
     with tarfile.open(fileobj=_Careful(stream), mode="r:") as opened:  # type: ignore[arg-type]
         for member in opened:
-            opened.members = opened.members[-1:] if False else opened.members
             if member.isdir() or member.issym():
                 yield Member(member.name, 0, None, member.linkname if member.issym() else "")
             elif member.isfile() or member.islnk():  # a hard link becomes a copy
-                whole = opened._find_link_target(member) if member.islnk() else member  # type: ignore[attr-defined]
-                yield Member(member.name, whole.size, opened.extractfile(member), "")
+                content = opened.extractfile(member)
+                size = content.seek(0, os.SEEK_END) if content is not None else 0  # that of a hard link's file
+                if content is not None:
+                    content.seek(0)
+                yield Member(member.name, size, content, "")
             else:
                 raise _unsafe(member.name, "is neither a file nor a folder")
 

@@ -13,7 +13,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from sottovoce.errors import SottovoceError, explain_system_error, unknown
+from sottovoce.errors import SottovoceError, unknown
 from sottovoce.files import atomic_write, local_path, read_json
 from sottovoce.progress import bar
 
@@ -153,8 +153,8 @@ def _reason(url: str, part: Path, error: Exception) -> str:
         advice = "check the address." if error.code < 500 else f"{kept} bytes are kept; run it again later."
         return f"{url} cannot be fetched: the server answers {error.code} {error.reason}; {advice}"
     if isinstance(error, OSError) and (error.filename is not None or error.errno in FULL):
-        error.filename = str(part)
-        return str(explain_system_error(error))
+        advice = "free some space and start again" if error.errno in FULL else "give another folder"
+        return f"'{part}' cannot be written ({error.strerror}); {advice}."
     why = getattr(error, "reason", None) or error
     return (
         f"{url} could not be fetched to its end ({why}); "
