@@ -28,7 +28,7 @@ LEVELS = [
     ["distillation"],
     ["healing"],
     ["studies"],
-    ["registry"],
+    ["options", "registry"],
     ["methods", "measures"],
     ["cost"],
     ["tables", "plots"],

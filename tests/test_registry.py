@@ -171,7 +171,7 @@ def test_a_method_gets_a_copy_of_the_model_alone() -> None:
         model.pop()
         return model
 
-    model, data, teacher = [[1], [2], [3]], object(), torch.nn.Identity()
+    model, data, teacher = [[1], [2], [3]], [], torch.nn.Identity()
     small = drop(model, data, teacher=teacher)
     smaller = drop(model=small, data=data, teacher=teacher)
     smallest = registry.METHODS["drop"](smaller, data, teacher=teacher)
@@ -360,14 +360,15 @@ def test_parse_step() -> None:
 
 
 # No deadline in what follows: the first example builds what the others find built.
+WHOLE = st.integers(-(2**63) + 1, 2**63 - 1)
 SCALARS: dict[str, st.SearchStrategy[Any]] = {
-    "whole": st.integers(),
-    "real": st.floats(allow_nan=False),
+    "whole": WHOLE,
+    "real": st.floats(allow_nan=False, allow_infinity=False),
     "flag": st.booleans(),
     "text": st.text(st.characters(codec="ascii", exclude_categories=["Cc"], exclude_characters='"\\'), max_size=20),
-    "maybe": st.none() | st.integers(),
-    "many": st.lists(st.integers(), max_size=5),
-    "nested": st.lists(st.lists(st.integers(), max_size=3), max_size=3),
+    "maybe": st.none() | WHOLE,
+    "many": st.lists(WHOLE, max_size=5),
+    "nested": st.lists(st.lists(WHOLE, max_size=3), max_size=3),
 }
 
 

@@ -4,6 +4,7 @@ import dataclasses
 import hashlib
 import itertools
 import json
+import math
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -12,10 +13,11 @@ from pathlib import Path
 from typing import Any
 
 from sottovoce.errors import SottovoceError
-from sottovoce.files import dump_yaml, load_yaml
+from sottovoce.files import dump_yaml, load_yaml, read_text
 from sottovoce.registry import Registry, check_options, hint
 
 Step = tuple[str, Mapping[str, Any]]
+MOST_POINTS, MOST_STEPS = 10_000, 1_000
 _STEPS = "steps and measures are lists of a name, or of {name: {option: value}}"
 
 
@@ -55,12 +57,9 @@ class Recipe:
             'facebook/hubert-base-ls960'
         """
         named = isinstance(source, Path) or "\n" not in source and source.endswith((".yaml", ".yml"))
-        if not named and not os.path.isfile(source):
+        if not named and not is_file_name(source):
             return cls.from_dict(load_yaml(str(source), name="recipe"))
-        try:
-            text = Path(source).read_text(encoding="utf-8")
-        except (OSError, UnicodeDecodeError) as error:
-            raise SottovoceError(f"cannot read '{source}' ({error}); a recipe is a YAML file in UTF-8.") from None
+        text = read_text(source, "the recipe")
         record = load_yaml(text, name=str(source))
         with _explained(source):
             return cls.from_dict(record)
@@ -147,6 +146,9 @@ class Recipe:
                         check_options(known[name], options)
 
     def _check_grid(self) -> None:
+        count = math.prod(len(values) for values in self.vary.values())
+        if count > MOST_POINTS:
+            raise SottovoceError(f"vary asks for {count:,} points, but at most {MOST_POINTS:,} can be; list fewer.")
         keys: dict[tuple[Any, ...], str] = {}
         for key, values in self.vary.items():
             target = self._target(key)
@@ -188,6 +190,19 @@ class Recipe:
         return dataclasses.replace(self, **changes)
 
 
+def is_file_name(text: str | Path) -> bool:
+    """Whether a text is the name of a file that is there, and no YAML.
+
+    Example:
+        >>> is_file_name("model: hubert")
+        False
+    """
+    try:
+        return os.path.isfile(text)
+    except ValueError:  # a null character
+        return False
+
+
 @contextmanager
 def _explained(where: object) -> Iterator[None]:
     """Say first where an error was."""
@@ -212,6 +227,8 @@ def _read_steps(key: str, value: Any) -> tuple[Step, ...]:
         return ()
     if not isinstance(value, list | tuple):
         raise SottovoceError(f"recipe: {key} is {_kind(value)}, but a list is wanted: {_STEPS}.")
+    if len(value) > MOST_STEPS:
+        raise SottovoceError(f"recipe: {key} has {len(value):,} items, but at most {MOST_STEPS:,} are possible.")
     steps = []
     for number, item in enumerate(value, start=1):
         where = f"recipe: item {number} of {key}"

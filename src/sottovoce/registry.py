@@ -1,43 +1,24 @@
 """Methods and measures by name; a function's signature is its configuration, checked before any work."""
 
 import copy
-import difflib
 import functools
 import inspect
 import re
-import reprlib
-import types
-import typing
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, Literal, ParamSpec, TypeVar, Union, final
-
-import pydantic
+from typing import Any, Literal, ParamSpec, TypeVar, final
 
 from sottovoce.errors import SottovoceError, unknown
 from sottovoce.files import load_yaml
+from sottovoce.options import SHORT, Option, hint, options_of
 
 P = ParamSpec("P")
 R = TypeVar("R")
 Kind = Literal["method", "measure"]
 
-_SHORT = reprlib.Repr()
-_SHORT.maxstring = _SHORT.maxother = 80
-_SHORT.maxlist = _SHORT.maxtuple = 12
-_LAX = pydantic.Strict(False)
-# What pydantic checks, how a sentence calls it, and how it calls several.
-_PLAIN: dict[Any, tuple[Any, str, str]] = {
-    int: (int, "an int", "ints"),
-    float: (float, "a number", "numbers"),
-    str: (str, "a string", "strings"),
-    bool: (bool, "true or false", "true or false"),
-    Path: (Annotated[Path, _LAX], "a path", "paths"),
-    types.NoneType: (None, "None (null in YAML)", "None"),
-}
 # What stands between commas that are in no brackets (one pair may lie in another) and in no quotes.
 _PARTS = re.compile(r"""((?:\[(?:[^][]|\[[^][]*\])*\]|\{[^{}]*\}|(?<=[=[{,: ])(?:"[^"]*"|'[^']*')|[^,])*)(?:,|$)""")
-_CONTAINERS = {list: "a list", tuple: "a list", Sequence: "a list", dict: "a mapping", Mapping: "a mapping"}
 
 
 @dataclass(frozen=True)
@@ -66,7 +47,7 @@ class Entry:
 
     def takes(self, option: str) -> bool:
         """Whether the function has an option of this name."""
-        return option in _options(inspect.unwrap(self.function))
+        return option in options_of(inspect.unwrap(self.function))
 
     def __call__(self, model: Any, data: Any = None, **options: Any) -> Any:
         return self.function(model, data, **options)
@@ -147,10 +128,13 @@ def _decorator(
         raise TypeError(f"write @{kind}() with brackets, or @{kind}('name')")
 
     def decorate(function: Callable[P, R]) -> Callable[P, R]:
-        _options(function)  # a signature that cannot be a configuration fails at import
+        options_of(function)  # a signature that cannot be a configuration fails at import
 
         @functools.wraps(function)
         def call(*args: P.args, **kwargs: P.kwargs) -> R:
+            given = dict(zip(("model", "data"), args, strict=False)) | kwargs
+            if "model" in given:
+                _check_inputs(entry.name, given["model"], given.get("data"))
             options = {key: value for key, value in kwargs.items() if key not in ("model", "data")}
             kwargs.update(check_options(entry, options))
             return _on_a_copy(function, args, kwargs) if kind == "method" else function(*args, **kwargs)
@@ -168,107 +152,32 @@ def _on_a_copy(function: Callable[..., R], args: tuple[Any, ...], kwargs: dict[s
     return function(**{key: copy.deepcopy(value) if key == "model" else value for key, value in kwargs.items()})
 
 
-@dataclass(frozen=True)
-class _Option:
-    name: str
-    annotation: Any
-    default: Any
-    wanted: str
-    adapter: pydantic.TypeAdapter[Any]
-
-    @property
-    def required(self) -> bool:
-        return self.default is inspect.Parameter.empty
-
-    def check(self, value: object) -> tuple[bool, Any]:
-        """Whether the value fits, and the value as the function gets it."""
-        try:
-            return True, self.adapter.validate_python(list(value) if isinstance(value, range) else value)
-        except pydantic.ValidationError:
-            return False, value
-
-
-@functools.cache
-def _options(function: Callable[..., Any]) -> dict[str, _Option]:
-    """The options of a function's signature, in order; a TypeError where it is no configuration."""
-    where = f"{function.__code__.co_filename}:{function.__code__.co_firstlineno}: {function.__name__}"
-    if not (inspect.getdoc(function) or "").strip():
-        raise TypeError(f"{where} needs a docstring: its first line is the summary that users see")
-    parameters = list(inspect.signature(function).parameters.values())
-    options = [parameter for parameter in parameters if parameter.kind is parameter.KEYWORD_ONLY]
-    if [p.name for p in parameters if p not in options] != ["model", "data"]:
-        raise TypeError(
-            f"{where} must be (model, data=None, *, options...): options are named, never *args or **kwargs"
+def _check_inputs(name: str, model: object, data: object) -> None:
+    """Refuse what is no model and no data: both are given by position, and an option may stand in their place."""
+    if model is None or isinstance(model, str | Path | int | float):
+        raise SottovoceError(
+            f"{name}: the model is {SHORT.repr(model)}, but a model is wanted: sv.load(...) or sv.new(...)."
         )
-    bare = [option.name for option in options if option.annotation is option.empty]
-    if bare:
-        raise TypeError(f"{where} has options without a type: {', '.join(bare)}")
-    # Only the options' annotations: what the model is may be imported for the type checker alone.
-    wanted = types.SimpleNamespace(__annotations__={option.name: option.annotation for option in options})
-    try:
-        hints = typing.get_type_hints(wanted, globalns=function.__globals__)
-    except NameError as error:
-        raise TypeError(f"{where} has an option whose type is not there at run time ({error}); import it") from error
-    return {option.name: _option(option.name, hints[option.name], option.default) for option in options}
+    if data is None:
+        return
+    from sottovoce.data.utterance import Utterance  # here, because listing methods needs no arrays
+
+    if isinstance(data, list | tuple) and all(isinstance(item, Utterance) for item in data[:1]):
+        return
+    raise SottovoceError(
+        f"{name}: the data is {SHORT.repr(data)}, but a list of utterances is wanted: sv.read_data(...); options are "
+        "given by name."
+    )
 
 
-def _option(name: str, annotation: Any, default: Any) -> _Option:
-    schema, wanted, _ = _understand(annotation)
-    adapter = pydantic.TypeAdapter[Any](schema, config=pydantic.ConfigDict(strict=True))
-    return _Option(name, annotation, default, wanted, adapter)
-
-
-def _understand(annotation: Any) -> tuple[Any, str, str]:
-    """A row like those of `_PLAIN` for any annotation; what YAML cannot say (a module, a callable) goes unchecked."""
-    if annotation in _PLAIN:
-        return _PLAIN[annotation]
-    origin: Any = typing.get_origin(annotation) or annotation
-    arguments = typing.get_args(annotation)
-    if origin is Literal:
-        choices = ", ".join(map(repr, arguments))
-        wanted = f"one of {choices}" if len(arguments) > 1 else choices
-        return Annotated[Any, pydantic.PlainValidator(functools.partial(_choose, arguments))], wanted, wanted
-    union = origin is Union or isinstance(annotation, types.UnionType)
-    if not union and origin not in _CONTAINERS:
-        return Any, "any value", "any values"
-    rows = [(..., "", "") if argument is ... else _understand(argument) for argument in arguments]
-    schemas = tuple(row[0] for row in rows)
-    if union:
-        wanted = " or ".join(row[1] for row in rows)
-        return Union[schemas], wanted, wanted  # noqa: UP007 (the types are only known here)
-    schema = origin[schemas] if schemas else origin
-    many = f" of {rows[0][2]}" if rows and origin not in (dict, Mapping) else ""
-    wanted, several = f"{_CONTAINERS[origin]}{many}", f"{_CONTAINERS[origin].removeprefix('a ')}s{many}"
-    # YAML has one kind of list. An abstract container takes both kinds as it is, and knows no lax mode.
-    return (Annotated[schema, _LAX] if origin in (list, tuple) else schema), wanted, several
-
-
-def _choose(choices: tuple[Any, ...], value: Any) -> Any:
-    # To Python, and so to pydantic, True is 1; as an option it is not.
-    if any(type(value) is type(choice) and value == choice for choice in choices):
-        return value
-    raise ValueError("not one of the choices")
-
-
-def hint(name: object, known: Iterable[str]) -> str:
-    """How a sentence about an unknown name ends: with the nearest that is known, if one is near.
-
-    Example:
-        >>> "no option 'ration'" + hint("ration", ["layers", "ratio"])
-        "no option 'ration'; did you mean 'ratio'?"
-    """
-    near = difflib.get_close_matches(str(name), list(known), n=1)
-    return f"; did you mean '{near[0]}'?" if near else "."
-
-
-def _named(target: Entry | Callable[..., Any]) -> tuple[str, dict[str, _Option]]:
+def _named(target: Entry | Callable[..., Any]) -> tuple[str, dict[str, Option]]:
     """The name by which users know an entry or a function, and its options."""
     if isinstance(target, Entry):
-        return target.name, _options(inspect.unwrap(target.function))
+        return target.name, options_of(inspect.unwrap(target.function))
     function = inspect.unwrap(target)
     entries = (*METHODS.values(), *MEASURES.values())
     names = (entry.name for entry in entries if inspect.unwrap(entry.function) is function)
-    return next(names, function.__name__), _options(function)
+    return next(names, function.__name__), options_of(function)
 
 
 def check_options(target: Entry | Callable[..., Any], options: Mapping[str, Any]) -> dict[str, Any]:
@@ -290,18 +199,18 @@ def check_options(target: Entry | Callable[..., Any], options: Mapping[str, Any]
     checked = {}
     for given, value in options.items():
         fits, checked[given] = known[given].check(value)
-        if not fits:
-            shown = _SHORT.repr(value).replace("\n", " ")
-            raise SottovoceError(f"{name}: {given}={shown}, but {known[given].wanted} is wanted.")
+        problem = known[given].problem(checked[given]) if fits else f"{known[given].wanted} is wanted"
+        if problem is not None:
+            raise SottovoceError(f"{name}: {given}={SHORT.repr(value)}, but {problem}.")
     return checked
 
 
-def _refuse_unknown(name: str, given: object, known: Mapping[str, _Option]) -> None:
+def _refuse_unknown(name: str, given: object, known: Mapping[str, Option]) -> None:
     if given not in known:
         raise SottovoceError(f"{name} has no option '{given}'{hint(given, known)} {_list(known)}")
 
 
-def _list(known: Mapping[str, _Option]) -> str:
+def _list(known: Mapping[str, Option]) -> str:
     return f"Options: {', '.join(known) or 'none'}."
 
 
@@ -328,7 +237,7 @@ def parse_options(target: Entry | Callable[..., Any], text: str) -> dict[str, An
     return check_options(target, options)
 
 
-def _value(raw: str, option: _Option) -> Any:
+def _value(raw: str, option: Option) -> Any:
     """The YAML value of a text, or the text itself where only that fits: `by=no` is a name, not false."""
     try:
         value = load_yaml(raw)
@@ -368,7 +277,7 @@ def describe(entry: Entry) -> dict[str, Any]:
             "default": _json(None if option.required else option.default),
             "required": option.required,
         }
-        for option in _options(function).values()
+        for option in options_of(function).values()
     ]
     summary = (inspect.getdoc(function) or "").partition("\n")[0]
     return {"name": entry.name, "paper": entry.paper, "summary": summary, "options": options}

@@ -1,5 +1,6 @@
 """The command line: each command is a thin line to a public function."""
 
+import io
 import os
 import sys
 import tempfile
@@ -22,6 +23,9 @@ def main(arguments: list[str] | None = None) -> None:
     Example:
         >>> main(["families"])  # doctest: +SKIP
     """
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")  # a name may hold letters that the terminal has not
     try:
         with handled_by(raise_stopped), shown_by(bars):
             sweep(tempfile.gettempdir())
@@ -46,9 +50,7 @@ def main(arguments: list[str] | None = None) -> None:
 
 def say(text: str) -> None:
     """A line on the error stream, in letters that it has."""
-    encoding = getattr(sys.stderr, "encoding", None) or "utf-8"
-    shown = one_line(text).encode(encoding, "backslashreplace").decode(encoding)
-    err.print(f"sottovoce: {shown}", markup=False)
+    err.print(f"sottovoce: {one_line(text)}", markup=False)
 
 
 def fail(reason: str) -> None:

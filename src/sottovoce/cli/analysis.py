@@ -78,6 +78,7 @@ def read_part(text: str) -> Step:
 def read_shard(text: str) -> tuple[int, int]:
     """The number of a shard and how many there are, from `2/8`."""
     number, _, of = text.partition("/")
-    if not (number.isdigit() and of.isdigit() and 1 <= int(number) <= int(of)):
+    fits = all(part.isascii() and part.isdigit() and len(part) < 5 for part in (number, of))
+    if not (fits and 1 <= int(number) <= int(of)):
         raise SottovoceError(f"--shard {text}, but a number and how many there are is wanted: 1/8 to 8/8.")
     return int(number), int(of)

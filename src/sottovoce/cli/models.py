@@ -89,12 +89,12 @@ def cost(
     as_json: AsJson = False,
 ) -> None:
     """Parameters, MACs, latency, memory and bytes, whole and by part."""
-    names = [model, *([versus] if versus else [])]
+    names = [model, *([versus] if versus is not None else [])]
     models = [get_model(name) for name in names]
-    models = [on_device(m, device) for m in models] if device else models
+    models = [on_device(m, device) for m in models] if device is not None else models
     timing: dict[str, Any] = {"batch": batch, "repeats": repeats, "threads": threads}
     common: dict[str, Any] = {"seconds": seconds, "convention": convention}
-    if versus and time:
+    if versus is not None and time:
         with bar("timing in turns", 2 * (repeats + 2)) as tick:
             costs = list(sv.cost_of_two(models[0], models[1], tick=tick, **common, **timing))
     else:
@@ -106,7 +106,7 @@ def cost(
         )
         return
     for name, one in zip(names, costs, strict=True):
-        if not versus or parts:
+        if versus is None or parts:
             out.print(cost_table(name, one, detail=parts))
     out.print(summary_table(names, costs))
 

@@ -187,7 +187,18 @@ def load_yaml(text: str, *, name: str = "YAML") -> Any:
         sottovoce.errors.SottovoceError: recipe.yaml, line 2: the key 'keep' is given twice.
     """
     try:
-        return yaml.load(text, Loader=_Loader)
+        loader = _Loader(text)
+        try:
+            node = loader.get_single_node()
+            if node is None:
+                return None
+            if _size(node, {}) > MOST:
+                raise SottovoceError(f"line 1: more than {MOST:,} values, aliases written out; write fewer.")
+            return loader.construct_document(node)
+        finally:
+            loader.dispose()
+    except SottovoceError as error:
+        raise SottovoceError(f"{name}, {error}") from None
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         problem = error.problem or "not YAML"
@@ -200,6 +211,18 @@ def load_yaml(text: str, *, name: str = "YAML") -> Any:
     except (ValueError, KeyError, AttributeError, TypeError, RecursionError) as error:
         # Values that wear a tag they do not fit (`!!int nine`), and brackets nested a thousand deep.
         raise SottovoceError(f"{name} cannot be read as YAML: {_one_line(str(error)) or 'too deep'}.") from None
+
+
+def _size(node: yaml.Node, known: dict[int, int]) -> int:
+    """How many values a node stands for when every alias in it is written out."""
+    if known.get(id(node)) == 0:
+        raise SottovoceError(f"line {node.start_mark.line + 1}: an alias inside the value that it names.")
+    if id(node) not in known:
+        known[id(node)] = 0
+        inner = node.value if isinstance(node, yaml.CollectionNode) else []
+        parts = [part for item in inner for part in (item if isinstance(item, tuple) else (item,))]
+        known[id(node)] = min(MOST + 1, 1 + sum(_size(part, known) for part in parts))
+    return known[id(node)]
 
 
 def dump_yaml(value: Any) -> str:

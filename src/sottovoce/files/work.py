@@ -104,7 +104,7 @@ def check_own(folder: str | Path, apart: Mapping[str, str | Path] | None = None)
     """The real path of a folder that long work may use as its own, or a refusal that says what is in the way.
 
     Example:
-        >>> check_own(".")
+        >>> check_own(".")  # doctest: +ELLIPSIS
         Traceback (most recent call last):
         sottovoce.errors.SottovoceError: '.' cannot be used for checkpoints and caches: it is or holds the current ...
     """

@@ -1,5 +1,6 @@
 """How fast a model runs here: latency, real-time factor, and where the time goes."""
 
+import os
 import statistics
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -15,6 +16,8 @@ from sottovoce.measures.parts import Part, modules_by_part
 from sottovoce.models.anatomy import Anatomy
 from sottovoce.models.modes import evaluating
 from sottovoce.registry import measure
+
+MOST = 10_000  # passes
 
 
 @measure("speed")
@@ -60,10 +63,10 @@ def compare(
     Example:
         >>> before, after = compare([model, small], seconds=2)
     """
-    if not seconds > 0 or batch < 1 or repeats < 1 or warm_up < 0:
+    if not seconds > 0 or batch < 1 or not 1 <= repeats <= MOST or not 0 <= warm_up <= MOST:
         raise SottovoceError(
             f"seconds={seconds}, batch={batch}, repeats={repeats}, warm_up={warm_up}: give a length above 0, a batch "
-            "and repeats of 1 or more, a warm-up of 0 or more."
+            f"of 1 or more, repeats from 1 and a warm-up from 0, both to {MOST}."
         )
     inputs = [Anatomy(model).dummy_inputs(seconds, batch=batch) for model in models]
     times: list[list[float]] = [[] for _ in models]
@@ -183,8 +186,10 @@ def thread_count(threads: int | None) -> Iterator[None]:
     """So many threads inside; as many as there were if None."""
     before = torch.get_num_threads()
     if threads is not None:
-        if threads < 1:
-            raise SottovoceError(f"threads={threads}, but at least one works; give 1 or more.")
+        # Far more than the machine has cores only slow it down, and some thousands end the process.
+        most = max(64, 8 * (os.cpu_count() or 1))
+        if not 1 <= threads <= most:
+            raise SottovoceError(f"threads={threads}, but 1 to {most} are possible here; give one of these.")
         torch.set_num_threads(threads)
     try:
         yield

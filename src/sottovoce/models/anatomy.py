@@ -14,6 +14,7 @@ from sottovoce.errors import SottovoceError, unknown
 # A folder that only `trust_remote_code` can load says so in its `model_type`: plain Hugging Face code stops at it
 # instead of filling the parts that it does not find with random numbers.
 PREFIX = "sottovoce_"
+LONGEST_INPUT = 3600.0  # seconds of audio in one pass
 
 
 @dataclass(frozen=True)
@@ -235,6 +236,11 @@ class Anatomy:
         """Seeded random inputs of this model's kind, on its device and in its dtype."""
         if not 0 < seconds < math.inf:
             raise SottovoceError(f"seconds={seconds}, but audio has a finite length above 0; give one.")
+        if batch < 1 or seconds * batch > LONGEST_INPUT:
+            raise SottovoceError(
+                f"batch={batch} and seconds={seconds:g}, but at least 1 utterance and at most {LONGEST_INPUT:g} s "
+                "of audio in all are wanted."
+            )
         samples = round(seconds * 16_000)
         if self.frames(samples) < 1:
             raise SottovoceError(f"{seconds:g} s make no frame for this {self.name} model; give longer audio.")

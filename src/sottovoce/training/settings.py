@@ -59,14 +59,23 @@ class Training:
             if getattr(self, name) is not None:
                 whole[name] = getattr(self, name)
         for name, value in whole.items():
-            if value < 1:
-                raise SottovoceError(f"training: {name}={value}, but at least 1 is wanted.")
+            if not 1 <= value <= 10**9:
+                raise SottovoceError(f"training: {name}={value}, but a whole number from 1 to 10**9 is wanted.")
         if not 0 < self.lr < math.inf:
             raise SottovoceError(f"training: lr={self.lr}, but a finite rate above 0 is wanted.")
         if not 0 <= self.weight_decay < math.inf:
             raise SottovoceError(f"training: weight_decay={self.weight_decay}, but a number of at least 0 is wanted.")
         if not 0 <= self.warmup <= 1:
             raise SottovoceError(f"training: warmup={self.warmup}, but a share of the steps is wanted: 0 to 1.")
+        if not self.save_seconds >= 0:
+            raise SottovoceError(f"training: save_seconds={self.save_seconds}, but a time of at least 0 is wanted.")
+        if not 0 < self.eps < math.inf or not all(0 <= beta < 1 for beta in self.betas) or len(self.betas) != 2:
+            raise SottovoceError(
+                f"training: betas={self.betas} and eps={self.eps}, but two numbers from 0 to below 1, and a finite one "
+                "above 0, are wanted."
+            )
+        if not 0 <= self.seed < 2**32:
+            raise SottovoceError(f"training: seed={self.seed}, but a whole number from 0 to 4294967295 is wanted.")
         if self.clip is not None and not self.clip > 0:
             raise SottovoceError(f"training: clip={self.clip}, but a norm above 0, or none, is wanted.")
 
