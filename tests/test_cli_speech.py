@@ -66,6 +66,18 @@ def test_measuring_knowledge(capsys: pytest.CaptureFixture[str], corpus: Path, s
         (("finetune", "log-mel", "--task", "asr", "--data", "espeak:0.01", "-o", "x"), "nothing to fine-tune"),
         (("corpus", "prepare", "librispeach", "."), "did you mean 'librispeech'"),
         (("corpus", "prepare", "voxceleb1", "x", "--download"), "cannot be downloaded"),
+        (("corpus", "prepare", "voxceleb1", "x", "--part", "a"), "voxceleb1 has no parts, but 'a' is wanted"),
+        (("corpus", "prepare", "espeak", "x", "--part", "a"), "--part is of no use for espeak: espeak is made on this"),
+        (("corpus", "prepare", "espeak", "x", "--download"), "--download is of no use for espeak"),
+        (
+            ("corpus", "prepare", "fsdd", "x", "--size", "0"),
+            "--size is of no use for fsdd: only espeak is made on this",
+        ),
+        (("corpus", "prepare", "fsdd", "x", "--seed", "0"), "--seed is of no use for fsdd"),
+        (("corpus", "prepare", "espeak", "x", "--size", "nan"), "size is nan, but a number above 0 and up to 1000"),
+        (("corpus", "prepare", "espeak", "x", "--seed", "-1"), "seed is -1, but a whole number from 0 to 4294967295"),
+        (("corpus", "prepare", "espeak", ""), "the folder of the corpus is empty; give a path"),
+        (("corpus", "prepare", "", "x"), "unknown corpus ''"),
         (("corpus", "check", "nothing.jsonl"), "there is no file 'nothing.jsonl'; give the path of the manifest"),
     ],
 )
@@ -109,6 +121,11 @@ def test_bad_files_stop_or_are_skipped_counted_and_listed(
 def test_a_corpus_is_made_and_checked(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     code, out, _ = run(capsys, "corpus", "prepare", "espeak", str(tmp_path / "e"), "--size", "0.02")
     assert code == 0 and "manifest.jsonl" in out.replace("\n", "")
+    code, _, err = run(capsys, "corpus", "prepare", "espeak", str(tmp_path / "e"), "--size", "0.03")
+    assert code == 2 and "or overwrite it (--overwrite)" in err
+    assert run(capsys, "corpus", "prepare", "espeak", str(tmp_path / "e"), "--size", "0.02")[0] == 0
+    options = ["--size", "0.03", "--overwrite"]
+    assert run(capsys, "corpus", "prepare", "espeak", str(tmp_path / "e"), *options)[0] == 0
     code, out, _ = run(capsys, "corpus", "check", str(tmp_path / "e"), "--json")
     found = json.loads(out)
     assert code == 0 and found["bad"] == [] and {part["task"] for part in found["parts"]} >= {None, "keywords"}

@@ -1,7 +1,11 @@
 """Corpora in the layouts in which they are published: what is read from each, and how it is made ready."""
 
+import errno
+import hashlib
 import io
 import json
+import os
+import subprocess
 import sys
 import tarfile
 import threading
@@ -24,6 +28,7 @@ from sottovoce.data.corpora import CORPORA
 from sottovoce.data.corpora.corpus import Archive
 from sottovoce.data.corpora.hub_dataset import from_hub_dataset
 from sottovoce.data.corpora.prepare import Part, check, prepare
+from sottovoce.data.sources import read_data
 from sottovoce.data.utterance import Utterance, read_manifest
 from sottovoce.errors import SottovoceError
 
@@ -492,7 +497,7 @@ def test_parts_are_a_choice(tmp_path: Path) -> None:
     """Only by what lies below the folder, whatever the folder itself is called."""
     librispeech(tmp_path / "dev-clean")
     for parts, splits in ((["dev-clean"], {"dev"}), (["test-other", "train-clean-100"], {"test", "train"})):
-        manifest = prepare("librispeech", tmp_path / "dev-clean", parts=parts)
+        manifest = prepare("librispeech", tmp_path / "dev-clean", parts=parts, overwrite=True)
         assert {row.split for row in read_manifest(manifest)} == splits
 
 
@@ -567,8 +572,151 @@ def test_download_of_missing_parts(tmp_path: Path, server: tuple[str, Path, list
     (tmp_path / "test-other" / "LibriSpeech").rename(tmp_path / "corpus" / "LibriSpeech")
     manifest = prepare(corpus, tmp_path / "corpus", parts=["dev-clean", "test-other"], download=True)
     assert {row.split for row in read_manifest(manifest)} == {"dev", "test"} and asked == ["/dev-clean.tar.gz"]
-    prepare(corpus, tmp_path / "corpus", download=True)
+    before = manifest.read_bytes()
+    with pytest.raises(SottovoceError, match=r"would change with what is to be fetched \(train-clean-100\); give"):
+        prepare(corpus, tmp_path / "corpus", download=True)
+    assert manifest.read_bytes() == before and len(asked) == 1, "refused before an hour of downloading"
+    prepare(corpus, tmp_path / "corpus", download=True, overwrite=True)
     assert facts(read_manifest(manifest)) == LAYOUTS["librispeech"][1] and asked[1:] == ["/train-clean-100.tar.gz"]
+
+
+def test_an_archive_that_was_there_before_stays(tmp_path: Path, server: tuple[str, Path, list[str]]) -> None:
+    url, _, asked = server
+    fsdd(tmp_path / "made")
+    (tmp_path / "corpus").mkdir()
+    mine = tmp_path / "corpus" / "v1.0.10.tar.gz"
+    archived(tmp_path / "made", mine)
+    content = mine.read_bytes()
+    right = f"sha256:{hashlib.sha256(content).hexdigest()}"
+    for checksum in (f"sha256:{'0' * 64}", right):
+        corpus = replace(CORPORA["fsdd"], archives={"all": (Archive(f"{url}/v1.0.10.tar.gz", checksum),)})
+        if checksum != right:
+            with pytest.raises(SottovoceError, match="v1.0.10.tar.gz' is not the archive that .* move it away"):
+                prepare(corpus, tmp_path / "corpus", download=True)
+            assert list((tmp_path / "corpus").iterdir()) == [mine]
+        else:
+            prepare(corpus, tmp_path / "corpus", download=True)
+    assert mine.read_bytes() == content and not asked
+
+
+def test_a_manifest_that_is_there_is_not_changed_unasked(tmp_path: Path) -> None:
+    emodb(tmp_path)
+    manifest = prepare("emodb", tmp_path)
+    before = manifest.stat().st_mtime_ns
+    assert prepare("emodb", tmp_path) == manifest and manifest.stat().st_mtime_ns == before, "the same is left alone"
+    with open(manifest, "a") as file:
+        file.write("\n")
+    with pytest.raises(SottovoceError, match=r"manifest.jsonl' is there with other content; give another folder, or"):
+        prepare("emodb", tmp_path)
+    assert manifest.read_bytes().endswith(b"\n\n")
+    prepare("emodb", tmp_path, overwrite=True)
+    assert not manifest.read_bytes().endswith(b"\n\n")
+
+
+def test_a_preparation_that_was_killed_leaves_nothing(tmp_path: Path) -> None:
+    tedlium3(tmp_path)
+    place = tmp_path / "TEDLIUM_release-3" / "segments" / "train" / "AlGore_2009"
+    place.mkdir(parents=True)
+    script = (
+        "from pathlib import Path; from sottovoce.files.leftovers import sibling\n"
+        f"for name in ({str(tmp_path / 'manifest.jsonl')!r}, {str(place / 'x.flac')!r}):\n"
+        "    sibling(Path(name), 'part').write_text('half')"
+    )
+    subprocess.run([sys.executable, "-c", script], check=True)
+    assert len(list(tmp_path.rglob("*.part"))) == 2
+    prepare("tedlium3", tmp_path)
+    assert not list(tmp_path.rglob("*.part")) and len(list(place.iterdir())) == 2
+
+
+@pytest.mark.parametrize(
+    ("column", "value", "words"),
+    [
+        ("id", 3, "'id' is 3, but a string is wanted"),
+        ("speaker", ["a"], "'speaker' is ['a'], but a string is wanted"),
+        ("duration", 1e300, "has 1e+300 seconds"),
+        ("duration", "long", "has 'long' seconds, but up to 1e+06 are wanted"),
+        ("path", "../../secret.wav", "leads out of"),
+        ("path", "/etc/passwd", "cannot be read"),
+        ("path", "a\0b", "null character"),
+        ("id", "\ud800", "lone surrogate"),
+        ("text", [[[[]]] * 2] * 9, "'text' is"),
+    ],
+)
+def test_lists_of_other_things(tmp_path: Path, column: str, value: object, words: str) -> None:
+    """What a list says must be fit for a manifest, also where none is written."""
+    speech_mini(tmp_path)
+    path = tmp_path / "speech-mini" / "manifests" / "slu.jsonl"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {column: value}))
+    with pytest.raises(SottovoceError) as caught:
+        read_data(f"speech-mini@{tmp_path}")
+    assert words in str(caught.value) and "the lists of speech-mini" in str(caught.value)
+
+
+@pytest.mark.parametrize("content", [b"[" * 100_000, b"9" * 5000, b"\xff", b"null", b"[]"])
+@pytest.mark.parametrize("listed", ["dataset/slurp/train.jsonl", "dataset/slurp/metadata.json"])
+def test_json_that_is_damaged(tmp_path: Path, listed: str, content: bytes) -> None:
+    slurp(tmp_path)
+    (tmp_path / listed).write_bytes(content)
+    with pytest.raises(SottovoceError, match="the lists of slurp in .* cannot be read") as caught:
+        prepare("slurp", tmp_path)
+    assert "\n" not in str(caught.value) and len(str(caught.value)) < 700
+
+
+@pytest.mark.parametrize(("name", "pattern"), [("fluent", "*.csv"), ("librispeech", "*.txt"), ("slurp", "devel.jsonl")])
+def test_a_pipe_for_a_list(tmp_path: Path, name: str, pattern: str) -> None:
+    LAYOUTS[name][0](tmp_path)
+    found = next(tmp_path.rglob(f"*/{pattern}"))
+    found.unlink()
+    os.mkfifo(found)
+    with pytest.raises(SottovoceError, match="is a pipe, but the list is an ordinary file"):
+        prepare(name, tmp_path)
+
+
+def test_a_csv_list_with_an_endless_field(tmp_path: Path) -> None:
+    fluent(tmp_path)
+    path = next(tmp_path.rglob("test_data.csv"))
+    path.write_text(path.read_text() + '"' + "a" * 200_000)
+    with pytest.raises(SottovoceError, match="the lists of fluent in .* field larger than field limit"):
+        prepare("fluent", tmp_path)
+
+
+def test_a_folder_that_may_not_be_read_is_not_empty(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    librispeech(tmp_path)
+    real = os.listdir
+
+    def closed(path: Path) -> list[str]:
+        if Path(path).name == "test-other":
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(path))
+        return real(path)
+
+    monkeypatch.setattr(os, "listdir", closed)
+    said = r"^librispeech cannot be read: the system refused '.*test-other': Permission denied; ask for the right"
+    with pytest.raises(SottovoceError, match=said):
+        prepare("librispeech", tmp_path)
+
+
+def test_an_id_that_comes_twice(tmp_path: Path) -> None:
+    emodb(tmp_path)
+    (tmp_path / "wav" / "03a01Fa.wav").rename(tmp_path / "x.wav")
+    speech_mini(tmp_path)
+    path = tmp_path / "speech-mini" / "manifests" / "slu.jsonl"
+    path.write_text(path.read_text() * 2)
+    with pytest.raises(SottovoceError, match="the id 'slu-1' stands twice in the lists"):
+        prepare("speech-mini", tmp_path)
+    told: list[str] = []
+    assert len(read_manifest(prepare("speech-mini", tmp_path, on_bad=told.append))) == 7 and len(told) == 1
+
+
+def test_folders_that_are_none(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("x")
+    with pytest.raises(SottovoceError, match="file' is a file, but a folder with free-spoken"):
+        read_data(f"fsdd@{tmp_path / 'file'}")
+    with pytest.raises(SottovoceError, match="cannot write '.*file/manifest.jsonl': '.*file' is no folder"):
+        prepare("fsdd", tmp_path / "file")
+    with pytest.raises(SottovoceError, match="the folder of fsdd is empty; give a path"):
+        prepare("fsdd", "")
+    with pytest.raises(SottovoceError, match="voxceleb1 has no parts, but 'dev' is wanted; leave it out"):
+        prepare("voxceleb1", tmp_path, parts=["dev"])
 
 
 def test_a_download_that_is_not_what_was_expected(tmp_path: Path, server: tuple[str, Path, list[str]]) -> None:
@@ -727,6 +875,20 @@ def test_a_hub_dataset_by_its_columns(tmp_path: Path, hub: dict[str, FakeRows]) 
     load = partial(from_hub_dataset, "someone/speech", folder=tmp_path / "out", split="validation")
     rows = read_manifest(load(text="client_id", label="sentence"))
     assert facts(rows) == {"validation/0000000": ("dev", "7", "a", "7")}
+    files = {path: (path.stat().st_mtime_ns, path.read_bytes()) for path in (tmp_path / "out").rglob("*.*")}
+    load(text="client_id", label="sentence")
+    with pytest.raises(SottovoceError, match="manifest.jsonl' is there with other content"):
+        load(text="client_id")
+    with pytest.raises(SottovoceError, match="lists 'validation/0000000', which is no row of what is to be written"):
+        from_hub_dataset("someone/speech", folder=tmp_path / "out", split="train")
+    assert files == {path: (path.stat().st_mtime_ns, path.read_bytes()) for path in (tmp_path / "out").rglob("*.*")}
+    other = next(path for path in files if path.suffix == ".flac")
+    other.write_bytes(b"mine")
+    with pytest.raises(SottovoceError, match="0000000.flac' is there with other content"):
+        load(text="client_id", label="sentence", on_bad=lambda message: None)
+    assert other.read_bytes() == b"mine"
+    load(text="client_id", overwrite=True)
+    assert other.read_bytes() == files[other][1]
     with pytest.raises(SottovoceError, match="unknown column 'sentense'; did you mean 'sentence'"):
         load(text="sentense")
     del hub["validation"].features["audio"]

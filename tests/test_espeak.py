@@ -237,7 +237,12 @@ def test_an_interrupted_write_goes_on(tmp_path: Path, monkeypatch: pytest.Monkey
     before = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*.flac")}
     assert len(before) == 7 and not (tmp_path / "manifest.jsonl").exists()
     broken, *kept = before
-    broken.write_bytes(broken.read_bytes()[:1000])
+    whole = broken.read_bytes()
+    broken.write_bytes(whole[:1000])
+    with pytest.raises(SottovoceError, match=f"{broken.name}' is there with other content; give another folder, or"):
+        corpus.write(tmp_path, tasks=TASKS, size=SIZE, languages=["de", "fi"])
+    assert len(list(tmp_path.rglob("*.flac"))) == 7 and broken.read_bytes() == whole[:1000], "looked at first"
+    broken.write_bytes(whole)
     written = corpus.write(tmp_path, tasks=TASKS, size=SIZE, languages=["de", "fi"])
     assert all(path.stat().st_mtime_ns == before[path] for path in kept)
     assert read_manifest(tmp_path / "manifest.jsonl") == written
@@ -245,6 +250,31 @@ def test_an_interrupted_write_goes_on(tmp_path: Path, monkeypatch: pytest.Monkey
     for row, made in zip(written, small(), strict=True):
         assert isinstance(row.audio, Path) and replace(row, audio=made.audio) == made
         assert np.array_equal(read_audio(row.audio), np.asarray(made.audio))
+
+
+def test_another_corpus_does_not_replace_one(tmp_path: Path) -> None:
+    rows = corpus.write(tmp_path, tasks=["read"], size=0.01)
+    before = {path: (path.stat().st_mtime_ns, path.read_bytes()) for path in tmp_path.rglob("*.*")}
+    assert corpus.write(tmp_path, tasks=["read"], size=0.01) == rows
+    for other, words in (
+        (lambda: corpus.write(tmp_path, tasks=["read"], size=0.02), "lists another corpus, or another size or seed"),
+        (lambda: corpus.write(tmp_path, tasks=["read"], size=0.01, seed=1), "lists another corpus"),
+        (lambda: corpus.write(tmp_path, tasks=["read"], size=0.01, noise=10), "is there with other content"),
+    ):
+        with pytest.raises(SottovoceError, match=words):
+            other()
+        assert before == {path: (path.stat().st_mtime_ns, path.read_bytes()) for path in tmp_path.rglob("*.*")}
+    gone, *_ = (path for path in before if path.suffix == ".flac")
+    gone.unlink()
+    manifest = tmp_path / "manifest.jsonl"
+    manifest.write_text(manifest.read_text().replace('"dev"', '"test"'))
+    with pytest.raises(SottovoceError, match="manifest.jsonl' is there with other content"):
+        corpus.write(tmp_path, tasks=["read"], size=0.01)
+    assert not gone.exists(), "looked at first"
+    assert corpus.write(tmp_path, tasks=["read"], size=0.01, overwrite=True) == rows
+    assert {path: path.read_bytes() for path in tmp_path.rglob("*.*")} == {
+        path: old for path, (_, old) in before.items()
+    }
 
 
 @pytest.mark.parametrize(
@@ -271,8 +301,14 @@ def test_what_cannot_be_made() -> None:
         corpus.make(tasks=["reed"])
     with pytest.raises(SottovoceError, match="unknown language 'xx'"):
         corpus.make(languages=["xx"])
-    with pytest.raises(SottovoceError, match="size is 0, but a number above 0"):
-        corpus.make(size=0)
+    for size in (0, -1, float("nan"), float("inf"), 1e9, 1000.1):
+        with pytest.raises(SottovoceError, match="size is .*, but a number above 0 and up to 1000 is wanted"):
+            corpus.make(size=size)
+    for seed in (-1, 1 << 32):
+        with pytest.raises(SottovoceError, match="seed is .*, but a whole number from 0 to 4294967295 is wanted"):
+            corpus.make(seed=seed)
+    with pytest.raises(SottovoceError, match="noise is nan, but decibels from -100 to 100"):
+        corpus.make(size=0.01, noise=float("nan"))
     with pytest.raises(SottovoceError, match="has no name in ARPAbet"):
         espeak._arpabet("ʘ")
 

@@ -29,6 +29,7 @@ from sottovoce.data.corpora.prepare import prepare as prepare_corpus
 from sottovoce.data.sources import ESPEAK
 from sottovoce.data.utterance import MANIFEST, Utterance
 from sottovoce.errors import SottovoceError
+from sottovoce.files import local_path
 from sottovoce.registry import parse_options
 from sottovoce.tasks import TASKS
 from sottovoce.tasks.finetune import score_head
@@ -59,27 +60,35 @@ def list_corpora(as_json: AsJson = False) -> None:
 @corpus.command()
 def prepare(
     name: Annotated[str, typer.Argument(help="A corpus of `sottovoce corpus list`.")],
-    folder: Annotated[Path, typer.Argument(help="Where it is, or where it shall be.")],
+    folder: Annotated[str, typer.Argument(help="Where it is, or where it shall be.")],
     part: Annotated[list[str] | None, typer.Option(help="Only this part. Repeat for more.")] = None,
     download: Annotated[bool, typer.Option("--download", help="Fetch what is missing.")] = False,
     skip_bad: SkipBad = False,
-    size: Annotated[float, typer.Option(help="espeak: how much; 1 is about half an hour.")] = 1.0,
-    seed: Annotated[int, typer.Option(help="espeak: another seed, other sentences and voices.")] = 0,
+    size: Annotated[float | None, typer.Option(help="espeak: how much; 1, the default, is half an hour.")] = None,
+    seed: Annotated[int | None, typer.Option(help="espeak: another than 0, other sentences and voices.")] = None,
+    overwrite: Overwrite = False,
 ) -> None:
     """Write FOLDER/manifest.jsonl for a corpus that lies in FOLDER, is fetched there, or is made there (espeak)."""
+    made = name == ESPEAK
+    given = {"--part": bool(part), "--download": download} if made else {"--size": size, "--seed": seed}
+    for option, value in given.items():
+        if value is not None and value is not False:
+            why = f"{ESPEAK} is made on this machine" if made else f"only {ESPEAK} is made on this machine"
+            raise SottovoceError(f"{option} is of no use for {name}: {why}; leave it out.")
     bad: list[str] = []
-    if name == ESPEAK:
-        espeak.write(folder, size=size, seed=seed)
-        manifest = folder / MANIFEST
+    on_bad = bad.append if skip_bad else None
+    if made:
+        espeak.write(folder, size=1.0 if size is None else size, seed=seed or 0, overwrite=overwrite)
+        manifest = local_path(folder) / MANIFEST
     else:
-        manifest = prepare_corpus(name, folder, parts=part, download=download, on_bad=bad.append if skip_bad else None)
+        manifest = prepare_corpus(name, folder, parts=part, download=download, on_bad=on_bad, overwrite=overwrite)
     finish_corpus(manifest, bad)
 
 
 @corpus.command("from-hub")
 def from_hub(
     dataset: Annotated[str, typer.Argument(help="A dataset's id on the Hugging Face Hub.")],
-    folder: Annotated[Path, typer.Argument(help="Where its audio and the manifest go.")],
+    folder: Annotated[str, typer.Argument(help="Where its audio and the manifest go.")],
     split: Annotated[str | None, typer.Option(help="As the dataset calls it; all if not given.")] = None,
     config: Annotated[str | None, typer.Option(help="A configuration of the dataset, such as a language.")] = None,
     audio: Annotated[str, typer.Option(help="The column of the recordings, if its name is unusual.")] = "",
@@ -89,6 +98,7 @@ def from_hub(
     task: Annotated[str | None, typer.Option(help="The task that the labels are for; `sottovoce tasks`.")] = None,
     licence: Annotated[str | None, typer.Option(help="As the dataset's card says.")] = None,
     skip_bad: SkipBad = False,
+    overwrite: Overwrite = False,
 ) -> None:
     """Copy a dataset of the Hugging Face Hub as FLAC files and a manifest (needs sottovoce[datasets])."""
     bad: list[str] = []
@@ -101,6 +111,7 @@ def from_hub(
         task=task,
         licence=licence,
         on_bad=bad.append if skip_bad else None,
+        overwrite=overwrite,
         **columns,
     )
     finish_corpus(manifest, bad)
@@ -117,12 +128,13 @@ def finish_corpus(manifest: Path, bad: list[str]) -> None:
 
 @corpus.command()
 def check(
-    manifest: Annotated[Path, typer.Argument(help="A manifest, or a folder with one.")],
-    root: Annotated[Path | None, typer.Option(help="Where its audio paths begin, if not in its folder.")] = None,
+    manifest: Annotated[str, typer.Argument(help="A manifest, or a folder with one.")],
+    root: Annotated[str | None, typer.Option(help="Where its audio paths begin, if not in its folder.")] = None,
     as_json: AsJson = False,
 ) -> None:
     """Decode every file of a manifest; exit code 1 if one is bad."""
-    found = check_manifest(manifest / MANIFEST if manifest.is_dir() else manifest, root=root)
+    place = local_path(manifest, "the manifest")
+    found = check_manifest(place / MANIFEST if place.is_dir() else place, root=root)
     if as_json:
         print_json([asdict(found)])
     else:

@@ -20,5 +20,7 @@ def wanted(path: Path, content: bytes, *, overwrite: bool) -> bool:
     if file.stat().st_size == len(content) and file.read_bytes() == content:
         return False
     if not overwrite:
-        raise SottovoceError(f"'{path}' is there with other content; give another folder, or overwrite it.")
+        raise SottovoceError(
+            f"'{path}' is there with other content; give another folder, or overwrite it (--overwrite)."
+        )
     return True

@@ -10,8 +10,9 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from sottovoce.data.kept import wanted
 from sottovoce.errors import SottovoceError, unknown
-from sottovoce.files import atomic_write, json_object, local_path, reached, read_lines
+from sottovoce.files import atomic_write, explained, json_object, local_path, reached, read_lines
 
 
 class Phone(NamedTuple):
@@ -144,6 +145,15 @@ def inside(root: Path, path: str) -> Path:
         >>> inside(Path("digits"), "a/b.wav")
         PosixPath('digits/a/b.wav')
     """
+    joined = root / _relative(path, root)
+    with reached(joined):
+        joined.stat()
+    if not Path(os.path.realpath(joined)).is_relative_to(os.path.realpath(root)):
+        raise SottovoceError(f"the path '{path}' leads out of {root} over a link; give one that stays in it")
+    return joined
+
+
+def _relative(path: str, root: Path) -> PurePosixPath:
     if len(path) > LONGEST_PATH:
         raise SottovoceError(f"the path {_shown(path)} has {len(path)} characters, more than a path can have")
     pure = PurePosixPath(path.replace("\\", "/"))
@@ -151,12 +161,32 @@ def inside(root: Path, path: str) -> Path:
         raise SottovoceError(f"the path '{path}' leads out of {root}; give one relative to it")
     if "\0" in path:
         raise SottovoceError(f"the path {path!r} holds a null character, which no path can; take it out")
-    joined = root / pure
-    with reached(joined):
-        joined.stat()
-    if not Path(os.path.realpath(joined)).is_relative_to(os.path.realpath(root)):
-        raise SottovoceError(f"the path '{path}' leads out of {root} over a link; give one that stays in it")
-    return joined
+    return pure
+
+
+def check_utterance(utterance: Utterance, root: Path) -> None:
+    """Refuse what a damaged list became and no manifest could hold; a length of 0 is one that is not known yet.
+
+    Example:
+        >>> check_utterance(Utterance("a", Path("digits/../a.wav"), 0.0), Path("digits"))
+        Traceback (most recent call last):
+        sottovoce.errors.SottovoceError: the path '../a.wav' leads out of digits; give one relative to it
+    """
+    path = Path(str(utterance.audio)).relative_to(root).as_posix()
+    for key, value in {"id": utterance.id, "path": path, **{key: getattr(utterance, key) for key in TEXTS}}.items():
+        if value is None and key in TEXTS:
+            continue
+        if not isinstance(value, str) or not (value or key in TEXTS):
+            raise SottovoceError(f"'{key}' is {_shown(value)}, but a string is wanted")
+        try:
+            value.encode()
+        except UnicodeEncodeError:
+            raise SottovoceError(f"'{key}' is {_shown(value)}, which is not UTF-8; rename it") from None
+    seconds = _number(utterance.seconds)
+    if seconds is None or not 0 <= seconds <= MOST_SECONDS:
+        given = _shown(utterance.seconds)
+        raise SottovoceError(f"{_shown(utterance.id)} has {given} seconds, but up to {MOST_SECONDS:g} are wanted")
+    _relative(path, root)
 
 
 def parse_phones(value: Any) -> tuple[Phone, ...] | None:
@@ -199,8 +229,32 @@ def write_manifest(path: str | Path, utterances: Iterable[Utterance], *, root: s
     Example:
         >>> write_manifest("digits/manifest.jsonl", utterances)
     """
-    place = Path(root) if root is not None else Path(path).parent
-    atomic_write(path, "".join(line + "\n" for line in lines(utterances, place)))
+    atomic_write(path, manifest_text(utterances, Path(root) if root is not None else Path(path).parent))
+
+
+def keep_manifest(
+    path: str | Path, utterances: Iterable[Utterance], *, root: str | Path | None = None, overwrite: bool = False
+) -> None:
+    """Write a manifest where there is none; the same one is left alone, and another one is refused unless `overwrite`.
+
+    Example:
+        >>> keep_manifest("digits/manifest.jsonl", utterances)
+    """
+    target = local_path(path, "the manifest")
+    text = manifest_text(utterances, Path(root) if root is not None else target.parent)
+    with explained(target):
+        if wanted(target, text.encode(), overwrite=overwrite):
+            atomic_write(target, text)
+
+
+def manifest_text(utterances: Iterable[Utterance], root: Path) -> str:
+    """What a manifest holds whose audio paths begin in a folder.
+
+    Example:
+        >>> manifest_text([Utterance("a", Path("digits/a.wav"), 1.5)], Path("digits"))
+        '{"id": "a", "path": "a.wav", "seconds": 1.5}\\n'
+    """
+    return "".join(line + "\n" for line in lines(utterances, root))
 
 
 def lines(utterances: Iterable[Utterance], root: Path) -> Iterator[str]:
@@ -218,6 +272,8 @@ def lines(utterances: Iterable[Utterance], root: Path) -> Iterator[str]:
             raise SottovoceError(
                 f"{utterance.audio} is not below {root}; give a root that is above all audio."
             ) from None
+        if ".." in PurePosixPath(relative).parts:
+            raise SottovoceError(f"{utterance.audio} leads out of {root}; give a root that is above all audio.")
         record: dict[str, Any] = {"id": utterance.id, "path": relative, "seconds": utterance.seconds}
         record |= {key: getattr(utterance, key) for key in TEXTS if getattr(utterance, key) is not None}
         if utterance.phones is not None:

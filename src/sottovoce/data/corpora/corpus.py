@@ -1,10 +1,15 @@
 """What is known of a corpus: where it comes from, under which licence, and how its folder becomes utterances."""
 
+import os
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from fnmatch import fnmatchcase
 from pathlib import Path, PurePosixPath
 
 from sottovoce.data.utterance import Utterance
+from sottovoce.files import read_text
+
+LONGEST_LIST = 1 << 30  # bytes
 
 
 @dataclass(frozen=True)
@@ -83,7 +88,29 @@ def visible(folder: Path, pattern: str) -> list[Path]:
         >>> visible(Path("emodb/wav"), "*.wav")[0].name
         '03a01Fa.wav'
     """
-    return sorted(path for path in folder.glob(pattern) if not path.name.startswith("."))
+    first, *rest = pattern.split("/", 1)
+    found = list[Path]()
+    for path in _named(folder, first):
+        if not rest:
+            found.append(path)
+        elif path.is_dir():
+            found += visible(path, rest[0])
+    return sorted(found)
+
+
+def _named(folder: Path, pattern: str) -> Iterator[Path]:
+    """What lies in a folder under a pattern, or in it and all folders below (`**`).
+
+    Unlike `Path.glob`, a folder that may not be read is an error: its files would be missing without a word.
+    """
+    if pattern == "**":
+        yield folder
+        for path in _named(folder, "*"):
+            if path.is_dir() and not path.is_symlink():
+                yield from _named(path, "**")
+    elif folder.is_dir():
+        names = [name for name in os.listdir(folder) if fnmatchcase(name, pattern) and not name.startswith(".")]
+        yield from (folder / name for name in names)
 
 
 def text_lines(path: Path) -> list[str]:
@@ -93,4 +120,5 @@ def text_lines(path: Path) -> list[str]:
         >>> text_lines(Path("speech_commands_v0.01/testing_list.txt"))[0]
         'bed/0c40e715_nohash_0.wav'
     """
-    return [line for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]
+    text = read_text(path, "the list", largest=LONGEST_LIST)
+    return [line for line in text.splitlines() if line.strip()]

@@ -3,8 +3,8 @@
 It shows that a compressed model still works, and is small enough for a test; it is no measure of real speech.
 """
 
-import io
 import itertools
+import os
 import random
 import re
 from collections.abc import Iterator, Sequence
@@ -12,13 +12,14 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
-import soundfile
 
-from sottovoce.data.audio import SAMPLE_RATE
+from sottovoce.data.audio import SAMPLE_RATE, encode_flac
+from sottovoce.data.corpora.espeak_words import INTENTS, KEYWORDS, LANGUAGES, OTHERS, SENTENCES, UNKNOWN, WORDS
 from sottovoce.data.espeak import Voice, speak
-from sottovoce.data.utterance import MANIFEST, Utterance, write_manifest
+from sottovoce.data.kept import wanted
+from sottovoce.data.utterance import MANIFEST, Utterance, keep_manifest, manifest_text, read_manifest
 from sottovoce.errors import SottovoceError, unknown
-from sottovoce.files import atomic_write
+from sottovoce.files import atomic_write, check_writable, local_path, sweep
 from sottovoce.progress import track
 
 LICENCE = "CC0-1.0"
@@ -46,129 +47,8 @@ LOW = (
 STYLES = {"calm": (46, 25, 145), "excited": (66, 92, 205), "sad": (34, 16, 122), "angry": (46, 70, 200)}
 # dB of the full scale, by the root of the mean square.
 LEVELS = {"calm": -26.0, "excited": -22.0, "sad": -33.0, "angry": -19.0}
-
-KEYWORDS = ("yes", "no", "up", "down", "left", "right", "on", "off", "stop", "go", "start")
-UNKNOWN = "_unknown_"
-OTHERS = (
-    "bed bird cat dog happy house marvin sheila tree wow zero one two three four five six seven eight nine river "
-    "cloud paper window garden yellow summer chair voice measure bridge thunder apple engine mother father button "
-    "kitchen over under nobody stone loft ride town goat nose opera"
-)
-
-# {name} stands for any of the words under that name, which may hold names themselves.
-WORDS = {
-    "who": "my brother|my sister|the teacher|our neighbour|the old man|a young woman|the doctor|her cousin|the farmer|"
-    "the baker|their uncle|the boy|the girl|a stranger|the judge|the captain|my friend {name}|{name}|"
-    "{name} and {name}|the {adj} {person}|nobody|somebody|everyone in the {place}",
-    "person": "child|painter|driver|student|singer|nurse|sailor|waiter|cook|clerk|poet|guest|nephew|chemist|shepherd|"
-    "king",
-    "name": "Anna|Martin|Joyce|Roy|George|Ruth|Chloe|Thomas|Julia|Hugh|Beth|Oscar|Lucy|Victor|Sheila|Keith|Zoe|Paul|"
-    "Charlotte|Jack|Vera|Simon|Rachel|Arthur|Nadia|Ian|Claire|Leo|Judith|Floyd",
-    "adj": "small|huge|yellow|quiet|noisy|broken|wooden|smooth|rough|cheap|ancient|modern|cheerful|lonely|heavy|"
-    "narrow|thick|thin|bright|dark|strange|usual|royal|golden|dusty|frozen|gentle|clever|lazy|famous|fresh|bitter|"
-    "sour|wild|curious|blue|purple|orange|round|crooked|beige|joyful|whole|spare|worthy|northern",
-    "thing": "book|chair|bridge|treasure|letter|boat|garage|lamp|picture|basket|mirror|bottle|television|coat|ladder|"
-    "engine|key|box|bicycle|machine|map|drum|kettle|jewel|watch|camera|carpet|needle|shovel|piano|wheel|bell|rope|"
-    "brush|toy|coin|flag|vase|jar|candle|cushion|hammer|magazine|path|cage|cloth|tooth|helmet|violin|orchid|shoe|fire|"
-    "notebook",
-    "food": "bread|soup|cheese|an orange|two pears|rice|fish|jam|a sandwich|chocolate|fresh juice|boiled eggs|"
-    "mushrooms|ginger cake|roast beef|sugar|porridge|lemon tea|oysters|warm milk|a bowl of noodles|half a pie",
-    "did": "bought|found|painted|carried|measured|dropped|noticed|repaired|sold|borrowed|hid|lost|washed|pushed|"
-    "pulled|chose|enjoyed|destroyed|brought|shook|caught|stole|described|watched|covered|weighed|threw|moved|cleaned|"
-    "joined",
-    "do": "find|carry|measure|choose|avoid|change|open|close|share|push|fetch|show|keep|join|paint|leave|bring|use|"
-    "hide",
-    "went": "walked|ran|slept|waited|sang|laughed|worked|stood|rested|shouted|played|sat|travelled|danced|prayed|"
-    "smoked|stayed|vanished|arrived|coughed|yawned|whispered",
-    "place": "kitchen|garden|village|harbour|station|church|forest|valley|museum|school|office|desert|theatre|market|"
-    "castle|library|city|hotel|field|cellar|south|island|workshop|hospital|beach|mountains|square|bath",
-    "near": "in|near|behind|outside|beyond|above|beneath",
-    "when": "yesterday|this morning|on Thursday|at noon|last month|in July|after lunch|before the storm|twice a year|"
-    "every evening|at midnight|all through the night|on Wednesday|long ago|for an hour|in the spring|at the weekend",
-    "how": "slowly|quickly|quietly|with pleasure|without a word|by chance|in a hurry|too soon|very well|as usual|"
-    "alone|with great joy|in good faith|carefully|on purpose",
-    "beast": "horse|dog|cat|sheep|fox|mouse|goose|frog|bear|whale|wolf|hedgehog|thrush|donkey|spider|beaver|lynx|calf",
-    "weather": "rain|snow|fog|thunder|sunshine|wind|frost|a cold breeze|hail|clear skies|an azure sky",
-    "number": "two|three|four|five|six|seven|eight|nine|ten|twelve|fifteen|twenty|thirty|fifty",
-    "room": "kitchen|bedroom|hall|bathroom|garage|living room|cellar|office",
-    "song": "some jazz|a quiet song|the radio|my favourite album|some guitar music|a waltz|the new record by {name}",
-    "town": "London|Paris|Boston|Dublin|Chicago|Vienna|Leeds|Cairo|Tokyo|Oslo|York|Madrid",
-    "day": "today|tomorrow|this evening|on Friday|on Sunday|next week|tonight|right now",
-}  # fmt: skip
-SENTENCES = (
-    "{who} {did} the {adj} {thing}", "{who} {did} a {thing} {near} the {place}",
-    "{who} {went} {near} the {adj} {place}", "{who} {went} {how} {when}",
-    "the {beast} {went} {near} the {adj} {thing}", "{who} ate {food} {when}", "{when} {who} {did} the {thing} {how}",
-    "did {name} {do} the {adj} {thing}?", "can you {do} the {thing} for {name}?",
-    "there was {weather} {near} the {place} {when}", "the {thing} {near} the {place} is {adj}",
-    "please {do} the {thing}", "{name} thinks that the {thing} looks {adj}",
-    "{number} {adj} birds flew over the {place}", "where is the {thing}?", "we should {do} the {thing} {when}",
-    "{who} gave the {beast} {food}", "why would {who} {do} this {thing}?",
-    "they could hear the {beast} {near} the {place}", "it is a pleasure to {do} the {adj} {thing}",
-    "{who} put {food} and {food} on the table", "both the {thing} and the {thing} are {adj}", "{who} {went} {when}",
-    "the {person} took a good look at the {thing}", "my decision is to {do} the {adj} {thing} {how}", "{name} {went}",
-    "I have never seen such {weather} {near} the {place}", "the {beast} and the {beast} {went} {how}",
-    "{name} sold {number} of these for {number} pounds", "her voice was {adj} and his was {adj}",
-)  # fmt: skip
-INTENTS = {
-    "lights_on": "turn on the lights in the {room}|switch the {room} light on|it is too dark in the {room}|lights on",
-    "lights_off": "turn off the {room} lights|switch off the light in the {room}|make the {room} dark|lights off",
-    "music_play": "play {song}|put on {song}|I would like to hear {song}|start {song} in the {room}",
-    "music_stop": "stop the music|turn {song} off|no more music in the {room}|please be quiet|pause {song}",
-    "volume_up": "louder please|turn the volume up by {number}|make it louder in the {room}|I can hardly hear {song}",
-    "volume_down": "lower the volume|turn it down by {number}|{song} is too loud|make it quieter in the {room}",
-    "timer_set": "set a timer for {number} minutes|count down {number} minutes|tell me when {number} minutes are over",
-    "alarm_set": "wake me at {number} {day}|set an alarm for {number} o'clock|I must get up at {number} {day}",
-    "weather_query": "what is the weather in {town} {day}?|will it rain in {town}?|do I need an umbrella {day}?|"
-    "how cold is it in {town}?",
-    "message_send": "send a message to {name}|tell {name} that I am late|write to {name} that we meet {day}|"
-    "text {name}",
-    "call_start": "call {name}|ring {name} {day}|I want to talk to {name}|phone {name} at the {place}",
-    "heating_up": "make the {room} warmer|heat the {room} to {number} degrees|I am cold in the {room}|"
-    "turn the heating up",
-}  # fmt: skip
-
-# Frequent words, to be strung together at random: enough for the sounds of a language, though not for its sense.
-LANGUAGES = {
-    "de": "und der die das ich nicht ist es ein zu in sie mit auf für wir haben sein werden aber auch schon schön "
-    "groß klein Haus Straße Kind Mutter Vater Wasser Brot Buch Zeit Jahr Tag Nacht heute morgen gestern gehen kommen "
-    "sprechen hören sehen machen können müssen zwischen über unter zwölf fünf acht Stück Köln Freund Mädchen Küche "
-    "Pferd richtig",
-    "fr": "le la les un une des et est je tu il elle nous vous avoir être faire aller venir voir pouvoir vouloir "
-    "maison rue enfant mère père eau pain livre temps année jour nuit demain hier bon vin blanc rouge petit grand "
-    "jeune vieux beaucoup peu toujours jamais aujourd'hui deux trois huit fille garçon cuisine cheval chien oiseau "
-    "feuille lune champ",
-    "es": "el la los una y es yo tú él ella nosotros tener ser hacer ir venir ver poder querer casa calle niño madre "
-    "padre agua pan libro tiempo año día noche mañana ayer bueno rojo pequeño grande joven viejo mucho poco siempre "
-    "nunca hoy dos tres ocho muchacha cocina caballo perro pájaro hoja luna campo guerra lluvia queso zapato jefe "
-    "ciudad gente",
-    "it": "il la lo gli una e è io tu lui lei noi avere essere fare andare venire vedere potere volere casa strada "
-    "bambino madre padre acqua pane libro tempo anno giorno notte domani ieri buono rosso piccolo grande giovane "
-    "vecchio molto poco sempre mai oggi due tre otto ragazza cucina cavallo cane uccello foglia luna campo guerra "
-    "pioggia formaggio scarpa città gente zio",
-    "pt": "o a os uma e é eu tu ele ela nós ter ser fazer ir vir ver poder querer casa rua criança mãe pai água pão "
-    "livro tempo ano dia noite amanhã ontem bom vermelho pequeno grande jovem velho muito pouco sempre nunca hoje "
-    "dois três oito menina cozinha cavalo cão pássaro folha lua campo guerra chuva queijo sapato cidade gente coração "
-    "lhe não",
-    "nl": "de het een en is ik jij hij zij wij hebben zijn doen gaan komen zien kunnen willen huis straat kind moeder "
-    "vader water brood boek tijd jaar dag nacht morgen gisteren goed rood klein groot jong oud veel weinig altijd "
-    "nooit vandaag twee drie acht meisje keuken paard hond vogel blad maan veld oorlog regen kaas schoen stad mensen "
-    "geluid uit",
-    "pl": "i w na nie to jest ja ty on ona my mieć być robić iść widzieć móc chcieć dom ulica dziecko matka ojciec "
-    "woda chleb książka czas rok dzień noc jutro wczoraj dobry czerwony mały duży młody stary dużo mało zawsze nigdy "
-    "dzisiaj dwa trzy osiem dziewczyna kuchnia koń pies ptak liść księżyc pole wojna deszcz ser but miasto ludzie "
-    "szczęście źle",
-    "tr": "ve bir bu o ben sen biz var yok olmak yapmak gitmek gelmek görmek istemek ev sokak çocuk anne baba su "
-    "ekmek kitap zaman yıl gün gece yarın dün iyi kırmızı küçük büyük genç yaşlı çok az her hiç bugün iki üç sekiz "
-    "kız mutfak at köpek kuş yaprak ay tarla savaş yağmur peynir ayakkabı şehir insan güzel teşekkür gözlük dağ ışık",
-    "sv": "och en ett är jag du han hon vi ha vara göra gå komma se kunna vilja hus gata barn mor far vatten bröd bok "
-    "tid år dag natt imorgon igår god röd liten stor ung gammal mycket lite alltid aldrig idag två tre åtta flicka "
-    "kök häst hund fågel blad måne fält krig regn ost sko stad folk sju sjön skön tjugo kyrka ljus",
-    "fi": "ja on ei se minä sinä hän me olla tehdä mennä tulla nähdä voida haluta talo katu lapsi äiti isä vesi leipä "
-    "kirja aika vuosi päivä yö huomenna eilen hyvä punainen pieni suuri nuori vanha paljon vähän aina koskaan tänään "
-    "kaksi kolme kahdeksan tyttö keittiö hevonen koira lintu lehti kuu pelto sota sade juusto kenkä kaupunki ihmiset "
-    "työ",
-}  # fmt: skip
+MOST = 1000.0  # the largest size: half a thousand hours
+SEEDS = 1 << 32
 
 
 @dataclass(frozen=True)
@@ -216,23 +96,66 @@ def write(
     size: float = 1.0,
     languages: Sequence[str] = (),
     noise: float | None = None,
+    overwrite: bool = False,
 ) -> list[Utterance]:
     """Write the corpus as FLAC files and a manifest, which comes last; files that are there and right are kept.
+
+    A folder in which a file, or the manifest, would have to change is refused before anything is written, unless
+    `overwrite`. What was stopped goes on where it was.
 
     Example:
         >>> corpus = write("speech", size=0.1)
     """
-    place, written = Path(folder), []
-    for utterance in utterances(seed=seed, tasks=tasks, size=size, languages=languages, noise=noise):
-        path = place / str(utterance.task or "read") / str(utterance.split) / f"{utterance.id}.flac"
-        buffer = io.BytesIO()
-        # As whole numbers: what is read back is what `make` gives, sample for sample.
-        soundfile.write(buffer, (np.asarray(utterance.audio) * 32768).astype(np.int16), SAMPLE_RATE, format="FLAC")
-        if not path.is_file() or path.read_bytes() != buffer.getvalue():
-            atomic_write(path, buffer.getvalue())
-        written.append(replace(utterance, audio=path))
-    write_manifest(place / MANIFEST, written)
+    place = local_path(folder, "the folder of the corpus")
+    check_writable(place / MANIFEST)
+    lines = plan(seed=seed, tasks=tasks, size=size, languages=languages)
+    for parent in {place, *(_file(place, line).parent for line in lines)}:
+        sweep(parent)
+    known = {} if overwrite else _kept(place, lines, noise)
+    written = []
+    for line in track(lines, "speaking", len(lines)):
+        if line.id not in known:
+            path = _file(place, line)
+            utterance, content = _encoded(line, noise)
+            if wanted(path, content, overwrite=overwrite):
+                atomic_write(path, content)
+            known[line.id] = replace(utterance, audio=path)
+        written.append(known[line.id])
+    keep_manifest(place / MANIFEST, written, overwrite=overwrite)
     return written
+
+
+def _kept(place: Path, lines: list[Line], noise: float | None) -> dict[str, Utterance]:
+    """The utterances whose files are there; an error if one, or the manifest, would have to change."""
+    manifest = place / MANIFEST
+    listed = os.path.lexists(manifest)
+    if listed and [row.id for row in read_manifest(manifest, on_bad=lambda _: None)] != [line.id for line in lines]:
+        what = f"'{manifest}' lists another corpus, or another size or seed"
+        raise SottovoceError(f"{what}; give another folder, or overwrite it (--overwrite).")
+    known: dict[str, Utterance] = {}
+    rows = []
+    for line in track(lines, "comparing", len(lines)):
+        path = _file(place, line)
+        there = os.path.lexists(path)
+        if listed or there:
+            utterance, content = _encoded(line, noise)
+            wanted(path, content, overwrite=False)
+            rows.append(replace(utterance, audio=path))
+        if there:
+            known[line.id] = rows[-1]
+    if listed:
+        wanted(manifest, manifest_text(rows, place).encode(), overwrite=False)
+    return known
+
+
+def _file(place: Path, line: Line) -> Path:
+    return place / line.task / line.split / f"{line.id}.flac"
+
+
+def _encoded(line: Line, noise: float | None) -> tuple[Utterance, bytes]:
+    utterance = _said(line, noise)
+    # As whole numbers: what is read back is what `make` gives, sample for sample.
+    return utterance, encode_flac((np.asarray(utterance.audio) * 32768).astype(np.int16), SAMPLE_RATE)
 
 
 def utterances(
@@ -250,20 +173,24 @@ def utterances(
     """
     lines = plan(seed=seed, tasks=tasks, size=size, languages=languages)
     for line in track(lines, "speaking", len(lines)):
-        samples, phones = speak(line.spoken, line.voice)
-        yield Utterance(
-            line.id,
-            _recorded(samples, line, noise),
-            len(samples) / SAMPLE_RATE,
-            text=_plain(line.spoken),
-            phones=phones,
-            speaker=line.voice.name,
-            label=line.label,
-            # Read speech serves recognition, phones and verification at once.
-            task=None if line.task == "read" else line.task,
-            split=line.split,
-            licence=LICENCE,
-        )
+        yield _said(line, noise)
+
+
+def _said(line: Line, noise: float | None) -> Utterance:
+    samples, phones = speak(line.spoken, line.voice)
+    return Utterance(
+        line.id,
+        _recorded(samples, line, noise),
+        len(samples) / SAMPLE_RATE,
+        text=_plain(line.spoken),
+        phones=phones,
+        speaker=line.voice.name,
+        label=line.label,
+        # Read speech serves recognition, phones and verification at once.
+        task=None if line.task == "read" else line.task,
+        split=line.split,
+        licence=LICENCE,
+    )
 
 
 def plan(
@@ -283,8 +210,12 @@ def plan(
     for language in languages:
         if language not in LANGUAGES:
             raise unknown("language", language, LANGUAGES)
-    if not 0 < size < 10_000:
-        raise SottovoceError(f"size is {size}, but a number above 0 is wanted; 1 gives about half an hour.")
+    if not 0 < size <= MOST:
+        raise SottovoceError(
+            f"size is {size:g}, but a number above 0 and up to {MOST:g} is wanted; 1 gives about half an hour."
+        )
+    if not 0 <= seed < SEEDS:
+        raise SottovoceError(f"seed is {seed}, but a whole number from 0 to {SEEDS - 1} is wanted.")
     lines: list[Line] = []
     for task in [*tasks, *(["unlabelled"] if languages else [])]:
         seen: set[str] = set()
@@ -382,6 +313,8 @@ def _recorded(samples: np.ndarray, line: Line, noise: float | None) -> np.ndarra
     gain = min(10 ** (line.level / 20) / level, 0.95 / float(np.abs(samples).max()))
     loud = gain * samples.astype(np.float64)
     if noise is not None:
+        if not -100 <= noise <= 100:
+            raise SottovoceError(f"noise is {noise}, but decibels from -100 to 100 below the speech are wanted.")
         generator = np.random.default_rng(random.Random(f"noise/{line.id}").getrandbits(64))
         hiss = generator.standard_normal(len(loud))
         if generator.random() < 0.5:

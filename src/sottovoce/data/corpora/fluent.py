@@ -1,11 +1,13 @@
 """Fluent Speech Commands: spoken commands to a home assistant, each with an action, an object and a location."""
 
 import csv
+import io
 from collections.abc import Iterator
 from pathlib import Path
 
-from sottovoce.data.corpora.corpus import Corpus, locate
+from sottovoce.data.corpora.corpus import LONGEST_LIST, Corpus, locate
 from sottovoce.data.utterance import Utterance
+from sottovoce.files import read_text
 
 LICENCE = "Fluent Speech Commands Public License"
 SPLITS = {"train": "train", "valid": "dev", "test": "test"}
@@ -22,19 +24,19 @@ def read(folder: Path) -> Iterator[Utterance]:
         place = locate(folder, f"data/{listed}_data.csv")
         if place is None:
             continue
-        with open(place / "data" / f"{listed}_data.csv", encoding="utf-8", newline="") as file:
-            for row in csv.DictReader(file):
-                yield Utterance(
-                    row["path"].removesuffix(".wav"),
-                    place / row["path"],
-                    0.0,
-                    text=row["transcription"],
-                    speaker=row["speakerId"],
-                    label="/".join(row[key] for key in ("action", "object", "location")),
-                    task="intents",
-                    split=split,
-                    licence=LICENCE,
-                )
+        text = read_text(place / "data" / f"{listed}_data.csv", "the list", largest=LONGEST_LIST)
+        for row in csv.DictReader(io.StringIO(text, newline="")):
+            yield Utterance(
+                row["path"].removesuffix(".wav"),
+                place / row["path"],
+                0.0,
+                text=row["transcription"],
+                speaker=row["speakerId"],
+                label="/".join(row[key] for key in ("action", "object", "location")),
+                task="intents",
+                split=split,
+                licence=LICENCE,
+            )
 
 
 FLUENT = Corpus(

@@ -1,14 +1,18 @@
 """Speech from the Hugging Face Hub: a dataset's rows as FLAC files and a manifest."""
 
 import importlib
+import os
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from sottovoce.data.audio import SAMPLE_RATE, as_speech, decode, open_audio, write_flac
-from sottovoce.data.utterance import MANIFEST, Utterance, write_manifest
+from sottovoce.data.utterance import MANIFEST, Utterance, keep_manifest, read_manifest
 from sottovoce.errors import SottovoceError, unknown
+from sottovoce.files import check_writable, local_path, sweep
 from sottovoce.progress import track
 
 # The columns that datasets use, the likeliest first.
@@ -34,6 +38,7 @@ def from_hub_dataset(
     task: str | None = None,
     licence: str | None = None,
     on_bad: Callable[[str], None] | None = None,
+    overwrite: bool = False,
 ) -> Path:
     """Write the rows of a Hub dataset to `folder`, 16 kHz FLAC files and `manifest.jsonl`.
 
@@ -46,21 +51,39 @@ def from_hub_dataset(
         speaker: the column of who speaks.
         task: the task that the labels are for.
         on_bad: told of each row whose audio cannot be used; without it, the first is an error.
+        overwrite: replace files and a manifest that are there with other content, which otherwise is an error.
 
     Example:
         >>> from_hub_dataset("PolyAI/minds14", config="en-GB", folder="minds14", task="intents")
         PosixPath('minds14/manifest.jsonl')
     """
-    place, given = Path(folder), {"audio": audio, "text": text, "label": label, "speaker": speaker}
+    place = local_path(folder, "the folder of the dataset")
+    given = {"audio": audio, "text": text, "label": label, "speaker": speaker}
+    manifest = place / MANIFEST
+    check_writable(manifest)
+    sets = _load(id, config, split)
+    if os.path.lexists(manifest) and not overwrite:
+        _check_same(manifest, sets)
     utterances: list[Utterance] = []
-    for name, rows in _load(id, config, split).items():
+    for name, rows in sets.items():
+        sweep(place / "audio" / name)
         columns = {role: _column(role, column, rows.column_names) for role, column in given.items()}
-        for utterance in _written(rows, columns, place, f"{id}, {name}", name, on_bad):
+        for utterance in _written(rows, columns, place, f"{id}, {name}", name, on_bad, overwrite):
             utterances.append(replace(utterance, task=task, split=SPLITS.get(name, name), licence=licence))
     if not utterances:
         raise SottovoceError(f"'{id}' has no row that can be used; give another split, or another dataset.")
-    write_manifest(place / MANIFEST, utterances)
-    return place / MANIFEST
+    keep_manifest(manifest, utterances, overwrite=overwrite)
+    return manifest
+
+
+def _check_same(manifest: Path, sets: dict[str, Any]) -> None:
+    """Refuse, before anything is written, a manifest that is there and is not of these rows."""
+    lengths = {name: len(rows) for name, rows in sets.items()}
+    for row in read_manifest(manifest, on_bad=lambda _: None):
+        name, _, number = row.id.rpartition("/")
+        if not (number.isdecimal() and int(number) < lengths.get(name, 0)):
+            what = f"'{manifest}' is there and lists '{row.id}', which is no row of what is to be written"
+            raise SottovoceError(f"{what}; give another folder, or overwrite it (--overwrite).")
 
 
 def _load(id: str, config: str | None, split: str | None) -> dict[str, Any]:
@@ -87,7 +110,13 @@ def _load(id: str, config: str | None, split: str | None) -> dict[str, Any]:
 
 
 def _written(
-    rows: Any, columns: dict[str, str], place: Path, text: str, split: str, on_bad: Callable[[str], None] | None
+    rows: Any,
+    columns: dict[str, str],
+    place: Path,
+    text: str,
+    split: str,
+    on_bad: Callable[[str], None] | None,
+    overwrite: bool,
 ) -> Iterator[Utterance]:
     """Write the audio of the rows, and yield what is known of each."""
     classes = {role: getattr(rows.features[column], "names", None) for role, column in columns.items() if column}
@@ -95,12 +124,15 @@ def _written(
         name = f"{split}/{number:07d}"
         path = place / "audio" / f"{name}.flac"
         try:
-            seconds = _write(row[columns["audio"]], path, f"row {number} of {text}")
+            speech = _speech(row[columns["audio"]], f"row {number} of {text}")
         except SottovoceError as error:
             if on_bad is None:
                 raise
             on_bad(str(error))
             continue
+        # Not among the faults of the row: what is in the way of the file must not leave the row out.
+        write_flac(path, speech, SAMPLE_RATE, overwrite=overwrite)
+        seconds = round(len(speech) / SAMPLE_RATE, 4)
         known = {role: _value(row[column], classes[role]) for role, column in columns.items() if column}
         yield Utterance(name, path, seconds, known.get("text"), None, known.get("speaker"), known.get("label"))
 
@@ -122,12 +154,10 @@ def _value(value: Any, classes: list[str] | None) -> str | None:
     return None if value is None else str(value)
 
 
-def _write(audio: Any, path: Path, name: str) -> float:
-    """Write one recording as FLAC; its length in seconds comes back."""
+def _speech(audio: Any, name: str) -> np.ndarray:
+    """One recording."""
     source = audio if isinstance(audio, dict) else {"path": audio}
     if not source.get("bytes") and not source.get("path"):
         raise SottovoceError(f"{name} has no audio; leave it out.")
     with open_audio(source["bytes"] if source.get("bytes") else str(source["path"]), name) as opened:
-        speech = as_speech(decode(opened), opened.rate, name=name)
-    write_flac(path, speech, SAMPLE_RATE)
-    return round(len(speech) / SAMPLE_RATE, 4)
+        return as_speech(decode(opened), opened.rate, name=name)

@@ -1,5 +1,6 @@
 """Corpora made ready: fetched where their licence allows it, cut, listed in a manifest, and checked."""
 
+import csv
 import os
 import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -9,16 +10,15 @@ from itertools import groupby
 from pathlib import Path
 from typing import TypeVar
 
-import soundfile
-
 from sottovoce.data.archives import unpack
 from sottovoce.data.audio import LONGEST, SAMPLE_RATE, TOLERANCE, duration, open_audio, read_audio, write_flac
 from sottovoce.data.batches import ahead
 from sottovoce.data.corpora import CORPORA
 from sottovoce.data.corpora.corpus import Corpus, Segment
-from sottovoce.data.download import fetch
-from sottovoce.data.utterance import MANIFEST, Utterance, read_manifest, write_manifest
-from sottovoce.errors import SottovoceError, unknown
+from sottovoce.data.download import digest, fetch
+from sottovoce.data.utterance import MANIFEST, Utterance, check_utterance, keep_manifest, read_manifest
+from sottovoce.errors import SottovoceError, explain_system_error, unknown
+from sottovoce.files import check_writable, local_path, regular_file, sweep
 from sottovoce.progress import track
 
 AHEAD = 4096  # results at most that wait to be taken, so that a million files do not lie in memory
@@ -65,15 +65,17 @@ def prepare(
     download: bool = False,
     manifest: str | Path | None = None,
     on_bad: OnBad | None = None,
+    overwrite: bool = False,
 ) -> Path:
     """Write `folder/manifest.jsonl` for a corpus that is in the folder, or is fetched into it.
 
     Args:
         parts: of the corpus; all if not given.
         download: fetch the parts of which nothing is there and unpack each archive as a folder of its own, after
-            which the archive is removed.
+            which the archive is removed, unless it was there before.
         manifest: another file to write, for folders that are read-only; it is then read with `root=folder`.
         on_bad: told of each file that cannot be read, which is then left out; without it, the first is an error.
+        overwrite: replace a manifest that is there and says something else, which otherwise is an error.
 
     Example:
         >>> prepare("fsdd", "digits", download=True)
@@ -83,17 +85,24 @@ def prepare(
         if corpus not in CORPORA:
             raise unknown("corpus", corpus, CORPORA)
         corpus = CORPORA[corpus]
-    place, known = Path(folder), corpus.archives or {}
+    place, known = local_path(folder, f"the folder of {corpus.name}"), corpus.archives or {}
+    target = place / MANIFEST if manifest is None else local_path(manifest, "the manifest")
+    check_writable(target)
     for part in parts or ():
+        if not known:
+            raise SottovoceError(f"{corpus.name} has no parts, but '{part}' is wanted; leave it out.")
         if part not in known:
             raise unknown(f"part of {corpus.name}", part, known)
     if download:
         if not known:
             raise SottovoceError(f"{corpus.name} cannot be downloaded without its licence: {corpus.terms}.")
-        _fetch(corpus, place, known if parts is None else parts)
+        missing = _missing(corpus, place, known if parts is None else parts)
+        if missing and os.path.lexists(target) and not overwrite:
+            what = f"'{target}' is there, and would change with what is to be fetched ({', '.join(missing)})"
+            raise SottovoceError(f"{what}; give another folder, or overwrite it (--overwrite).")
+        _fetch(corpus, place, missing)
     utterances = listed(corpus, place, parts=parts, on_bad=on_bad)
-    target = place / MANIFEST if manifest is None else Path(manifest)
-    write_manifest(target, utterances, root=place)
+    keep_manifest(target, utterances, root=place, overwrite=overwrite)
     return target
 
 
@@ -106,12 +115,17 @@ def listed(
         >>> listed(CORPORA["fsdd"], "digits")[0].label
         'zero'
     """
-    place = Path(folder)
-    if not place.is_dir():
+    place = local_path(folder, f"the folder of {corpus.name}")
+    if not place.exists():
         raise SottovoceError(f"there is no folder {place}; {_wanted(corpus)}.")
+    if not place.is_dir():
+        raise SottovoceError(f"'{place}' is a file, but {_wanted(corpus)}.")
     with _explained(corpus, place):
+        os.listdir(place)  # what may not be read would seem to be empty
         found = list(_listed(corpus, place, parts))
         segments = list(corpus.segments(place)) if corpus.segments else []
+    for parent in {place, *(segment.audio.parent for segment in segments)}:
+        sweep(parent)
     failed = _cut(segments, on_bad)
     utterances = list(_measured([utterance for utterance in found if utterance.audio not in failed], on_bad))
     if not utterances:
@@ -129,44 +143,66 @@ def _explained(corpus: Corpus, place: Path) -> Iterator[None]:
     """Turn what a reader raises over lists that are not as published into a sentence."""
     try:
         yield
-    except SottovoceError:
-        raise
-    except (LookupError, TypeError, ValueError, OSError, soundfile.LibsndfileError) as error:
+    except SottovoceError as error:
+        raise SottovoceError(f"the lists of {corpus.name} in {place} cannot be read: {error}") from error
+    except (FileNotFoundError, NotADirectoryError, *_NOT_AS_PUBLISHED) as error:
         what = f"{type(error).__name__}: {error}"
         raise SottovoceError(
             f"the lists of {corpus.name} in {place} cannot be read ({what}); {_wanted(corpus)}."
         ) from error
+    except OSError as error:
+        raise SottovoceError(f"{corpus.name} cannot be read: {explain_system_error(error)}") from error
+
+
+_NOT_AS_PUBLISHED = (LookupError, TypeError, ValueError, AttributeError, ArithmeticError, RecursionError, csv.Error)
 
 
 def _listed(corpus: Corpus, place: Path, parts: Iterable[str] | None) -> Iterator[Utterance]:
-    """The utterances of some parts; without a choice of parts, of all."""
+    """The utterances of some parts, as a manifest could hold them; without a choice of parts, of all."""
     chosen = set(parts or ()) if len(corpus.archives or {}) > 1 else set()
     for utterance in corpus.read(place):
-        if not chosen or chosen & set(Path(str(utterance.audio)).relative_to(place).parts):
+        relative = Path(str(utterance.audio)).relative_to(place)
+        if not chosen or chosen & set(relative.parts):
+            check_utterance(utterance, place)
             yield utterance
 
 
+def _missing(corpus: Corpus, place: Path, parts: Iterable[str]) -> list[str]:
+    """The parts of which nothing is there."""
+    with _explained(corpus, place):
+        return [part for part in parts if not place.is_dir() or next(_listed(corpus, place, [part]), None) is None]
+
+
 def _fetch(corpus: Corpus, place: Path, parts: Iterable[str]) -> None:
-    """Fetch and unpack the parts of which nothing is there."""
+    """Fetch and unpack parts; an archive that was there before is used if it is the right one, and stays."""
+    sweep(place)
     for part in parts:
-        with _explained(corpus, place):
-            if place.is_dir() and next(_listed(corpus, place, [part]), None) is not None:
-                continue
         for archive in (corpus.archives or {})[part]:
             file = place / archive.url.rpartition("/")[2]
             folder = place / re.sub(r"(\.tar)?\.(gz|bz2|xz|tgz|zip|tar)$", "", file.name)
-            if not folder.is_dir():
-                unpack(fetch(archive.url, file, checksum=archive.checksum), folder)
-                file.unlink()
+            if folder.is_dir():
+                continue
+            if not file.exists():
+                fetched = fetch(archive.url, file.with_name(f"{file.name}.fetched"), checksum=archive.checksum)
+                unpack(fetched, folder)
+                fetched.unlink()
+            elif archive.checksum and digest(regular_file(file), archive.checksum) != archive.checksum.lower():
+                raise SottovoceError(f"'{file}' is not the archive that {archive.url} names; move it away.")
+            else:
+                unpack(file, folder)
 
 
 def _measured(utterances: Sequence[Utterance], on_bad: OnBad | None) -> Iterator[Utterance]:
     """The utterances with the length of their files where it was not known."""
+    seen: set[str] = set()
     for result in _in_threads(_with_seconds, utterances, "reading headers"):
-        if isinstance(result, Utterance):
-            yield result
-        else:
+        if not isinstance(result, Utterance):
             _tell(result, on_bad)
+        elif result.id in seen:
+            _tell(f"the id {result.id!r} stands twice in the lists, for {result.audio} the second time.", on_bad)
+        else:
+            seen.add(result.id)
+            yield result
 
 
 def _with_seconds(utterance: Utterance) -> Utterance | str:

@@ -1,11 +1,11 @@
 """SLURP: requests to a home assistant in 18 scenarios, recorded near and far."""
 
-import json
 from collections.abc import Iterator
 from pathlib import Path
 
-from sottovoce.data.corpora.corpus import Archive, Corpus, locate, text_lines
+from sottovoce.data.corpora.corpus import LONGEST_LIST, Archive, Corpus, locate, text_lines
 from sottovoce.data.utterance import Utterance
+from sottovoce.files import parse_json, read_json
 
 LICENCE = "CC-BY-NC-4.0"  # of the audio; the text alone is CC-BY-4.0
 SPLITS = {"train": "train", "devel": "dev", "test": "test"}
@@ -26,7 +26,7 @@ def read(folder: Path) -> Iterator[Utterance]:
     speakers = _speakers(place / "dataset" / "slurp" / "metadata.json")
     for listed, split in SPLITS.items():
         for line in text_lines(place / "dataset" / "slurp" / f"{listed}.jsonl"):
-            row = json.loads(line)
+            row = parse_json(line, f"a line of {listed}.jsonl")
             for recording in row["recordings"]:
                 name = recording["file"]
                 yield Utterance(
@@ -46,7 +46,7 @@ def _speakers(path: Path) -> dict[str, str]:
     """Who speaks in each file; only later versions of the corpus say it."""
     if not path.is_file():
         return {}
-    entries = json.loads(path.read_text(encoding="utf-8")).values()
+    entries = read_json(path, "the list", largest=LONGEST_LIST).values()
     return {
         name: about["usrid"]
         for entry in entries

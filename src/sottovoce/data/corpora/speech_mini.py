@@ -1,12 +1,12 @@
 """speech-mini: a mixture of free corpora, small enough for tests, with aligned phones."""
 
-import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 from sottovoce.data.corpora.corpus import Corpus, locate, text_lines
 from sottovoce.data.utterance import Phone, Utterance
+from sottovoce.files import json_object
 
 # The manifests by the task that their labels are for; the text of "asr" serves every task that wants text.
 TASKS = {
@@ -49,7 +49,7 @@ def read(folder: Path) -> Iterator[Utterance]:
 
 
 def _rows(path: Path) -> Iterator[dict[str, Any]]:
-    return (json.loads(line) for line in text_lines(path))
+    return (json_object(line, f"a line of {path.name}") for line in text_lines(path))
 
 
 def _phones(frames: list[tuple[str, int, int]] | None, seconds: float) -> tuple[Phone, ...] | None:
