@@ -1,6 +1,7 @@
 """Batches, the mapped file, decoding once: nothing is lost, nothing comes twice, nothing waits for nothing."""
 
 import itertools
+import os
 import threading
 from pathlib import Path
 
@@ -95,6 +96,50 @@ def test_a_shelf_forgets_what_a_crash_cut_short(tmp_path: Path) -> None:
     (tmp_path / "rows.bin").write_bytes(b"\0")
     assert len(Shelf(tmp_path, identity="a", row=(), dtype="int16")) == 0, "an index ahead of its data is not believed"
     assert len(Shelf(tmp_path, identity="b", row=(), dtype="int16")) == 0
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        b"{",
+        b"\xff",
+        b"[" * 100_000,
+        b"[1]",
+        b'{"b": -1}',
+        b'{"b": "1"}',
+        b'{"b": 1.5}',
+        b'{"b": true}',
+        b'{"b": NaN}',
+        b'{"b": 999999999999999999}',
+        b'{"b": ' + b"9" * 5000 + b"}",
+        b'{"b": [1]}',
+    ],
+)
+@pytest.mark.parametrize("place", [0, 1, 2])
+def test_a_shelf_with_a_damaged_index_begins_anew(tmp_path: Path, line: bytes, place: int) -> None:
+    shelf = Shelf(tmp_path, identity="a", row=(), dtype="int16")
+    shelf.add({"a": np.arange(5, dtype="int16")})
+    index = tmp_path / "index.jsonl"
+    lines = index.read_bytes().splitlines()
+    index.write_bytes(b"".join(one + b"\n" for one in [*lines[:place], line, *lines[place:]]))
+    again = Shelf(tmp_path, identity="a", row=(), dtype="int16")
+    assert len(again) == 0 and index.read_bytes() == lines[0] + b"\n"
+    again.add({"c": np.arange(3, dtype="int16")})
+    assert Shelf(tmp_path, identity="a", row=(), dtype="int16")["c"].tolist() == [0, 1, 2]
+
+
+def test_a_shelf_that_was_cut_short_meanwhile(tmp_path: Path) -> None:
+    shelf = Shelf(tmp_path, identity="a", row=(), dtype="int16")
+    shelf.add({"a": np.arange(5, dtype="int16")})
+    (tmp_path / "rows.bin").write_bytes(b"\0")
+    with pytest.raises(SottovoceError, match="rows.bin' is gone or shorter than it was: .* start again"):
+        shelf["a"]
+    (tmp_path / "rows.bin").unlink()
+    with pytest.raises(SottovoceError, match="rows.bin' is gone or shorter than it was"):
+        shelf["a"]
+    (tmp_path / "index.jsonl").unlink()
+    os.mkfifo(tmp_path / "index.jsonl")
+    assert len(Shelf(tmp_path, identity="a", row=(), dtype="int16")) == 0
 
 
 def test_a_shelf_refuses_another_shape(tmp_path: Path) -> None:

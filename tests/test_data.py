@@ -13,6 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sottovoce.data.audio import as_speech, read_audio
+from sottovoce.data.sources import local_places, read_data
 from sottovoce.data.utterance import Phone, Utterance, manifest_hash, read_manifest, write_manifest
 from sottovoce.errors import SottovoceError
 
@@ -218,3 +219,68 @@ def test_real_recordings(kind: str) -> None:
     assert rows
     for row in rows:
         assert len(read_audio(folder / row["path"])) / 16_000 == pytest.approx(row["duration"], abs=0.02)
+
+
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [
+        ("", "the name of the data is empty; give a manifest, a folder with a manifest.jsonl, 'espeak', or CORPUS@"),
+        ("  ", "the name of the data is empty"),
+        (" + ", "' + ' has nothing on one side of a +"),
+        ("espeak + ", "has nothing on one side of a +"),
+        ("fsdd@", "'fsdd@' has nothing on one side of its @; give CORPUS@FOLDER, or MANIFEST@FOLDER"),
+        ("@speech", "'@speech' has nothing on one side of its @"),
+        ("fsd@speech", "unknown corpus 'fsd'; did you mean 'fsdd'"),
+        ("fsdd@nothing", "there is no folder nothing; a folder with free-spoken"),
+        ("fsdd@m.jsonl", "'m.jsonl' is a file, but a folder with free-spoken"),
+        ("fsdd@loop", "the folder of fsdd 'loop' cannot be reached"),
+        ("loop", "the data 'loop' cannot be reached"),
+        ("a\0b", "holds a null character"),
+        ("x" * 300, "cannot be reached (File name too long)"),
+        ("~nobody-is-called-so/x", "begins with a home folder that is not known here"),
+        (
+            "empty",
+            "the folder 'empty' has no manifest.jsonl; make one (`sottovoce corpus prepare`), or give CORPUS@empty",
+        ),
+        ("nothing", "there is no data 'nothing'; give a manifest"),
+        ("nothing/m.jsonl@empty", "there is no data 'nothing/m.jsonl@empty'"),
+        ("m.jsonl@m.jsonl", "'m.jsonl' is no folder, but the audio of m.jsonl is looked for in it"),
+        ("pipe", "'pipe' is a pipe, but the manifest is an ordinary file"),
+        ("espeak:nan", "size is nan, but a number above 0 and up to 1000 is wanted"),
+        ("espeak:-1", "size is -1, but a number above 0"),
+        ("espeak:0", "size is 0, but a number above 0"),
+        ("espeak:1e9", "size is 1e+09, but a number above 0"),
+        ("espeak:" + "9" * 400, "size is inf, but a number above 0"),
+        ("espeak:", "'espeak:' asks for no amount"),
+        ("espeak:1,xx", "unknown language 'xx'"),
+    ],
+)
+def test_names_of_data_that_lead_nowhere(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, words: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "m.jsonl").write_text(f"{GOOD}\n")
+    (tmp_path / "loop").symlink_to("loop")
+    (tmp_path / "empty").mkdir()
+    os.mkfifo("pipe")
+    with pytest.raises(SottovoceError) as caught:
+        read_data(name)
+    assert words in str(caught.value) and "\n" not in str(caught.value)
+
+
+def test_the_places_of_data(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    for name, places in {
+        "espeak:2,de": [],
+        "speech": ["speech"],
+        "speech/manifest.jsonl": ["speech/manifest.jsonl"],
+        "fsdd@digits": ["digits"],
+        "lists/a.jsonl@audio": ["lists/a.jsonl", "audio"],
+        "espeak + fsdd@digits + speech": ["digits", "speech"],
+    }.items():
+        assert [str(place) for place in local_places(name)] == places
+    monkeypatch.setenv("SOTTOVOCE_DATA", str(tmp_path / "corpora"))
+    assert local_places("fsdd") == [tmp_path / "corpora" / "fsdd"]
+    (tmp_path / "me@home").mkdir()
+    (tmp_path / "me@home" / "manifest.jsonl").write_text(f"{GOOD}\n")
+    assert local_places("me@home") == [Path("me@home")] and read_data("me@home")[0].id == "a"

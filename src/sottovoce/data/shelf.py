@@ -3,12 +3,12 @@
 import json
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import final
+from typing import Any, final
 
 import numpy as np
 
 from sottovoce.errors import SottovoceError
-from sottovoce.files import atomic_write, explained, whole_lines
+from sottovoce.files import atomic_write, explained, json_object, whole_lines
 
 
 @final
@@ -32,7 +32,7 @@ class Shelf:
         self._rows = 0
         self._map: np.ndarray | None = None
         head = {"identity": identity, "row": list(self.row), "dtype": self.dtype.name}
-        kept = [json.loads(line) for line in whole_lines(self._index).splitlines()]
+        kept = self._read_index()
         if kept and kept[0] == head:
             for lengths in kept[1:]:
                 self._note(lengths)
@@ -51,6 +51,17 @@ class Shelf:
     @property
     def _data(self) -> Path:
         return self.folder / "rows.bin"
+
+    def _read_index(self) -> list[Any]:
+        """The lines of the index: what the arrays are, then lengths by key; nothing of one that is damaged."""
+        if not self._index.is_file():
+            return []
+        try:
+            head, *rest = [json_object(line, "the index") for line in whole_lines(self._index).splitlines()]
+        except (SottovoceError, ValueError, OSError):
+            return []
+        right = all(type(length) is int and length >= 0 for lengths in rest for length in lengths.values())
+        return [head, *rest] if right else []
 
     def _note(self, lengths: dict[str, int]) -> None:
         for key, length in lengths.items():
@@ -96,13 +107,18 @@ class Shelf:
     def __getitem__(self, key: str) -> np.ndarray:
         begin, end = self._places[key]
         if self._map is None:
-            # An empty file cannot be mapped.
-            self._map = (
-                np.memmap(self._data, dtype=self.dtype, mode="r", shape=(self._rows, *self.row))
-                if self._rows
-                else np.zeros((0, *self.row), self.dtype)
-            )
+            self._map = self._mapped()
         return self._map[begin:end]
+
+    def _mapped(self) -> np.ndarray:
+        shape = (self._rows, *self.row)
+        if not self._rows:
+            return np.zeros(shape, self.dtype)  # an empty file cannot be mapped
+        try:
+            return np.memmap(self._data, dtype=self.dtype, mode="r", shape=shape)
+        except (ValueError, FileNotFoundError):
+            what = f"'{self._data}' is gone or shorter than it was"
+            raise SottovoceError(f"{what}: something else has changed it meanwhile; start again.") from None
 
     def lengths(self, keys: Iterable[str]) -> list[int]:
         """How many rows each has."""

@@ -2,15 +2,19 @@
 
 import os
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 
 from sottovoce.data.corpora import CORPORA
+from sottovoce.data.corpora.corpus import Corpus
 from sottovoce.data.corpora.prepare import listed
 from sottovoce.data.utterance import MANIFEST, Utterance, read_manifest
 from sottovoce.errors import SottovoceError, unknown
+from sottovoce.files import local_path
 
 HOME = "SOTTOVOCE_DATA"
 ESPEAK = "espeak"
+_WANTED = f"a manifest, a folder with a {MANIFEST}, '{ESPEAK}', or CORPUS@FOLDER"
 
 
 def read_data(name: str | Path, *, on_bad: Callable[[str], None] | None = None) -> list[Utterance]:
@@ -29,7 +33,7 @@ def read_data(name: str | Path, *, on_bad: Callable[[str], None] | None = None) 
     Example:
         >>> {utterance.split for utterance in read_data("speech-mini@speech-mini + espeak:4")}
     """
-    names = [part.strip() for part in str(name).split(" + ")]
+    names = parts_of(name)
     found = [utterance for part in names for utterance in read_one(part, on_bad)]
     if len(names) > 1 and len({utterance.id for utterance in found}) < len(found):
         raise SottovoceError(f"'{name}' has the same id twice; give each corpus once.")
@@ -37,44 +41,92 @@ def read_data(name: str | Path, *, on_bad: Callable[[str], None] | None = None) 
 
 
 def local_places(name: str | Path) -> list[Path]:
-    """The files and folders of this machine that a name of data leads to.
+    """The files and folders of this machine that a name of data leads to, whether or not anything is there.
 
     Example:
-        >>> local_places("espeak:4 + speech/manifest.jsonl")
-        [PosixPath('speech/manifest.jsonl')]
+        >>> local_places("espeak:4 + speech/manifest.jsonl + fsdd@digits")
+        [PosixPath('speech/manifest.jsonl'), PosixPath('digits')]
     """
-    places = []
-    for text in (part.strip() for part in str(name).split(" + ")):
-        first, at, root = text.rpartition("@")
-        for part in (first, root) if at else (text,):
-            path = Path(part).expanduser()
-            if path.exists() or (part is text and path.suffix == ".jsonl"):
-                places.append(path)
-    return places
+    found = [named(part) for part in parts_of(name)]
+    return [place for one in found if one for place in (one.path, one.root) if place is not None]
+
+
+def parts_of(name: str | Path) -> list[str]:
+    """The single names in a name of data.
+
+    Example:
+        >>> parts_of("espeak + fsdd@digits")
+        ['espeak', 'fsdd@digits']
+    """
+    parts = [part.strip() for part in str(name).split(" + ")]
+    if not all(parts):
+        what = f"'{name}' has nothing on one side of a +" if len(parts) > 1 else "the name of the data is empty"
+        raise SottovoceError(f"{what}; give {_WANTED}.")
+    return parts
+
+
+@dataclass(frozen=True)
+class Named:
+    """What a name of data leads to: a corpus as published, in a folder; or else a manifest, with the root of its audio.
+
+    Example:
+        >>> Named(Path("speech/manifest.jsonl")).corpus is None
+        True
+    """
+
+    path: Path
+    corpus: Corpus | None = None
+    root: Path | None = None
+
+
+def named(text: str) -> Named | None:
+    """What a single name means; None for speech that is made on the spot.
+
+    Example:
+        >>> named("fsdd@digits").path
+        PosixPath('digits')
+    """
+    if text.split(":")[0] == ESPEAK and not os.path.lexists(text):
+        return None
+    whole = local_path(text, "the data")
+    first, at, root = text.rpartition("@")
+    if at and not whole.exists():
+        if not first or not root:
+            raise SottovoceError(f"'{text}' has nothing on one side of its @; give CORPUS@FOLDER, or MANIFEST@FOLDER.")
+        if first in CORPORA:
+            return Named(local_path(root, f"the folder of {first}"), CORPORA[first])
+        path = local_path(first, "the data")
+        if not path.exists() and "/" not in first:
+            raise unknown("corpus", first, CORPORA)
+        return Named(path, root=local_path(root, "the folder of the audio"))
+    if not whole.exists() and text in CORPORA and os.environ.get(HOME):
+        path = local_path(os.environ[HOME], HOME) / text
+        published = path.is_dir() and not (path / MANIFEST).exists()
+        return Named(path, CORPORA[text] if published else None)
+    return Named(whole)
 
 
 def read_one(text: str, on_bad: Callable[[str], None] | None) -> list[Utterance]:
     """The utterances behind one name."""
-    if text.split(":")[0] == ESPEAK and not Path(text).exists():
+    found = named(text)
+    if found is None:
         return speak_some(text)
-    first, at, root = text.rpartition("@")
-    if at and first in CORPORA:
-        return listed(CORPORA[first], Path(root).expanduser(), on_bad=on_bad)
-    path = Path(first if at else text).expanduser()
-    if not path.exists() and not at and text in CORPORA and os.environ.get(HOME):
-        path = Path(os.environ[HOME]).expanduser() / text
-        if path.is_dir() and not (path / MANIFEST).is_file():
-            return listed(CORPORA[text], path, on_bad=on_bad)
+    path, root = found.path, found.root
+    if found.corpus is not None:
+        return listed(found.corpus, path, on_bad=on_bad)
+    if not path.exists():
+        raise SottovoceError(
+            f"there is no data '{text}'; give {_WANTED} "
+            f"(corpora: {', '.join(CORPORA)}; `sottovoce corpus` prepares them)."
+        )
     if path.is_dir():
+        if not os.path.lexists(path / MANIFEST):
+            advice = f"make one (`sottovoce corpus prepare`), or give CORPUS@{path}"
+            raise SottovoceError(f"the folder '{path}' has no {MANIFEST}; {advice}.")
         path = path / MANIFEST
-    if path.is_file():
-        return read_manifest(path, root=Path(root).expanduser() if at else None, on_bad=on_bad)
-    if at and first not in CORPORA and "/" not in first:
-        raise unknown("corpus", first, CORPORA)
-    wanted = f"a manifest, a folder with a {MANIFEST}, '{ESPEAK}', or CORPUS@FOLDER"
-    raise SottovoceError(
-        f"there is no data '{text}'; give {wanted} (corpora: {', '.join(CORPORA)}; `sottovoce corpus` prepares them)."
-    )
+    if root is not None and root.exists() and not root.is_dir():
+        raise SottovoceError(f"'{root}' is no folder, but the audio of {path} is looked for in it; give its folder.")
+    return read_manifest(path, root=root, on_bad=on_bad)
 
 
 def speak_some(name: str) -> list[Utterance]:
