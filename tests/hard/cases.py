@@ -10,7 +10,7 @@ from pathlib import Path
 import verdict
 from verdict import Action, Seen, Verdict
 
-OUTPUTS = ("out",)  # what a test names as output begins with this
+OUTPUTS = ("out", "out-training")  # the outputs that tests name, and where logs of a training stay
 
 
 @dataclass(frozen=True)

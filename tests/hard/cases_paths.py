@@ -9,9 +9,9 @@ from cases import Case, Place
 from cases_models import examined
 
 import sottovoce as sv
+from sottovoce.data.archives import unpack
 from sottovoce.data.audio import read_audio
 from sottovoce.data.corpora.prepare import check, prepare
-from sottovoce.data.archives import unpack
 from sottovoce.data.utterance import read_manifest
 from sottovoce.runs import Run, read_runs
 from sottovoce.tasks.decoding import NGrams
@@ -250,7 +250,7 @@ def command_case(name: str, words: list[str], kind: str, made: Made) -> Case:
         return [word.replace("PATH", path) for word in words]
 
     first = tops(made_as.get(kind, ""))
-    outputs = ("out", *first) if name.endswith(("--output", "--work")) else ("out",)
+    outputs = ("out", "out-training", *(first if name.endswith(("--output", "--work")) else ()))
     records = outputs if name.startswith(("analyze", "compress --recipe")) else ()
     return Case(f"paths/{name}/{kind}", make, reason(name, kind), outputs, records)
 

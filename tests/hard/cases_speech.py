@@ -76,6 +76,7 @@ LINES_FINE = {
     "seconds of a million years": MANIFEST_FINE["huge"],
     "seconds of almost nothing": MANIFEST_FINE["huge"],
     "phones behind the end": "the last phone may end with the recording, which is longer than its manifest says",
+    "phones of an empty name": "any text may be a name",
     "a path of 5000 letters": "whether a file is there is asked when it is decoded",
 }
 
@@ -227,15 +228,15 @@ SOUNDS: dict[str, bytes | Callable[[Place], bytes]] = {
 SOUNDS_FINE = {
     "one sample": "one sample is a sound",
     "numbers near zero": "a quiet sound is a sound",
-    "an unknown rate": "",
     "a lying alignment": "libsndfile goes by bits and channels",
-    "half a sample": "",
+    "an odd end": "libsndfile leaves half a sample out",
+    "no alignment": "libsndfile goes by bits and channels",
+    "7 bits": "they lie in a byte",
+    "AIFF of vast samples": "the chunk of the samples says how many there are",
+    "FLAC of no samples": "0 means that it was not known when the header was written",
+    "RF64 of vast data": "a size that no disk holds is one that was not known",
     "FLAC with vast blocks": "the largest block is a hint to who plays it",
-    "FLAC with a vast comment": "",
-    "Ogg of a vast position": "",
     "MP3 of another layer": "a frame that is damaged is passed over",
-    "a short format": "",
-    "a rate of 1": "",
 }
 
 
@@ -276,6 +277,7 @@ DATA_NAMES = (
 )
 DATA_FINE = {
     "espeak:1e-300": "however little is asked for, a sentence of each kind is spoken",
+    "speech/manifest.jsonl/": "a path of Python has no end of its own",
     "speech@nothing": "the audio is then elsewhere, which is asked when it is decoded",
 }
 ARPA = "\\data\\\nngram 1=2\n\n\\1-grams:\n-1.0\ta\t-0.5\n-1.0\tb\n\n\\end\\\n"

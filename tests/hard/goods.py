@@ -84,7 +84,7 @@ def models(folder: Path) -> None:
     plain = sv.new("hubert", **SHAPE)
     sv.save(plain, folder / "plain")
     sv.save(sv.new("wavlm", **SHAPE, num_buckets=8, max_bucket_distance=20), folder / "wavlm")
-    cut = sv.new("hubert", **SHAPE | {"num_hidden_layers": 3})
+    cut = sv.new("hubert", **{**SHAPE, "num_hidden_layers": 3})
     sv.edits.keep_heads(cut, 0, [1])
     sv.edits.keep_feed_forward(cut, 1, range(7))
     sv.edits.set_order(cut, [1, 0, 2, 0])

@@ -118,7 +118,7 @@ def _dump(value: Any) -> str:
 def _grow(value: Any, chance: random.Random) -> Any:
     """One change at one place of a tree."""
     if isinstance(value, dict | list) and value and chance.random() < 0.85:
-        keys = list(value) if isinstance(value, dict) else list(range(len(value)))
+        keys: list[Any] = list(value) if isinstance(value, dict) else list(range(len(value)))
         key = chance.choice(keys)
         deed = chance.random()
         if deed < 0.12:

@@ -18,8 +18,8 @@ import verdict
 from verdict import Verdict
 
 import sottovoce as sv
-from sottovoce.data.audio import read_audio
 from sottovoce.data.archives import unpack as unpack_archive
+from sottovoce.data.audio import read_audio
 from sottovoce.data.shelf import Shelf
 from sottovoce.data.utterance import read_manifest
 from sottovoce.doctor import check_processor
@@ -56,7 +56,7 @@ HEADER = 8  # bytes before the header of a file of tensors, which say how long i
 
 @dataclass(frozen=True)
 class Target:
-    """A good file (or the text of none), how it is changed, who reads it, and how often it is tried in the long form."""
+    """A good file (or the text of none), how it is changed, who reads it, and how often in the long form."""
 
     file: str
     kinds: tuple[Callable[[bytes, random.Random], bytes], ...]

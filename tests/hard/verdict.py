@@ -25,6 +25,9 @@ LONGEST = 700  # letters of one sentence
 Action = list[str] | Callable[[], object]
 
 
+_SAID = os.dup(2)  # where this process tells of its own end, whatever becomes of its streams
+
+
 class Hang(BaseException):
     """The time for one input is over."""
 
@@ -42,9 +45,10 @@ class Verdict:
 def judge(action: Action, *, seconds: float = SECONDS) -> Verdict:
     """Run a command line in this process, or call a function, and say what became of it."""
     signal.signal(signal.SIGALRM, _hang)
-    faulthandler.dump_traceback_later(3 * seconds, exit=True)
+    faulthandler.dump_traceback_later(3 * seconds, exit=True, file=_SAID)
     _forget_peak()
     before = _peak()
+    warned: list[warnings.WarningMessage] = []
     signal.setitimer(signal.ITIMER_REAL, seconds)
     try:
         with warnings.catch_warnings(record=True) as warned:
@@ -111,7 +115,7 @@ def judged_output(code: object, out: str, err: str, arguments: list[str]) -> Ver
         return Verdict("refused", said, fault)
     if code != 2:
         return Verdict("error", said, f"exit code {code!r}: {said[-200:]!r}")
-    if err.startswith("Usage: ") or "\nUsage: " in err:
+    if re.search(r"^ *Usage: |^╭─ Error ─", err or out, re.MULTILINE):
         return Verdict("usage", said)
     lines = err.splitlines()
     if len(lines) != 1 or not lines[0].startswith("sottovoce: "):
@@ -145,46 +149,44 @@ def bad_sentence(text: str, cause: BaseException | None) -> str:
 @contextlib.contextmanager
 def captured() -> Iterator[tuple[io.StringIO, io.StringIO]]:
     """Both streams, down to their numbers: what a library writes in C counts too."""
-    taken = (io.StringIO(), io.StringIO())
-    files = [tempfile.TemporaryFile(), tempfile.TemporaryFile()]
-    old = (sys.stdout, sys.stderr)
-    for stream in old:
-        stream.flush()
-    saved = [os.dup(1), os.dup(2)]
-    try:
-        for number, file in enumerate(files, 1):
-            os.dup2(file.fileno(), number)
-        sys.stdout = open(1, "w", encoding="utf-8", errors="strict", closefd=False)
-        sys.stderr = open(2, "w", encoding="utf-8", errors="backslashreplace", closefd=False)
-        yield taken
-    finally:
-        for stream in (sys.stdout, sys.stderr):
-            with contextlib.suppress(ValueError, OSError):
-                stream.flush()
-        sys.stdout, sys.stderr = old
-        for number, handle in enumerate(saved, 1):
-            os.dup2(handle, number)
-            os.close(handle)
-        for file, text in zip(files, taken, strict=True):
-            file.seek(0)
-            text.write(file.read(1 << 20).decode("utf-8", "backslashreplace"))
-            file.close()
+    taken, old = (io.StringIO(), io.StringIO()), (sys.stdout, sys.stderr)
+    with tempfile.TemporaryFile() as out, tempfile.TemporaryFile() as err:
+        for stream in old:
+            stream.flush()
+        saved = [os.dup(1), os.dup(2)]
+        try:
+            os.dup2(out.fileno(), 1)
+            os.dup2(err.fileno(), 2)
+            sys.stdout = io.TextIOWrapper(io.FileIO(1, "w", closefd=False), "utf-8", "strict")
+            sys.stderr = io.TextIOWrapper(io.FileIO(2, "w", closefd=False), "utf-8", "backslashreplace")
+            yield taken
+        finally:
+            for stream in (sys.stdout, sys.stderr):
+                with contextlib.suppress(ValueError, OSError):
+                    stream.flush()
+            sys.stdout, sys.stderr = old
+            for number, handle in enumerate(saved, 1):
+                os.dup2(handle, number)
+                os.close(handle)
+            for file, text in ((out, taken[0]), (err, taken[1])):
+                file.seek(0)
+                text.write(file.read(1 << 20).decode("utf-8", "backslashreplace"))
 
 
-def snapshot(folder: Path) -> "Seen":
+Seen = dict[str, tuple[int, int, int]]
+
+
+def snapshot(folder: Path) -> Seen:
     """The kind, size and time of change of everything in a folder."""
-    found: dict[str, tuple[int, int, int]] = {}
+    found: Seen = {}
     for parent, folders, files in os.walk(folder):
         for name in (*folders, *files):
             path = os.path.join(parent, name)
             about = os.lstat(path)
             is_folder = name in folders and not os.path.islink(path)
-            sizes = (0, 0) if is_folder else (about.st_size, about.st_mtime_ns)
-            found[os.path.relpath(path, folder)] = (about.st_mode, *sizes)
+            size, changed = (0, 0) if is_folder else (about.st_size, about.st_mtime_ns)
+            found[os.path.relpath(path, folder)] = (about.st_mode, size, changed)
     return found
-
-
-Seen = dict[str, tuple[int, int, int]]
 
 
 def harm(before: Seen, after: Seen, outputs: tuple[str, ...]) -> str:
@@ -209,7 +211,8 @@ def harm(before: Seen, after: Seen, outputs: tuple[str, ...]) -> str:
 def limit_memory() -> None:
     """Keep a test that goes wrong from taking the whole machine."""
     pages = int(Path("/proc/self/statm").read_text().split()[0])
-    resource.setrlimit(resource.RLIMIT_AS, (pages * resource.getpagesize() + GUARD,) * 2)
+    most = pages * resource.getpagesize() + GUARD
+    resource.setrlimit(resource.RLIMIT_AS, (most, most))
 
 
 def _hang(number: int, frame: types.FrameType | None) -> None:

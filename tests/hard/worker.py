@@ -1,6 +1,6 @@
 """A process of its own that judges some bad inputs and writes down what is wrong; also the way to meet one again.
 
-python tests/hard/worker.py "mutation/config.json/0/17"
+python tests/hard/worker.py "mutation/config/0/17"
 """
 
 import json
@@ -8,24 +8,26 @@ import os
 import random
 import sys
 import tempfile
-import traceback
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
-sys.path[:0] = [str(Path(__file__).parent), str(Path(__file__).parents[1])]
-os.environ |= {"OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1", "COLUMNS": "200", "TERM": "dumb", "NO_COLOR": "1"}
+# What the program finds around it, whoever starts this.
+SURROUNDINGS = {
+    "OMP_NUM_THREADS": "1",
+    "HF_HUB_OFFLINE": "1",
+    "COLUMNS": "200",
+    "TERM": "dumb",
+    "NO_COLOR": "1",
+    "PYTHONWARNINGS": "ignore",
+}
 
-import cases
-import verdict
-from cases import Case
-from goods import make
 
-
-def all_cases() -> dict[str, Case]:
+def all_cases() -> dict[str, Any]:
     """Every bad input that was made by hand, by its key."""
     import tables
 
-    found: dict[str, Case] = {}
+    found: dict[str, Any] = {}
     for case in tables.everything():
         assert case.key not in found, f"two cases are named {case.key}"
         found[case.key] = case
@@ -48,26 +50,26 @@ def chosen(keys: list[str], count: int, seed: int) -> list[str]:
     return taken
 
 
-def jobs(plan: dict) -> Iterator[tuple[str, Case | None]]:
-    """The inputs of a plan in order: hand-made ones with their case, mutations by key alone."""
+def jobs(plan: dict[str, Any]) -> Iterator[str]:
+    """The keys of a plan in order."""
     if plan.get("cases"):
-        known = all_cases()
         wanted = plan.get("groups")
-        known = {key: case for key, case in known.items() if wanted is None or case.group in wanted}
-        for key in chosen(list(known), plan["cases"], plan["seed"]):
-            yield key, known[key]
+        keys = [key for key in all_cases() if wanted is None or key.partition("/")[0] in wanted]
+        yield from chosen(keys, plan["cases"], plan["seed"])
     if plan.get("mutations"):
         import targets
 
-        for key in targets.keys(plan["mutations"], plan["seed"]):
-            yield key, None
-    for key in plan.get("keys", []):
-        yield key, None if key.startswith("mutation/") else all_cases()[key]
+        yield from targets.keys(plan["mutations"], plan["seed"])
+    yield from plan.get("keys", ())
 
 
-def work(plan: dict) -> None:
+def work(plan: dict[str, Any]) -> None:
     """Judge what a plan asks for; a line for each beginning, so that who started this knows where it died."""
-    good = Path(plan["good"])
+    import cases
+    import targets
+    import verdict
+
+    good, known = Path(plan["good"]), all_cases()
     verdict.limit_memory()
     with open(plan["out"], "a", encoding="utf-8") as out:
 
@@ -75,42 +77,36 @@ def work(plan: dict) -> None:
             out.write(json.dumps(what) + "\n")
             out.flush()
 
-        counts: dict[str, int] = {}
-        for number, (key, case) in enumerate(jobs(plan)):
-            if number < plan.get("first", 0):
+        for number, key in enumerate(jobs(plan)):
+            if number < plan["first"]:
                 continue
             tell(begin=key, number=number)
-            if case is not None:
-                found = cases.run(case, good)
-            else:
-                import targets
-
-                found = targets.run(key, good)
-            counts[found.outcome] = counts.get(found.outcome, 0) + 1
-            if found.fault:
-                tell(key=key, fault=found.fault, where=found.where, outcome=found.outcome, said=found.said[:500])
-        tell(done=counts)
+            found = targets.run(key, good) if key not in known else cases.run(known[key], good)
+            tell(key=key, outcome=found.outcome, fault=found.fault, where=found.where, said=found.said[:500])
+        tell(done=True)
 
 
 def again(keys: list[str]) -> None:
     """Meet some inputs again, with everything that is known of them."""
+    import cases
+    import targets
+    from goods import make
+
+    known = all_cases()
     with tempfile.TemporaryDirectory() as folder:
         good = make(Path(folder, "good"))
         for key in keys:
-            case = None if key.startswith("mutation/") else all_cases()[key]
-            if case is not None:
-                print(cases.run(case, good))
+            if key in known:
+                print(cases.run(known[key], good))
                 continue
-            import targets
-
             name, content = targets.content_of(key, good)
             print(f"{name}: {content[:2000]!r}")
             print(targets.run(key, good))
 
 
 if __name__ == "__main__":
-    try:
-        again(sys.argv[1:]) if not sys.argv[1].endswith(".plan") else work(json.loads(Path(sys.argv[1]).read_text()))
-    except Exception:
-        traceback.print_exc()
-        raise
+    os.environ |= SURROUNDINGS
+    if sys.argv[1].endswith(".plan"):
+        work(json.loads(Path(sys.argv[1]).read_text(encoding="utf-8")))
+    else:
+        again(sys.argv[1:])
