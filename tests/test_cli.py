@@ -139,7 +139,7 @@ FAULTS: list[tuple[list[str], str]] = [
     (["compress", "{saved}", "--recipe", "{new}", "-o", "{new}"], "{new}"),
     (["measure", "{saved}", "--measure", "sizes"], "did you mean 'size'"),
     (["doctor", "{new}"], "there is no folder"),
-    (["cost", "hubert", "--seconds", "inf", "--no-time"], "seconds=inf, but a finite number is wanted"),
+    (["cost", "hubert", "--seconds", "inf", "--no-time"], "seconds=inf, but a number from 0 to 3600 is wanted"),
     (["cost", "{saved}", "--seconds", "0.001", "--versus", "{saved}"], "give longer audio"),
     (["cost", "{saved}", "--device", "bogus"], "there is no device 'bogus'"),
     (["cots"], "No such command"),

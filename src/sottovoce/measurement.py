@@ -1,8 +1,13 @@
 """One measured number, with what it takes to believe it."""
 
 import json
+import reprlib
+from collections.abc import Callable
 from dataclasses import asdict, dataclass, fields
-from typing import Literal
+from typing import Any, Literal
+
+from sottovoce.errors import SottovoceError
+from sottovoce.files import json_object
 
 
 @dataclass(frozen=True)
@@ -34,7 +39,31 @@ class Measurement:
     @classmethod
     def from_json(cls, line: str) -> "Measurement":
         """The inverse of `to_json`."""
-        record = json.loads(line)
+        record = json_object(line, "the line", nan=True)  # a score may be no number, and its record says so
         known = {field.name for field in fields(cls)}
         record = {key: value for key, value in record.items() if key in known}
-        return cls(**{**record, "where": tuple(record.get("where", ()))})
+        where = record.get("where", [])
+        for name, value in {"where": where, **record}.items():
+            if not _FITS[name](value):
+                raise SottovoceError(f"its {name} is {reprlib.repr(value)}, which no measure writes")
+        for name in ("measure", "metric", "value"):
+            if name not in record:
+                raise SottovoceError(f"it has no {name}")
+        return cls(**{**record, "where": tuple(where)})
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
+
+
+_FITS: dict[str, Callable[[Any], bool]] = {
+    "measure": lambda value: isinstance(value, str),
+    "metric": lambda value: isinstance(value, str),
+    "value": _is_number,
+    "unit": lambda value: isinstance(value, str),
+    "better": lambda value: value in ("higher", "lower", "neither"),
+    "where": lambda value: isinstance(value, list) and all(isinstance(part, str) or _is_number(part) for part in value),
+    "n": lambda value: type(value) is int and value >= 0,
+    "error": lambda value: value is None or _is_number(value),
+    "version": lambda value: type(value) is int,
+}

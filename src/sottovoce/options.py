@@ -17,6 +17,22 @@ import pydantic
 SHORT = reprlib.Repr()
 SHORT.maxstring = SHORT.maxother = 80
 SHORT.maxlist = SHORT.maxtuple = 12
+# From where to where options of these names go, in all methods and measures.
+RANGES: dict[str, tuple[int, int]] = {
+    "seed": (0, 2**32 - 1),
+    "limit": (1, 10**9),
+    "width": (1, 65_536),
+    "dropout": (0, 1),
+    "mask_time": (0, 1),
+    "span": (1, 10_000),
+    "context": (0, 1_000),
+    "accumulate": (1, 100_000),
+    "seconds": (0, 3_600),
+    "rounds": (1, 100_000),
+    "batch": (1, 1_000_000),
+    "inner": (1, 65_536),
+    "beam": (1, 10_000),
+}
 LONGEST_TEXT, MOST_ITEMS = 10_000, 100_000
 _LAX = pydantic.Strict(False)
 # What pydantic checks, how a sentence calls it, and how it calls several.
@@ -48,8 +64,10 @@ class Option:
 
     def problem(self, value: object) -> str | None:
         """What is wrong with a value of the right type; None if nothing is."""
-        if self.name == "seed" and isinstance(value, int) and not 0 <= value < 2**32:
-            return "a whole number from 0 to 4294967295 is wanted"
+        if self.name in RANGES and isinstance(value, int | float) and not isinstance(value, bool):
+            least, most = RANGES[self.name]
+            if not least <= value <= most:
+                return f"a number from {least} to {most} is wanted"
         return _unusable(value, infinite=isinstance(self.default, float) and math.isinf(self.default))
 
     def check(self, value: object) -> tuple[bool, Any]:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from sottovoce.errors import SottovoceError
 from sottovoce.files.leftovers import clear, real_path, remove, sibling
-from sottovoce.files.paths import local_path
+from sottovoce.files.paths import local_path, regular_file
 
 _FULL = (errno.ENOSPC, errno.EDQUOT)
 
@@ -78,7 +78,9 @@ def whole_lines(path: str | Path) -> bytes:
         >>> whole_lines("nothing.jsonl")
         b''
     """
-    content = Path(path).read_bytes() if os.path.exists(path) else b""
+    if not os.path.lexists(path):
+        return b""
+    content = regular_file(path, "the file of lines").read_bytes()
     return content[: content.rfind(b"\n") + 1]
 
 

@@ -161,7 +161,7 @@ def _read_arpa(lines: Iterable[str], name: str) -> NGrams:
             if section > len(sizes):
                 return NGrams(len(sizes), model.probabilities, model.backoffs)
         elif section == 0:
-            announced = re.fullmatch(r"ngram (\d+) ?= ?(\d+)", head)
+            announced = re.fullmatch(r"ngram (\d{1,2}) ?= ?(\d{1,12})", head)
             if not announced or int(announced[1]) != len(sizes) + 1:
                 raise fault(f"'ngram {len(sizes) + 1}=...' was expected, not '{head}'")
             sizes[len(sizes) + 1] = int(announced[2])

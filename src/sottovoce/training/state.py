@@ -58,9 +58,11 @@ def read_position(record: Any) -> Position:
         if type(value) is not int or value < 0:
             raise SottovoceError(f"its {name} is {value!r}, but a whole number is wanted")
     for name in ("best", "loss"):
-        if not isinstance(getattr(position, name), float | int | None):
-            raise SottovoceError(f"its {name} is {getattr(position, name)!r}, but a number is wanted")
-    if not isinstance(position.scaler, dict):
+        value = getattr(position, name)
+        if not isinstance(value, float | int | None) or isinstance(value, bool):
+            raise SottovoceError(f"its {name} is {value!r}, but a number is wanted")
+    scaler = position.scaler
+    if not isinstance(scaler, dict) or not all(isinstance(value, int | float) for value in scaler.values()):
         raise SottovoceError(f"its scaler is {position.scaler!r}, but a mapping is wanted")
     return position
 
