@@ -36,6 +36,7 @@ KINDS = {
     "w64": ("W64", "PCM_16"),
     "aiff": ("AIFF", "PCM_16"),
     "au": ("AU", "PCM_16"),
+    "caf": ("CAF", "PCM_16"),
     "sph": ("NIST", "PCM_16"),
     "flac": ("FLAC", "PCM_16"),
     "ogg": ("OGG", "VORBIS"),
@@ -131,6 +132,8 @@ def test_shorter_than_its_manifest_says(tmp_path: Path, kind: str) -> None:
     assert only_sound([short, right], told.append) == [right] and len(told) == 1 and said in told[0]
     (tmp_path / "m.jsonl").write_text(json.dumps({"id": "a", "path": path.name, "seconds": 2.0}))
     assert "1.50 s long, but 'a' says 2.00 s" in check(tmp_path / "m.jsonl").bad[0]
+    (tmp_path / "m.jsonl").write_text("")
+    assert check(tmp_path / "m.jsonl").bad == (f"{tmp_path / 'm.jsonl'} has no line, and so no utterance.",)
 
 
 def flac_saying(place: int, bits: int, value: int) -> bytes:
@@ -355,6 +358,12 @@ def test_links_below_links_and_in_circles(tmp_path: Path) -> None:
 def test_files_that_want_each_others_place(tmp_path: Path) -> None:
     refused_archive(packed(tmp_path / "a.tar.gz", [("a", b"x"), ("a/b", b"y")]), "remove it and fetch it again")
     refused_archive(packed(tmp_path / "a.tar.gz", [("a/b", b"x"), ("a", b"y")]), "remove it and fetch it again")
+
+
+def test_an_archive_of_nothing(tmp_path: Path) -> None:
+    with open(tmp_path / "a.tar", "wb") as file:
+        file.truncate(40 << 30)
+    refused_archive(tmp_path / "a.tar", "nothing was unpacked: the archive holds nothing; fetch it again")
 
 
 def test_only_files_are_unpacked(tmp_path: Path) -> None:

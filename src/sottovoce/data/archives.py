@@ -79,7 +79,7 @@ def unpack(archive: str | Path, folder: str | Path) -> Path:
                 raise
             if number is not None and number not in CLASHES:
                 raise SottovoceError(f"{source} was not unpacked: {explain_system_error(error)}") from error
-            what = str(error) or type(error).__name__
+            what = (isinstance(error, OSError) and error.strerror) or str(error) or type(error).__name__
             raise SottovoceError(f"{source} cannot be unpacked ({what}); remove it and fetch it again.") from error
     return target
 
@@ -127,6 +127,8 @@ def _unpack(file: BinaryIO, place: Path, budget: _Budget, advance: Advance) -> N
                 shutil.copyfileobj(content, written, CHUNK)
         advance(file.tell() - done)
         done = file.tell()
+    if not budget.members:
+        raise SottovoceError("nothing was unpacked: the archive holds nothing; fetch it again.")
     _link(place, links)
 
 

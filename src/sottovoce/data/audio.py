@@ -162,11 +162,14 @@ def as_speech(samples: np.ndarray, rate: int, *, name: str = "the audio") -> np.
     if len(mono) == 0:
         raise SottovoceError(f"{name} holds no samples; leave it out.")
     # One fast pass says whether a closer look is needed: only NaN, infinity and silence have such an energy.
-    energy = float(np.dot(mono, mono))
-    if not np.isfinite(energy) and not np.isfinite(mono).all():
-        raise SottovoceError(
-            f"{name} holds NaN or infinite samples, at {np.argmin(np.isfinite(mono))} first; make it anew."
-        )
+    with np.errstate(over="ignore", invalid="ignore"):
+        energy = float(np.dot(mono, mono))
+    if not np.isfinite(energy):
+        finite = np.isfinite(mono)
+        if not finite.all():
+            raise SottovoceError(f"{name} holds NaN or infinite samples, at {np.argmin(finite)} first; make it anew.")
+        loudest = float(np.abs(mono).max())
+        raise SottovoceError(f"{name} holds samples up to {loudest:.0e}, where 1 is as loud as can be; make it anew.")
     if energy == 0.0 and not mono.any():
         raise SottovoceError(f"{name} is silent: every sample is zero; leave it out.")
     if rate != SAMPLE_RATE:
@@ -249,7 +252,10 @@ def _whole(file: BinaryIO, name: str) -> Iterator[BinaryIO]:
 def _mono(samples: np.ndarray) -> np.ndarray:
     if samples.ndim != 2:
         return samples
-    return samples[:, 0] if samples.shape[1] == 1 else samples.mean(axis=1, dtype=np.float32)
+    if samples.shape[1] == 1:
+        return samples[:, 0]
+    with np.errstate(over="ignore", invalid="ignore"):  # infinity is found afterwards
+        return samples.mean(axis=1, dtype=np.float32)
 
 
 def _checked(reader: soundfile.SoundFile, name: str) -> OpenAudio:

@@ -14,7 +14,7 @@ _W64_DATA = bytes.fromhex("64617461f3acd3118cd100c04f8edb8a")
 def cut_off(file: BinaryIO) -> str | None:
     """How an open audio file is shorter than it says itself, or None.
 
-    - WAV, RF64, W64, AIFF, AU: the chunk of the samples must be there to its end. A size of 0 or of all ones, as
+    - WAV, RF64, W64, AIFF, AU, CAF: the chunk of the samples must be there to its end. A size of 0 or of all ones, as
       programs write that do not know it yet, is no promise.
     - NIST: the samples that the header counts.
     - Ogg (Opus, Vorbis): the last whole page must be the end of its stream.
@@ -33,6 +33,8 @@ def cut_off(file: BinaryIO) -> str | None:
     promise = _nist(head) if head[:7] == b"NIST_1A" else _au(head) if head[:4] in (b".snd", b"dns.") else None
     if head[:16] == _W64_MAGIC:
         promise = _w64(file, size)
+    elif head[:4] == b"caff":
+        promise = _caf(file, size)
     elif head[:4] in (b"RIFF", b"RIFX", b"RF64", b"BW64", b"FORM"):
         promise = _chunked(file, size, head)
     if promise is None:
@@ -106,6 +108,21 @@ def _w64(file: BinaryIO, size: int) -> tuple[int, int] | None:
         if length < 24 or place + length > size:
             return None
         place += length + -length % 8
+    return None
+
+
+def _caf(file: BinaryIO, size: int) -> tuple[int, int] | None:
+    place = 8
+    for _ in range(_CHUNKS):
+        content = _at(file, place, 12)
+        if len(content) < 12:
+            return None
+        name, length = struct.unpack(">4sq", content)
+        if name == b"data":
+            return (place + 12, length) if length > 0 else None  # -1 is not known
+        if length < 0 or place + 12 + length > size:
+            return None
+        place += 12 + length
     return None
 
 

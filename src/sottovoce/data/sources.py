@@ -121,12 +121,15 @@ def read_one(text: str, on_bad: Callable[[str], None] | None) -> list[Utterance]
         )
     if path.is_dir():
         if not os.path.lexists(path / MANIFEST):
-            advice = f"make one (`sottovoce corpus prepare`), or give CORPUS@{path}"
+            advice = f"make one (`sottovoce corpus prepare`), or give 'CORPUS@{path}'"
             raise SottovoceError(f"the folder '{path}' has no {MANIFEST}; {advice}.")
         path = path / MANIFEST
     if root is not None and root.exists() and not root.is_dir():
         raise SottovoceError(f"'{root}' is no folder, but the audio of {path} is looked for in it; give its folder.")
-    return read_manifest(path, root=root, on_bad=on_bad)
+    utterances = read_manifest(path, root=root, on_bad=on_bad)
+    if not utterances:
+        raise SottovoceError(f"the manifest '{path}' has no utterance that can be used; give another.")
+    return utterances
 
 
 def speak_some(name: str) -> list[Utterance]:

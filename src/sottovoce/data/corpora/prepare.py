@@ -266,6 +266,8 @@ def check(manifest: str | Path, *, root: str | Path | None = None, on_bad: OnBad
             on_bad(message)
 
     utterances = read_manifest(manifest, root=root, on_bad=tell)
+    if not utterances and not bad:
+        tell(f"{manifest} has no line, and so no utterance.")
     files = sorted({Path(str(utterance.audio)) for utterance in utterances})
     lengths: dict[Path, float] = {}
     for file, result in zip(files, _in_threads(_decoded, files, "decoding"), strict=True):
