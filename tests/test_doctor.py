@@ -87,7 +87,7 @@ def test_a_model_of_random_numbers_is_told_so(folder: Path) -> None:
         (lambda f: (f / "model.safetensors").write_bytes(b"xx"), "weights", "cut off or damaged"),
         (lambda f: (f / "model.safetensors").rename(f / "pytorch_model.bin"), "weights", "pickle"),
         (lambda f: tensors(f, lambda t: t["encoder.layer_norm.bias"].fill_(float("nan"))), "numbers", "NaN"),
-        (lambda f: (f / "preprocessor_config.json").write_text("{"), "processor", "no JSON"),
+        (lambda f: (f / "preprocessor_config.json").write_text("{"), "processor", "is not JSON"),
     ],
 )
 def test_errors(break_it: Callable[[Path], Any], check: str, words: str, folder: Path) -> None:

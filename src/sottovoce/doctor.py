@@ -1,23 +1,33 @@
 """Finds what is wrong with a checkpoint, and says what to do."""
 
-import json
+import math
+import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-import safetensors
 import torch
 from huggingface_hub import snapshot_download
 
 from sottovoce.errors import SottovoceError
+from sottovoce.files import inside, json_object, read_text, read_whole, regular_file
 from sottovoce.models import hub
 from sottovoce.models.anatomy import PREFIX, Anatomy, is_parametrised
 from sottovoce.models.bundle import FILE
-from sottovoce.models.checkpoint import PICKLES, check_weights, find_class, find_source, first_line, make_config
-from sottovoce.models.packed import PACKED, unpack
+from sottovoce.models.checkpoint import (
+    config_record,
+    find_class,
+    find_source,
+    make_config,
+    not_to_be_had,
+    outline,
+    system_errors,
+)
+from sottovoce.models.loading import GENERATION, PROCESSOR_FILES
 from sottovoce.models.padding import exact_padding
 from sottovoce.models.structure import recorded
+from sottovoce.models.weights import PICKLES, check_headers, read_weights
 
 # Relative error of a padded batch from which on results change visibly.
 PADDING_TOLERANCE = 1e-3
@@ -46,16 +56,21 @@ def doctor(folder: str | Path) -> list[Finding]:
         []
     """
     source = find_source(folder)
-    if not Path(source).is_dir():
-        source = _download(source)
-    findings = list(check_files(Path(source)))
+    place = source if Path(source).is_dir() else _download(source)
+    with system_errors(source):
+        return read_whole(place, lambda: examine(Path(place)))
+
+
+def examine(folder: Path) -> list[Finding]:
+    """What there is to say of a local folder; the first check that fails is the last, unless it only says `random`."""
+    findings = list(check_files(folder))
     if any(finding.level == "error" for finding in findings):
         return findings
-    findings += check_tensors(Path(source))
-    if any(finding.level == "error" and finding.check != "random" for finding in findings):
-        return findings
     try:
-        model = hub.load(source)
+        findings += check_tensors(folder)
+        if any(finding.level == "error" and finding.check != "random" for finding in findings):
+            return findings
+        model = hub.load(folder)
     except SottovoceError as error:
         return [
             *findings,
@@ -67,18 +82,27 @@ def doctor(folder: str | Path) -> list[Finding]:
 def check_files(folder: Path) -> Iterator[Finding]:
     """What can be said without opening a tensor."""
     try:
-        record = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+        path = inside(folder, "config.json", "the configuration")
+        if not os.path.lexists(path):
+            what = f"{folder} holds no config.json"
+            yield Finding("error", "config", what, "give a folder that save_pretrained wrote")
+            return
+        record = config_record(path, str(folder))
         config = make_config(record, str(folder))
         find_class(config, str(folder))
-    except FileNotFoundError:
-        yield Finding("error", "config", f"{folder} holds no config.json", "give a folder that save_pretrained wrote")
-        return
-    except (ValueError, AttributeError) as error:
+    except SottovoceError as error:
         yield Finding("error", "config", str(error), "take config.json from where the model came from")
+        return
+    try:
+        for name in (*PROCESSOR_FILES, GENERATION, FILE):
+            if os.path.lexists(inside(folder, name)):
+                regular_file(folder / name)
+    except SottovoceError as error:
+        yield Finding("error", "files", str(error), "copy the file itself there, or delete it")
         return
     pickles = [path.name for pattern in PICKLES for path in sorted(folder.glob(pattern))]
     try:
-        check_weights(str(folder))
+        check_headers(folder)
     except SottovoceError as error:
         yield Finding("error", "weights", str(error), "see above")
         return
@@ -107,9 +131,9 @@ def check_processor(folder: Path, config: Any) -> Iterator[Finding]:
         yield Finding("warning", "processor", what, "copy it from the model that this one was made of")
         return
     try:
-        record = json.loads(path.read_text(encoding="utf-8"))
-    except json.JSONDecodeError as error:
-        yield Finding("error", "processor", f"preprocessor_config.json is no JSON ({error})", "copy it again")
+        record = json_object(read_text(path, "the feature extractor's settings"), "preprocessor_config.json")
+    except SottovoceError as error:
+        yield Finding("error", "processor", str(error), "copy it again")
         return
     rate = record.get("sampling_rate", 16_000)
     if rate != 16_000:
@@ -123,8 +147,8 @@ def check_processor(folder: Path, config: Any) -> Iterator[Finding]:
 
 def check_tensors(folder: Path) -> Iterator[Finding]:
     """The tensors against the configuration, and against chance."""
-    config = make_config(json.loads((folder / "config.json").read_text(encoding="utf-8")), str(folder))
-    shapes, untouched, broken = read_tensors(folder)
+    config = make_config(config_record(folder / "config.json", str(folder)), str(folder))
+    shapes, untouched, broken = read_tensors(folder, config)
     steps = stored_layer_count(config)
     stored = layer_numbers(shapes)
     if steps is not None and stored != set(range(steps)):
@@ -144,31 +168,37 @@ def check_tensors(folder: Path) -> Iterator[Finding]:
         yield Finding("warning", "random", what, "fine for a model made by sv.new; else the weights were not loaded")
 
 
-def read_tensors(folder: Path) -> tuple[dict[str, tuple[int, ...]], dict[str, bool], list[str]]:
+def read_tensors(folder: Path, config: Any) -> tuple[dict[str, tuple[int, ...]], dict[str, bool], list[str]]:
     """Shapes, which one-dimensional tensors are as initialised, and which tensors are not finite."""
     shapes: dict[str, tuple[int, ...]] = {}
     untouched: dict[str, bool] = {}
     broken = []
-    for path in sorted(folder.glob("*.safetensors")):
-        with safetensors.safe_open(str(path), framework="pt") as opened:
-            packed = unpack(folder) if path.name == PACKED else {}
-            for name in packed or opened.keys():  # noqa: SIM118 - safe_open is no mapping
-                tensor = packed[name] if packed else opened.get_tensor(name)
-                shapes[name] = tuple(tensor.shape)
-                if tensor.is_floating_point() and not bool(torch.isfinite(tensor).all()):
-                    broken.append(name)
-                if tensor.dim() == 1 and tensor.numel():
-                    start = 1.0 if "norm" in name and name.endswith("weight") else 0.0
-                    untouched[name] = bool((tensor == start).all())
+    wanted = outline(find_class(config, str(folder)), config, f"the config.json of {folder}").state_dict()
+    for name, tensor in read_weights(folder, wanted).items():
+        shapes[name] = tuple(tensor.shape)
+        if tensor.is_floating_point() and not bool(torch.isfinite(tensor).all()):
+            broken.append(name)
+        if tensor.dim() == 1 and tensor.numel():
+            start = 1.0 if "norm" in name and name.endswith("weight") else 0.0
+            untouched[name] = bool((tensor == start).all())
     return shapes, untouched, broken
 
 
 def check_model(model: Any) -> Iterator[Finding]:
     """What shows when the model runs."""
     body = Anatomy(model)
+    broken = [name for name, tensor in model.state_dict().items() if not bool(tensor.isfinite().all())]
+    if broken:
+        # In its file a number may be finite that no number of the model's own kind can be.
+        what = f"{len(broken)} tensors are NaN or infinity when they are loaded, {broken[0]} first"
+        yield Finding("error", "numbers", what, "load it in a wider dtype, or go back to an earlier checkpoint")
+        return
     if body.family.convs is not None and getattr(body.base, "adapter", None) is None:
         plain, exact = padding_error(model)
-        if plain > PADDING_TOLERANCE:
+        if not math.isfinite(plain) or not math.isfinite(exact):
+            what = "the model's outputs are NaN or infinity, or all zero, so batches cannot be compared"
+            yield Finding("error", "padding", what, "go back to a checkpoint from before training diverged")
+        elif plain > PADDING_TOLERANCE:
             what = f"a padded batch differs from single utterances by {plain:.0%} (with exact padding: {exact:.0e})"
             do = "run batches inside `with sv.exact_padding(model):` with an attention mask, or one utterance at a time"
             yield Finding("warning", "padding", what, do)
@@ -235,6 +265,4 @@ def _download(name: str) -> str:
     try:
         return snapshot_download(name, allow_patterns=["*.json", "*.safetensors"])
     except (OSError, ValueError) as error:
-        raise SottovoceError(
-            f"there is no folder {name}, and no such model could be had from the Hub ({first_line(error)})."
-        ) from error
+        raise not_to_be_had(name, error) from error

@@ -23,7 +23,7 @@ from sottovoce.data.utterance import Utterance
 from sottovoce.errors import SottovoceError
 from sottovoce.measurement import Measurement
 from sottovoce.models.anatomy import FAMILIES
-from sottovoce.models.checkpoint import first_line
+from sottovoce.models.checkpoint import one_line
 from sottovoce.models.front_end import LogMel
 from sottovoce.models.shapes import SHAPES
 from sottovoce.models.teachers import teacher_folder
@@ -100,7 +100,7 @@ def on_device(model: Any, device: str) -> Any:
         return model.to(device)
     except (RuntimeError, AssertionError) as error:
         raise SottovoceError(
-            f"there is no device '{device}' here ({first_line(error)}); give cpu, cuda or mps."
+            f"there is no device '{device}' here ({one_line(error)}); give cpu, cuda or mps."
         ) from error
 
 

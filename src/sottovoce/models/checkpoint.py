@@ -1,28 +1,36 @@
 """Reading a checkpoint's files with suspicion: what is missing, damaged, pickled or does not fit is refused."""
 
+import copy
 import difflib
-import json
 import logging
+import os
 import re
+import reprlib
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-import safetensors
+import torch
 import transformers
 from huggingface_hub import hf_hub_download
 from transformers.utils import logging as hf_logging
 
-from sottovoce.errors import SottovoceError, unknown
+from sottovoce.errors import SottovoceError, explain_system_error, unknown
+from sottovoce.files import inside, json_object, local_path, put_back, read_text, read_whole
 from sottovoce.models.anatomy import FAMILIES, PREFIX, Anatomy
+from sottovoce.models.bounds import check_structure, is_of_a_head, known_settings
+from sottovoce.models.build import compressed
 from sottovoce.models.shapes import SHAPES
-from sottovoce.models.structure import KEY, Structure
+from sottovoce.models.structure import KEY, Structure, damaged, recorded
 from sottovoce.models.teachers import teacher_folder, teacher_names
+from sottovoce.models.weights import check_headers
 
 # Only training reads it, and fine-tuned checkpoints of the early days were saved without it.
 MAY_BE_MISSING = ("masked_spec_embed",)
-PICKLES = ("*.bin", "*.pt", "*.pth", "*.ckpt")
+LARGEST_CONFIG = 16 << 20  # bytes
+LONGEST_REASON = 500  # characters of what another library said
 
 
 def read_config(id_or_folder: str | Path, *, revision: str | None = None) -> tuple[str, Any]:
@@ -33,37 +41,56 @@ def read_config(id_or_folder: str | Path, *, revision: str | None = None) -> tup
     """
     source = find_source(id_or_folder)
     if Path(source).is_dir():
-        path = Path(source, "config.json")
-        if not path.is_file():
-            raise SottovoceError(f"{source} holds no config.json, so it is no model; give a folder that `save` wrote.")
-        text = path.read_text(encoding="utf-8")
-    else:
-        text = fetch_config(source, revision)
+        return source, read_whole(source, lambda: folder_config(source))
+    return source, fetch_config(source, revision)
+
+
+def folder_config(folder: str | Path) -> Any:
+    """The checked configuration of a local folder.
+
+    Example:
+        >>> folder_config("small").hidden_size
+        192
+    """
+    path = inside(folder, "config.json", "the configuration")
+    if not os.path.lexists(path):
+        raise SottovoceError(f"{folder} holds no config.json, so it is no model; give a folder that `save` wrote.")
+    return make_config(config_record(path, str(folder)), str(folder))
+
+
+def config_record(path: str | Path, source: str) -> dict[str, Any]:
+    """What a model's config.json holds.
+
+    Example:
+        >>> config_record("small/config.json", "small")["hidden_size"]
+        192
+    """
+    text = read_text(path, "the configuration", largest=LARGEST_CONFIG)
     try:
-        record = json.loads(text)
-    except json.JSONDecodeError as error:
-        raise SottovoceError(
-            f"the config.json of {source} is no JSON ({error}); save or download the model anew."
-        ) from error
-    if not isinstance(record, dict):
-        raise SottovoceError(f"the config.json of {source} holds no mapping; save or download the model anew.")
-    return source, make_config(record, source)
+        return json_object(text, f"the config.json of {source}")
+    except SottovoceError as error:
+        raise SottovoceError(f"{str(error).rstrip('.')}; save or download the model anew.") from error
 
 
 def find_source(id_or_folder: str | Path) -> str:
-    """A folder that exists, a run's `model` folder in it, a model that comes with the package, or else a Hub id."""
-    path, name = Path(id_or_folder).expanduser(), str(id_or_folder)
-    ours = teacher_folder(name)
+    """A folder that exists, a run's `model` folder in it, a model that comes with the package, or else a Hub id.
+
+    What can only be a path, or begins with a folder that is here, is never asked for at the Hub. A folder that a killed
+    process had moved aside is put back first.
+    """
+    name = str(id_or_folder)
+    path, ours = put_back(local_path(name, "the model")), teacher_folder(name)
     # A folder that happens to have a teacher's name, such as one of results, does not hide the teacher.
     if path.is_dir() and (ours is None or any((path / file).is_file() for file in ("config.json", "run.json"))):
         run = path / "run.json"
-        return str(path / "model") if run.is_file() and not (path / "config.json").is_file() else str(path)
+        is_run = run.is_file() and not (path / "config.json").is_file()
+        return str(put_back(path / "model")) if is_run else str(path)
     if ours is not None:
         return str(ours)
     if path.exists():
         raise SottovoceError(f"{name} is a file, but a model is a folder with config.json and model.safetensors.")
     # Every speech model of the Hub belongs to somebody: a name without a slash is a folder that is not there.
-    if not re.fullmatch(r"[\w-][\w.-]*/[\w.-]+", name):
+    if isinstance(id_or_folder, Path) or is_path(name) or not re.fullmatch(r"[\w-][\w.-]*/[\w.-]+", name):
         near = difflib.get_close_matches(name, [*FAMILIES, *SHAPES], n=1)
         bundled = " or ".join(f"{own} (in the package)" for own in teacher_names())
         shape = f" For random weights of a shape: sv.new('{near[0]}')." if near else ""
@@ -72,71 +99,125 @@ def find_source(id_or_folder: str | Path) -> str:
     return name
 
 
-def fetch_config(name: str, revision: str | None) -> str:
-    """The text of a Hub model's config.json, from the cache where it is there."""
+def is_path(name: str) -> bool:
+    """Whether a name can only be meant as a path on this machine.
+
+    Example:
+        >>> is_path("../small"), is_path("facebook/hubert-base-ls960")
+        (True, False)
+    """
+    first = name.partition("/")[0]
+    files = (".safetensors", ".bin", ".pt", ".pth", ".ckpt", ".json", ".yaml")
+    return (
+        first in ("", ".", "..")
+        or name.startswith("~")
+        or "\\" in name
+        or name.count("/") > 1
+        or name.endswith(("/", *files))
+        or ("/" in name and Path(first).is_dir())
+    )
+
+
+def fetch_config(name: str, revision: str | None) -> Any:
+    """The checked configuration of a Hub model, from the cache where it is there."""
     try:
         with quiet():
-            return Path(hf_hub_download(name, "config.json", revision=revision)).read_text(encoding="utf-8")
+            path = hf_hub_download(name, "config.json", revision=revision)
     except (OSError, ValueError) as error:
-        raise SottovoceError(
-            f"there is no folder {name}, and no such model could be had from the Hub ({first_line(error)}); "
-            "check the name, the network, and for private models the login."
-        ) from error
+        raise not_to_be_had(name, error) from error
+    return make_config(config_record(path, name), name)
+
+
+def not_to_be_had(name: str, error: Exception) -> SottovoceError:
+    """The error for a model that is neither here nor to be had from the Hub.
+
+    Example:
+        >>> raise not_to_be_had("nobody/nothing", error)  # doctest: +SKIP
+    """
+    return SottovoceError(
+        f"there is no folder {name}, and no such model could be had from the Hub ({one_line(error)}); "
+        "check the name, the network, and for private models the login."
+    )
 
 
 def make_config(record: dict[str, Any], source: str) -> Any:
-    """A configuration object from the record in config.json, Structure included."""
-    name = str(record.get("model_type", "")).removeprefix(PREFIX)
+    """A configuration object from the record in config.json, Structure included.
+
+    It has what `known_settings` lets through: nothing in it chooses code, kernels or files for Hugging Face's loaders.
+    """
+    name = str(record.get("model_type", ""))[:80].removeprefix(PREFIX)
     if name not in FAMILIES:
         raise unknown(f"family of {source}:", name, FAMILIES)
     config_class = transformers.CONFIG_MAPPING[name]
     structure = Structure.from_dict(record[KEY]) if record.get(KEY) is not None else Structure()
-    plain = {key: value for key, value in record.items() if key not in ("model_type", "auto_map", KEY)}
-    try:
-        config = config_class.from_dict(plain)
-    except Exception as error:  # a strict dataclass of its own error types, which differ between versions
-        raise SottovoceError(f"the config.json of {source} is no {name} configuration: {first_line(error)}") from error
+    what = f"the config.json of {source}"
+    config = configured(config_class, known_settings(config_class, record, what), what)
+    check_structure(structure, config)
     if not structure.regular:
         setattr(config, KEY, structure.to_dict())
     return config
 
 
+def configured(config_class: Any, settings: dict[str, Any], what: str) -> Any:
+    """A configuration of Hugging Face's, or what it says against these settings."""
+    try:
+        with quiet():
+            return config_class.from_dict(settings)
+    except Exception as error:  # a strict dataclass of its own error types, which differ between versions
+        family = config_class.model_type
+        raise SottovoceError(f"no {family} configuration can be made of {what}: {one_line(error)}.") from error
+
+
 def find_class(config: Any, source: str) -> Any:
-    """The Hugging Face class that the model was saved as."""
-    names = getattr(config, "architectures", None) or []
-    if not names:
-        return transformers.AutoModel._model_mapping[type(config)]
-    found = getattr(transformers, names[0], None)
-    if found is None or not issubclass(found, transformers.PreTrainedModel):
+    """The Hugging Face class that the model was saved as, which is one of its own family."""
+    base = transformers.AutoModel._model_mapping[type(config)]
+    names = getattr(config, "architectures", None)
+    if names is None:
+        return base
+    found = vars(sys.modules[base.__module__]).get(names[0])
+    of_family = isinstance(found, type) and issubclass(found, transformers.PreTrainedModel)
+    if found is None or not of_family or getattr(found, "config_class", None) is not type(config):
         raise SottovoceError(
-            f"{source} was saved as {names[0]}, which transformers {transformers.__version__} has not."
+            f"{source} was saved as {reprlib.repr(names[0])}, which transformers {transformers.__version__} has not "
+            f"for the {config.model_type} family; mend architectures in config.json."
         )
     return found
 
 
+def outline(model_class: Any, config: Any, what: str) -> Any:
+    """The model that a configuration describes, without a number in it: it costs no memory, whatever it asks for.
+
+    Example:
+        >>> outline(transformers.HubertModel, config, "these settings").device
+        device(type='meta')
+    """
+    try:
+        with quiet(), torch.device("meta"):
+            made = compressed(model_class, plain=True)(copy.deepcopy(config))
+    except Exception as error:
+        raise SottovoceError(f"{what} cannot make a {config.model_type} model: {one_line(error)}.") from error
+    body, structure = Anatomy(made), recorded(config)
+    for key in ("ranks", "int8"):
+        for path in getattr(structure, key):
+            if body.full_path(path) is None and not is_of_a_head(path, body):
+                raise damaged(f"{key}: this model has no {reprlib.repr(path)}")
+    return made
+
+
+def numbers_in(model: Any) -> int:
+    """How many numbers a model's parameters and buffers are.
+
+    Example:
+        >>> numbers_in(torch.nn.Linear(2, 3))
+        9
+    """
+    return sum(tensor.numel() for tensor in (*model.parameters(), *model.buffers()))
+
+
 def check_weights(source: str) -> None:
-    """Refuse, in a local folder, weights that are missing, pickled or cut off."""
-    if not Path(source).is_dir():
-        return
-    folder = Path(source)
-    weights = sorted(folder.glob("*.safetensors"))
-    if not weights:
-        pickles = [path.name for pattern in PICKLES for path in sorted(folder.glob(pattern))]
-        if pickles:
-            raise SottovoceError(
-                f"{source} holds its weights as a pickle ({pickles[0]}), which can run code when opened; convert it "
-                'where you trust it: python -c "from transformers import AutoModel; '
-                f"AutoModel.from_pretrained('{source}', use_safetensors=False).save_pretrained('{source}-safe')\""
-            )
-        raise SottovoceError(f"{source} holds no model.safetensors; give a folder that `save` wrote.")
-    for path in weights:
-        try:
-            with safetensors.safe_open(str(path), framework="pt") as opened:
-                opened.keys()
-        except (safetensors.SafetensorError, OSError) as error:
-            raise SottovoceError(
-                f"{path} is cut off or damaged ({first_line(error)}); copy or download it again."
-            ) from error
+    """Refuse, in a local folder, weights that are missing, pickled, cut off or of a wrong kind."""
+    if Path(source).is_dir():
+        check_headers(source)
 
 
 def check_loaded(model: Any, found: Any, source: str) -> None:
@@ -156,12 +237,13 @@ def check_loaded(model: Any, found: Any, source: str) -> None:
             f"{source} lacks {len(missing)} tensors that its config.json speaks of, {missing[0]} first; they would be "
             "random. Were layers deleted without changing config.json? `sottovoce doctor` says more."
         )
-    base = Anatomy(model).base
-    inside = model.base_model_prefix + "." if base is not model else ""
-    left_over = sorted(key for key in found["unexpected_keys"] if key.startswith(f"{inside}encoder."))
+    # What hangs on none of this model's own parts is of another head.
+    own = {name.partition(".")[0] for name in model.state_dict()} | {model.base_model_prefix}
+    unexpected = [key for key in found["unexpected_keys"] if not key.endswith(MAY_BE_MISSING)]
+    left_over = sorted(key for key in unexpected if key.partition(".")[0] in own)
     if left_over:
         raise SottovoceError(
-            f"{source} holds {len(left_over)} encoder tensors that its config.json does not speak of, {left_over[0]} "
+            f"{source} holds {len(left_over)} tensors that its config.json does not speak of, {left_over[0]} "
             "first; config and tensors are not of one model."
         )
 
@@ -184,9 +266,36 @@ def quiet() -> Iterator[None]:
             hf_logging.enable_progress_bar()
 
 
-def first_line(error: BaseException) -> str:
-    """The first line of an error, for a sentence of ours to quote."""
-    return (str(error).strip().splitlines() or [type(error).__name__])[0].rstrip(".")
+@contextmanager
+def system_errors(source: str) -> Iterator[None]:
+    """Turn what the system says while a model is read, and that memory is not enough, into sentences.
+
+    Example:
+        >>> with system_errors("small"):
+        ...     pass
+    """
+    try:
+        yield
+    except SottovoceError:
+        raise
+    except (OSError, MemoryError, RuntimeError) as error:
+        explained = explain_system_error(error)
+        if explained is None:
+            raise
+        raise SottovoceError(f"{source} cannot be read: {explained}") from error
+
+
+def one_line(error: BaseException) -> str:
+    """All that an error says, in one line of bounded length, for a sentence of ours to quote.
+
+    Example:
+        >>> one_line(ValueError("Validation failed:\\n  heads do not divide the width"))
+        'Validation failed: heads do not divide the width'
+    """
+    said = " ".join(str(error).split()).rstrip(".") or type(error).__name__
+    if isinstance(error, KeyError | AttributeError | IndexError | ZeroDivisionError | AssertionError):
+        said = f"{type(error).__name__}: {said}"
+    return said if len(said) <= LONGEST_REASON else f"{said[:LONGEST_REASON]}…"
 
 
 def _shape(size: Any) -> str:

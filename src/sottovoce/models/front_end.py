@@ -10,7 +10,7 @@ WINDOW = 400  # 25 ms
 SHIFT = 160  # 10 ms
 FFT = 512
 LOWEST = 20.0  # Hz, as Kaldi's filter banks
-TINY = torch.finfo(torch.float32).eps
+FLOOR = torch.finfo(torch.float32).eps
 
 
 class LogMel(nn.Module):
@@ -41,7 +41,7 @@ class LogMel(nn.Module):
             before = torch.cat([frames[..., :1], frames[..., :-1]], dim=-1)
             spectrum = torch.fft.rfft((frames - 0.97 * before) * self.window.float(), n=FFT)
             energies = (spectrum.real.square() + spectrum.imag.square()) @ self.filters.float()
-            features = (energies.clamp(min=TINY).log() - self.mean.float()) / self.std.float()
+            features = (energies.clamp(min=FLOOR).log() - self.mean.float()) / self.std.float()
         batch, time, _ = features.shape
         whole = features[:, : time - time % self.stack]
         stacked = whole.reshape(batch, time // self.stack, self.stack * self.bins)

@@ -4,32 +4,33 @@ import copy
 import json
 import re
 import shutil
-from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import torch
 import transformers
-from huggingface_hub import snapshot_download, try_to_load_from_cache
 
 from sottovoce.errors import SottovoceError, unknown
-from sottovoce.files import atomic_folder, check_writable, local_path, put_back
+from sottovoce.files import atomic_folder, check_writable, inside, json_object, local_path, put_back
 from sottovoce.models.anatomy import FAMILIES, PREFIX, Anatomy
+from sottovoce.models.bounds import check_size, known_settings
 from sottovoce.models.build import compressed
 from sottovoce.models.bundle import FILE, bundle
 from sottovoce.models.checkpoint import (
-    check_loaded,
-    check_weights,
-    find_class,
-    first_line,
+    configured,
+    is_path,
     make_config,
+    numbers_in,
+    one_line,
+    outline,
     quiet,
     read_config,
+    system_errors,
 )
-from sottovoce.models.packed import PACKED, pack, unpack
+from sottovoce.models.loading import MODEL_FILES, PROCESSOR_FILES, align, is_crooked, load, processor_file
+from sottovoce.models.packed import PACKED, pack
 from sottovoce.models.shapes import SHAPES
-from sottovoce.models.structure import settle
-from sottovoce.models.teachers import DIFFERENCE, read_difference
+from sottovoce.models.structure import KEY, settle
 from sottovoce.models.wavlm import adopt_attention, is_uncuttable
 
 HEADS = {
@@ -41,68 +42,6 @@ HEADS = {
     "ForPreTraining": "AutoModelForPreTraining",
 }
 LABEL_NAMES = ("id2label", "label2id")
-MODEL_FILES = ("config.json", "generation_config.json", "model.safetensors.index.json", FILE)
-PROCESSOR_FILES = (
-    "preprocessor_config.json",
-    "processor_config.json",
-    "tokenizer_config.json",
-    "tokenizer.json",
-    "special_tokens_map.json",
-    "added_tokens.json",
-    "vocab.json",
-    "units.safetensors",
-)
-
-
-def load(
-    id_or_folder: str | Path,
-    *,
-    dtype: torch.dtype | None = None,
-    device: str | torch.device | None = None,
-    revision: str | None = None,
-) -> Any:
-    """A Hugging Face speech model, with the head it was saved with, from the Hub, a folder or a run's folder.
-
-    Nothing is unpickled and no code of the checkpoint is run; every tensor must be there and fit.
-
-    Example:
-        >>> model = load("facebook/hubert-base-ls960")
-    """
-    source, config = read_config(id_or_folder, revision=revision)
-    model_class = find_class(config, source)
-    check_weights(source)
-    fetch_processor(source, revision)
-    options: dict[str, Any] = {"revision": revision} if revision else {}
-    if dtype is not None:
-        options["dtype"] = dtype
-    packed = Path(source, PACKED).is_file()
-    if packed:
-        options["state_dict"] = unpack(source)
-    elif Path(source, DIFFERENCE).is_file():
-        with quiet():
-            tensors = read_difference(source, compressed(model_class, plain=True)(config).state_dict())
-        options["state_dict"] = tensors
-    with quiet():
-        try:
-            model, found = compressed(model_class, plain=True).from_pretrained(
-                None if "state_dict" in options else source,
-                config=config,
-                use_safetensors=True,
-                output_loading_info=True,
-                ignore_mismatched_sizes=True,
-                **options,
-            )
-        except SottovoceError as error:
-            raise SottovoceError(
-                f"the config.json of {source} does not fit a {config.model_type} model: {error}"
-            ) from error
-        except OSError as error:
-            raise SottovoceError(f"no weights of {source} could be read: {first_line(error)}") from error
-    check_loaded(model, found, source)
-    model.name_or_path = source
-    model.packed = packed
-    align(model.eval())
-    return model if device is None else model.to(device)
 
 
 def new(shape: Any = "hubert", *, head: str = "", seed: int = 0, **settings: Any) -> Any:
@@ -113,17 +52,7 @@ def new(shape: Any = "hubert", *, head: str = "", seed: int = 0, **settings: Any
     Example:
         >>> new("wavlm-large", head="ForCTC", num_hidden_layers=6, seed=1)
     """
-    config = find_shape(shape)
-    for key in settings:
-        if not hasattr(config, key):
-            raise unknown(f"setting of a {type(config).__name__}", key, [k for k in config.to_dict() if k[0] != "_"])
-    if settings:
-        # Settings depend on one another (the number of convolutions on their widths): the configuration is made anew.
-        record = config.to_dict() | settings
-        if "num_labels" in settings:
-            # The names of another number of labels do not fit.
-            record = {key: value for key, value in record.items() if key in settings or key not in LABEL_NAMES}
-        config = type(config).from_dict(record)
+    config = changed(find_shape(shape), settings)
     if head not in HEADS:
         raise unknown("head", head, [name for name in HEADS if name])
     try:
@@ -134,11 +63,32 @@ def new(shape: Any = "hubert", *, head: str = "", seed: int = 0, **settings: Any
         ) from None
     if not head.startswith("ForPre") and config.model_type == "whisper":
         model_class = transformers.WhisperForAudioClassification
-    with torch.random.fork_rng():
+    check_size(numbers_in(outline(model_class, config, "these settings")), None, "these settings")
+    with torch.random.fork_rng(), system_errors("the model"):
         torch.manual_seed(seed)
         model = compressed(model_class, plain=True)(config)
     settle(model)
     return model.eval()
+
+
+def changed(config: Any, settings: dict[str, Any]) -> Any:
+    """A configuration with some of its settings changed, each of them looked at."""
+    family = type(config)
+    for key in settings:
+        if not hasattr(config, key):
+            raise unknown(f"setting of a {family.__name__}", key, [k for k in config.to_dict() if k[0] != "_"])
+    record = config.to_dict() | settings
+    if "num_labels" in settings:
+        # The names of another number of labels do not fit.
+        record = {key: value for key, value in record.items() if key in settings or key not in LABEL_NAMES}
+    known = known_settings(family, record, "these settings")
+    if not settings:
+        return config
+    # Settings depend on one another (the number of convolutions on their widths): the configuration is made anew.
+    made = configured(family, known, "these settings")
+    if record.get(KEY) is not None:
+        setattr(made, KEY, record[KEY])
+    return made
 
 
 def find_shape(shape: Any) -> Any:
@@ -151,7 +101,7 @@ def find_shape(shape: Any) -> Any:
         return make_config(record, name)
     if name in FAMILIES:
         return transformers.CONFIG_MAPPING[name]()
-    if "/" in name or Path(name).is_dir():
+    if "/" in name or is_path(name) or Path(name).is_dir():
         return read_config(name)[1]
     raise unknown("family or shape", name, [*FAMILIES, *SHAPES])
 
@@ -173,6 +123,7 @@ def save(
     target = local_path(folder, "the output folder")
     check_target(target, overwrite=overwrite)
     structure = settle(model)
+    check_finite(model)
     source = getattr(model, "name_or_path", "")
     kept = {path.name: path.read_bytes() for path in target.iterdir()} if target.is_dir() and not overwrite else {}
     with atomic_folder(target, replace=overwrite or bool(kept)) as temporary:
@@ -180,7 +131,7 @@ def save(
             try:
                 model.save_pretrained(temporary)
             except RuntimeError as error:
-                raise SottovoceError(f"this model cannot be saved as tensors by name: {first_line(error)}.") from error
+                raise SottovoceError(f"this model cannot be saved as tensors by name: {one_line(error)}.") from error
         add_processor(source, temporary, model, target)
         if not structure.regular:
             write_modelling_file(model, temporary)
@@ -192,6 +143,20 @@ def save(
             if (temporary / name).read_bytes() != content:
                 raise SottovoceError(f"{target} holds another {name} than this model's; give a new folder.")
     return target
+
+
+def check_finite(model: Any) -> None:
+    """Refuse a model that holds NaN or infinity: it computes nothing, and nothing can be learned from it.
+
+    Example:
+        >>> check_finite(model)
+    """
+    for name, tensor in (*model.named_parameters(), *model.named_buffers()):
+        if tensor.is_floating_point() and not bool(tensor.isfinite().all()):
+            raise SottovoceError(
+                f"{name} holds NaN or infinity, so this model computes nothing and is not saved; go back to a "
+                "checkpoint from before that, or give a wider dtype."
+            )
 
 
 def check_target(target: Path, *, overwrite: bool = False) -> None:
@@ -230,7 +195,7 @@ def write_modelling_file(model: Any, folder: Path) -> None:
     name = type(model).__name__
     base = type(getattr(model, model.base_model_prefix, model)).__name__
     path = folder / "config.json"
-    record = json.loads(path.read_text(encoding="utf-8"))
+    record = json_object(path.read_bytes(), str(path))
     record["model_type"] = PREFIX + record["model_type"].removeprefix(PREFIX)
     module = FILE.removesuffix(".py")
     record["auto_map"] = {"AutoConfig": f"{module}.SottovoceConfig", "AutoModel": f"{module}.{base}"}
@@ -261,7 +226,7 @@ def add_processor(source: str, folder: Path, model: Any, before: Path) -> None:
     names = PROCESSOR_FILES if own is None else PROCESSOR_FILES[:1]
     for name in names:
         if (before / name).is_file():
-            shutil.copyfile(before / name, folder / name)
+            shutil.copyfile(inside(before, name), folder / name)
     for name in names:
         if (folder / name).exists():
             continue
@@ -272,29 +237,6 @@ def add_processor(source: str, folder: Path, model: Any, before: Path) -> None:
     if not source and body.family.convs is not None and not (folder / "preprocessor_config.json").exists():
         attends = getattr(model.config, "feat_extract_norm", "layer") == "layer"
         transformers.Wav2Vec2FeatureExtractor(return_attention_mask=attends).save_pretrained(folder)
-
-
-def fetch_processor(source: str, revision: str | None) -> None:
-    """Have a Hub model's processor files in the cache, for `save` to carry along; a model without them is fine."""
-    if not Path(source).is_dir():
-        with quiet(), suppress(OSError, ValueError):
-            snapshot_download(source, revision=revision, allow_patterns=list(PROCESSOR_FILES))
-
-
-def align(model: Any) -> None:
-    """Move tensors that lie crookedly in a mapped file into memory of their own.
-
-    Vector kernels round differently on memory that does not start at their width, so the same numbers would compute
-    another last bit than in the model that was saved.
-    """
-    for tensor in (*model.parameters(), *model.buffers()):
-        if is_crooked(tensor):
-            tensor.data = tensor.data.clone()
-
-
-def is_crooked(tensor: torch.Tensor) -> bool:
-    """Whether a tensor does not start at a multiple of the widest vector."""
-    return tensor.device.type == "cpu" and tensor.data_ptr() % 64 != 0
 
 
 def check_reload(model: Any, folder: Path) -> None:
@@ -314,28 +256,9 @@ def check_reload(model: Any, folder: Path) -> None:
         model.train(was_training)
     tensors = model.state_dict()
     same = tensors.keys() == reloaded.state_dict().keys() and all(
-        equal(tensor, tensors[name]) for name, tensor in reloaded.state_dict().items()
+        torch.equal(tensor, tensors[name]) for name, tensor in reloaded.state_dict().items()
     )
-    if not (same and equal(before, after)):
+    if not (same and torch.equal(before, after)):
         raise SottovoceError(
             "the saved model does not compute what the given one does, so nothing was written; please report it."
         )
-
-
-def equal(first: torch.Tensor, second: torch.Tensor) -> bool:
-    """The same numbers, NaN at the same places included."""
-    return torch.equal(first.isnan(), second.isnan()) and torch.equal(first.nan_to_num(), second.nan_to_num())
-
-
-def processor_file(source: str, name: str) -> Path | None:
-    """A file beside a model's weights, where it is on this machine already: in its folder or in the Hub's cache.
-
-    Example:
-        >>> processor_file("letters-hubert", "vocab.json")
-        PosixPath('letters-hubert/vocab.json')
-    """
-    if source and Path(source).is_dir():
-        found: Any = Path(source, name)
-    else:
-        found = try_to_load_from_cache(source, name) if re.fullmatch(r"[\w.-]+(/[\w.-]+)?", source or "") else None
-    return Path(found) if isinstance(found, str | Path) and Path(found).is_file() else None

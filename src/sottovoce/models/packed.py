@@ -5,6 +5,7 @@ Only sottovoce reads such a folder. What is loaded from it is an ordinary model,
 
 import json
 import math
+import reprlib
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +14,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save_file
 
 from sottovoce.errors import SottovoceError
+from sottovoce.files import inside, json_object, regular_file
 
 PACKED = "packed.safetensors"
 PATTERN = "model*.safetensors"
@@ -66,11 +68,11 @@ def unpack(folder: str | Path) -> dict[str, torch.Tensor]:
         >>> sum(int((tensor == 0).sum()) for tensor in unpack("sparse").values())
         42508800
     """
-    path = Path(folder, PACKED)
+    path = regular_file(inside(folder, PACKED, "the packed tensors"), "the packed tensors")
+    shapes = packed_shapes(path)
     found: dict[str, torch.Tensor] = {}
     try:
         with safe_open(str(path), framework="pt") as opened:
-            shapes = json.loads((opened.metadata() or {})["sottovoce"])["shapes"]
             for key in opened.keys():  # noqa: SIM118 (it is no mapping)
                 kind, _, name = key.partition(".")
                 if kind == "whole":
@@ -79,11 +81,45 @@ def unpack(folder: str | Path) -> dict[str, torch.Tensor]:
                     places = opened.get_tensor(f"places.{name}").numpy()
                     there = torch.from_numpy(np.unpackbits(places, count=math.prod(shapes[name]))).bool()
                     values = opened.get_tensor(key)
-                    if int(there.sum()) != len(values):
-                        raise ValueError(f"{name} has {len(values)} numbers and {int(there.sum())} places for them")
+                    if values.dim() != 1 or int(there.sum()) != len(values):
+                        shape = "x".join(map(str, values.shape))
+                        raise ValueError(f"{name} has {shape} numbers and {int(there.sum())} places for them")
                     flat = values.new_zeros(len(there))
                     flat[there] = values
                     found[name] = flat.view(shapes[name])
-    except (SafetensorError, ValueError, KeyError, TypeError, RuntimeError) as error:
-        raise SottovoceError(f"{path} is no packed model that sottovoce wrote ({error}); save it anew.") from error
+    except (SafetensorError, OSError, ValueError, KeyError, TypeError, RuntimeError) as error:
+        raise _damaged(path, error) from error
     return found
+
+
+def packed_shapes(path: Path) -> dict[str, tuple[int, ...]]:
+    """The shapes of the packed tensors of a file, each of which has a bit for each of its numbers.
+
+    Example:
+        >>> packed_shapes(Path("sparse", PACKED))["encoder.layers.0.attention.q_proj.weight"]
+        (768, 768)
+    """
+    try:
+        with safe_open(str(path), framework="pt") as opened:
+            notes = json_object((opened.metadata() or {}).get("sottovoce", "{}"), "its notes")
+            shapes, names = notes.get("shapes"), set(opened.keys())
+            if not isinstance(shapes, dict):
+                raise ValueError("its notes hold no shapes")
+            packed = {name.partition(".")[2] for name in names if name.startswith(("places.", "values."))}
+            for name in sorted(packed | shapes.keys()):
+                shape = shapes.get(name)
+                if {f"places.{name}", f"values.{name}"} - names:
+                    raise ValueError(f"{name} lacks its places or its values")
+                if not isinstance(shape, list) or not all(type(n) is int and 0 <= n < 2**31 for n in shape):
+                    raise ValueError(f"the shape of {name} is {reprlib.repr(shape)}")
+                bits = opened.get_slice(f"places.{name}").get_shape()
+                if bits != [-(-math.prod(shape) // 8)]:
+                    raise ValueError(f"{name} is {reprlib.repr(shape)} by its notes, but has {bits} bytes of places")
+            return {name: tuple(shape) for name, shape in shapes.items() if name in packed}
+    except (SafetensorError, OSError, ValueError, KeyError, TypeError, RuntimeError) as error:
+        raise _damaged(path, error) from error
+
+
+def _damaged(path: Path, error: Exception) -> SottovoceError:
+    reason = " ".join(str(error).split())[:300].rstrip(".")
+    return SottovoceError(f"{path} is no packed model that sottovoce wrote ({reason}); save it anew.")

@@ -1,5 +1,6 @@
 """How a model differs from its family's regular shape: a record in `config.json`, read off the module tree."""
 
+import reprlib
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, fields
@@ -13,6 +14,9 @@ from sottovoce.models.parts import Factored
 
 KEY = "sottovoce"
 VERSION = 1
+MOST_NUMBER = 1_000_000  # any number of a Structure
+MOST_TEXT = 100_000  # characters of a list of numbers, and rows of a list
+MIMIC = frozenset(["layers", "kind", "width", "over", "positional"])
 
 
 @dataclass(frozen=True)
@@ -87,19 +91,29 @@ class Structure:
                 raise unknown(f"key of config.json's '{KEY}' part", key, known)
         try:
             return cls(
-                heads={int(layer): from_ranges(kept) for layer, kept in dict(record.get("heads", {})).items()},
+                heads={_layer_number(layer): from_ranges(kept) for layer, kept in _mapping(record, "heads").items()},
                 feed_forwards=_rows(record.get("feed_forwards")),
-                order=None if record.get("order") is None else _numbers(record["order"]),
+                order=None if record.get("order") is None else _order(record["order"]),
                 hidden=None if record.get("hidden") is None else from_ranges(record["hidden"]),
-                hidden_of=None if record.get("hidden_of") is None else int(record["hidden_of"]),
-                ranks={str(path): int(rank) for path, rank in dict(record.get("ranks", {})).items()},
-                log_mel=_counts(record.get("log_mel")),
-                mimic=None if record.get("mimic") is None else dict(record["mimic"]),
-                folded=bool(record.get("folded", False)),
-                int8={str(path): _scales(scales) for path, scales in dict(record.get("int8", {})).items()},
+                hidden_of=None if record.get("hidden_of") is None else _counted(record, "hidden_of"),
+                ranks={path: _counted(_mapping(record, "ranks"), path) for path in _mapping(record, "ranks")},
+                log_mel=_log_mel(record.get("log_mel")),
+                mimic=_mimic(record.get("mimic")),
+                folded=_truth(record, "folded"),
+                int8={path: _scales(scales) for path, scales in _mapping(record, "int8").items()},
             )
         except (TypeError, ValueError, AttributeError) as error:
-            raise SottovoceError(f"config.json's '{KEY}' part is damaged ({error}); save the model anew.") from error
+            raise damaged(error) from error
+
+
+def damaged(reason: object) -> SottovoceError:
+    """The error for a Structure that no saving wrote.
+
+    Example:
+        >>> print(damaged("ranks: -1"))
+        config.json's 'sottovoce' part is damaged (ranks: -1); save the model anew.
+    """
+    return SottovoceError(f"config.json's '{KEY}' part is damaged ({reason}); save the model anew.")
 
 
 def recorded(config: Any) -> Structure:
@@ -200,23 +214,97 @@ def from_ranges(text: str) -> tuple[int, ...]:
         >>> from_ranges("0-2,5")
         (0, 1, 2, 5)
     """
-    pairs = [piece.partition("-") for piece in text.split(",") if piece]
-    return tuple(n for first, dash, last in pairs for n in range(int(first), int(last if dash else first) + 1))
+    if not isinstance(text, str) or len(text) > MOST_TEXT:
+        raise ValueError(f"ranges of numbers such as 0-5,8 are wanted, not {reprlib.repr(text)}")
+    found: list[int] = []
+    for piece in filter(None, text.split(",")):
+        first, dash, last = piece.partition("-")
+        begin, end = _number(first), _number(last if dash else first)
+        if end < begin or (found and begin <= found[-1]):
+            raise ValueError(f"numbers must go up, each once, but {reprlib.repr(piece)} does not")
+        found.extend(range(begin, end + 1))
+    return tuple(found)
 
 
-def _numbers(text: str) -> tuple[int, ...]:
-    return tuple(int(number) for number in text.split(",") if number)
+def _number(text: Any) -> int:
+    """A whole number as digits, below what any size here can be."""
+    is_number = isinstance(text, str) and text.isascii() and text.isdigit() and len(text) <= 7
+    if not is_number or int(text) > MOST_NUMBER:
+        raise ValueError(f"{reprlib.repr(text)} is no whole number from 0 to {MOST_NUMBER}")
+    return int(text)
+
+
+def _numbers(text: Any) -> tuple[int, ...]:
+    if not isinstance(text, str) or len(text) > MOST_TEXT:
+        raise ValueError(f"numbers such as 0,0,1 are wanted, not {reprlib.repr(text)}")
+    return tuple(_number(number) for number in text.split(",") if number)
+
+
+def _order(text: Any) -> tuple[int, ...]:
+    order = _numbers(text)
+    if tuple(dict.fromkeys(order)) != tuple(range(len(set(order)))):
+        # Layers are numbered as they are first applied; another number would be one of a layer without tensors.
+        raise ValueError(f"order {reprlib.repr(text)} does not name its layers 0, 1, 2 and so on as they come first")
+    return order
+
+
+def _layer_number(text: Any) -> int:
+    try:
+        return _number(text)
+    except ValueError:
+        raise ValueError(f"heads are listed by layer, and {reprlib.repr(text)} is none") from None
 
 
 def _rows(rows: Any) -> tuple[tuple[int, ...], ...] | None:
+    if rows is not None and (not isinstance(rows, list | tuple) or len(rows) > MOST_TEXT):
+        raise ValueError(f"feed_forwards is {reprlib.repr(rows)}, but a list of a text for each layer is wanted")
     return None if rows is None else tuple(_numbers(row) for row in rows)
 
 
-def _counts(record: Any) -> dict[str, int] | None:
-    return None if record is None else {str(key): int(value) for key, value in dict(record).items()}
+def _mapping(record: Mapping[str, Any], key: str) -> Mapping[str, Any]:
+    found = record.get(key, {})
+    if not isinstance(found, Mapping) or not all(isinstance(name, str) for name in found):
+        raise ValueError(f"{key} is {reprlib.repr(found)}, but a mapping is wanted")
+    return found
+
+
+def _counted(record: Mapping[str, Any], key: str, *, most: int = MOST_NUMBER) -> int:
+    value = record.get(key)
+    if isinstance(value, bool) or not isinstance(value, int) or not 1 <= value <= most:
+        raise ValueError(f"{key} is {reprlib.repr(value)}, but a whole number from 1 to {most} is wanted")
+    return value
+
+
+def _truth(record: Mapping[str, Any], key: str) -> bool:
+    value = record.get(key, False)
+    if not isinstance(value, bool):
+        raise ValueError(f"{key} is {reprlib.repr(value)}, but true or false is wanted")
+    return value
+
+
+def _log_mel(record: Any) -> dict[str, int] | None:
+    if record is None:
+        return None
+    if not isinstance(record, Mapping) or set(record) != {"bins", "stack"}:
+        raise ValueError(f"log_mel is {reprlib.repr(record)}, but bins and stack are wanted")
+    return {"bins": _counted(record, "bins", most=10_000), "stack": _counted(record, "stack", most=1_000)}
+
+
+def _mimic(record: Any) -> dict[str, Any] | None:
+    if record is None:
+        return None
+    choices = {"layers": (1, 2), "kind": ("linear", "transformer"), "over": ("time", "batch")}
+    if not isinstance(record, Mapping) or not {"layers", "kind", "width"} <= set(record) <= MIMIC:
+        raise ValueError(f"mimic is {reprlib.repr(record)}, but {', '.join(sorted(MIMIC))} are wanted")
+    for key, wanted in choices.items():
+        if key in record and (isinstance(record[key], bool) or record[key] not in wanted):
+            given = reprlib.repr(record[key])
+            raise ValueError(f"mimic: {key} is {given}, but {' or '.join(map(str, wanted))} is wanted")
+    _truth(record, "positional")
+    return {**record, "width": _counted(record, "width")}
 
 
 def _scales(name: Any) -> Scales:
     if name not in ("dynamic", "static"):
-        raise ValueError(f"scales are dynamic or static, not {name!r}")
+        raise ValueError(f"int8: scales are dynamic or static, not {reprlib.repr(name)}")
     return name

@@ -2,6 +2,8 @@
 
 import hashlib
 import json
+import math
+import reprlib
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -10,7 +12,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save
 
 from sottovoce.errors import SottovoceError
-from sottovoce.files import atomic_write
+from sottovoce.files import atomic_write, inside, json_object, regular_file
 
 TEACHERS = Path(__file__).parents[1] / "teachers"
 WHOLE = "model.safetensors"
@@ -85,20 +87,18 @@ def read_difference(folder: str | Path, names: Mapping[str, torch.Tensor]) -> di
         >>> read_difference("keywords", model.state_dict())["classifier.weight"].dtype
         torch.float32
     """
-    path = Path(folder, DIFFERENCE)
-    try:
-        with safe_open(str(path), framework="pt") as opened:
-            about = json.loads((opened.metadata() or {})["sottovoce"])
-            base, weights = about["base"], about["weights"]
-            kept = {name: opened.get_tensor(name) for name in opened.keys()}  # noqa: SIM118 (it is no mapping)
-    except (SafetensorError, ValueError, KeyError, TypeError) as error:
-        raise SottovoceError(f"{path} is no difference that sottovoce wrote ({error}); make it anew.") from error
-    known = _whole(str(base))
-    if weights != weights_of(str(base)):
+    path, base, weights = read_notes(folder)
+    known = _whole(base)
+    if weights != weights_of(base):
         raise SottovoceError(
             f"{path} is a difference to other weights of '{base}' ({weights}) than come with this version of sottovoce "
-            f"({weights_of(str(base))}); load it with the version that it came with."
+            f"({weights_of(base)}); load it with the version that it came with."
         )
+    try:
+        with safe_open(str(path), framework="pt") as opened:
+            kept = {name: opened.get_tensor(name) for name in opened.keys()}  # noqa: SIM118 (it is no mapping)
+    except (SafetensorError, OSError, ValueError, RuntimeError) as error:
+        raise _foreign(path, error) from error
     strangers = sorted({name.partition(".")[2] for name in kept} - set(names))
     if strangers:
         raise SottovoceError(f"{path} has tensors that config.json knows nothing of, such as {strangers[0]}.")
@@ -109,10 +109,56 @@ def read_difference(folder: str | Path, names: Mapping[str, torch.Tensor]) -> di
         elif (source := _counterpart(name, known)) is not None:
             found[name] = known[source].float()
             steps, scale = kept.get(f"steps.{name}"), kept.get(f"scale.{name}")
+            if (steps is None) != (scale is None):
+                raise _foreign(path, f"{name} has steps without scales, or scales without steps")
             if steps is not None and scale is not None:
+                rows_of = steps.shape[:1] if steps.dim() > 1 else (1,)
+                if steps.shape != found[name].shape or scale.shape != rows_of:
+                    raise _foreign(path, f"the steps of {name} are of another shape than '{base}'s")
                 rows = steps.float().flatten(1) if steps.dim() > 1 else steps.float()[None]
                 found[name] += (rows * scale[:, None]).view(steps.shape)
     return found
+
+
+def difference_size(path: Path) -> int:
+    """How many numbers a model that was written as a difference has at most, besides those in the file.
+
+    Example:
+        >>> difference_size(Path("keywords", DIFFERENCE))
+        6400512
+    """
+    _, base, _ = read_notes(path.parent)
+    with safe_open(str(TEACHERS / base / WHOLE), framework="pt") as opened:
+        return sum(math.prod(opened.get_slice(name).get_shape()) for name in opened.keys())  # noqa: SIM118
+
+
+def read_notes(folder: str | Path) -> tuple[Path, str, str]:
+    """The file of a difference, the teacher that it is from, and which weights of that teacher.
+
+    Example:
+        >>> read_notes("keywords")[1]
+        'small-hubert'
+    """
+    path = regular_file(inside(folder, DIFFERENCE, "the difference"), "the difference")
+    try:
+        with safe_open(str(path), framework="pt") as opened:
+            about = json_object((opened.metadata() or {})["sottovoce"], "its notes")
+        base, weights = about["base"], about["weights"]
+    except (SafetensorError, OSError, ValueError, KeyError, TypeError) as error:
+        raise _foreign(path, error) from error
+    if base not in teacher_names() or not (TEACHERS / base / WHOLE).is_file():
+        raise SottovoceError(
+            f"{path} says what it differs from, but {reprlib.repr(base)} is no teacher that comes with this version of "
+            f"sottovoce ({', '.join(teacher_names())})."
+        )
+    if not isinstance(weights, str):
+        raise _foreign(path, f"weights is {reprlib.repr(weights)}")
+    return path, base, weights
+
+
+def _foreign(path: Path, reason: object) -> SottovoceError:
+    said = " ".join(str(reason).split())[:300].rstrip(".")
+    return SottovoceError(f"{path} is no difference that sottovoce wrote ({said}); make it anew.")
 
 
 def _whole(base: str) -> dict[str, torch.Tensor]:

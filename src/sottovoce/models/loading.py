@@ -1,0 +1,178 @@
+"""Loading a model: its files are looked at first, and then read as no more than numbers."""
+
+import os
+import re
+from pathlib import Path
+from typing import Any
+
+import torch
+import transformers
+from huggingface_hub import snapshot_download, try_to_load_from_cache
+
+from sottovoce.errors import SottovoceError
+from sottovoce.files import inside, read_json, read_whole, regular_file
+from sottovoce.models.bounds import check_size
+from sottovoce.models.build import compressed
+from sottovoce.models.bundle import FILE
+from sottovoce.models.checkpoint import (
+    check_loaded,
+    find_class,
+    find_source,
+    folder_config,
+    not_to_be_had,
+    numbers_in,
+    one_line,
+    outline,
+    quiet,
+    system_errors,
+)
+from sottovoce.models.packed import PACKED
+from sottovoce.models.teachers import WHOLE
+from sottovoce.models.weights import INDEX, check_headers, read_weights, sharding
+
+GENERATION = "generation_config.json"
+MODEL_FILES = ("config.json", GENERATION, INDEX, FILE)
+PROCESSOR_FILES = (
+    "preprocessor_config.json",
+    "processor_config.json",
+    "tokenizer_config.json",
+    "tokenizer.json",
+    "special_tokens_map.json",
+    "added_tokens.json",
+    "vocab.json",
+    "units.safetensors",
+)
+
+
+def load(
+    id_or_folder: str | Path,
+    *,
+    dtype: torch.dtype | None = None,
+    device: str | torch.device | None = None,
+    revision: str | None = None,
+) -> Any:
+    """A Hugging Face speech model, with the head it was saved with, from the Hub, a folder or a run's folder.
+
+    Nothing is unpickled and no code of the checkpoint is run; every tensor must be there and fit. What a file asks of
+    Hugging Face's loaders (attention code, kernels, quantisation) is left out, links that lead out of the folder are
+    refused, and so is a tensor that no part of the model is for; tensors of other heads are passed over.
+
+    Example:
+        >>> model = load("facebook/hubert-base-ls960")
+    """
+    source = find_source(id_or_folder)
+    with system_errors(source):
+        if Path(source).is_dir():
+            model = read_whole(source, lambda: read_model(source, source, dtype))
+        else:
+            model = fetch_model(source, revision, dtype)
+    model.name_or_path = source
+    align(model.eval())
+    return model if device is None else model.to(device)
+
+
+def read_model(folder: str | Path, source: str, dtype: torch.dtype | None) -> Any:
+    """The model in a local folder, each of whose files is looked at before it is believed."""
+    for name in (*PROCESSOR_FILES, *MODEL_FILES):
+        path = inside(folder, name, "the file")
+        if os.path.lexists(path):
+            regular_file(path, f"the {name} of a model")
+    config = folder_config(folder)
+    model_class = find_class(config, source)
+    stored = check_headers(folder)
+    made = outline(model_class, config, f"the config.json of {source}")
+    check_size(numbers_in(made), stored, source)
+    tensors = read_weights(folder, made.state_dict())
+    model = assemble(None, source, model_class, config, dtype, state_dict=tensors)
+    model.packed = Path(folder, PACKED).is_file()
+    if model.can_generate() and Path(folder, GENERATION).is_file():
+        about = read_json(Path(folder, GENERATION), f"the {GENERATION} of a model")
+        try:
+            model.generation_config = transformers.GenerationConfig.from_dict(about)
+        except (TypeError, ValueError, AttributeError) as error:
+            raise SottovoceError(f"the {GENERATION} of {source} is damaged ({one_line(error)}); delete it.") from error
+    return model
+
+
+def fetch_model(name: str, revision: str | None, dtype: torch.dtype | None) -> Any:
+    """A model of the Hub: its files are fetched and then read as those of any folder."""
+    names = [*PROCESSOR_FILES, "config.json", GENERATION, INDEX, WHOLE]
+    try:
+        with quiet():
+            folder = Path(snapshot_download(name, revision=revision, allow_patterns=names))
+            shards = not (folder / WHOLE).is_file() and (folder / INDEX).is_file()
+            if shards:
+                snapshot_download(name, revision=revision, allow_patterns=sorted(set(sharding(folder).values())))
+    except SottovoceError:
+        raise
+    except (OSError, ValueError) as error:
+        raise not_to_be_had(name, error) from error
+    if shards or (folder / WHOLE).is_file():
+        return read_model(folder, name, dtype)
+    # The Hub keeps a converted copy of many models that were uploaded as pickles; Hugging Face knows where.
+    config = folder_config(folder)
+    model_class = find_class(config, name)
+    check_size(numbers_in(outline(model_class, config, f"the config.json of {name}")), None, name)
+    options = {"revision": revision} if revision else {}
+    model = assemble(name, name, model_class, config, dtype, **options)
+    model.packed = False
+    return model
+
+
+def assemble(
+    place: str | None, source: str, model_class: Any, config: Any, dtype: torch.dtype | None, **options: Any
+) -> Any:
+    """A model with the tensors of `place`, or those among the options, every one of them there and fitting."""
+    if dtype is not None:
+        options["dtype"] = dtype
+    with quiet():
+        try:
+            model, found = compressed(model_class, plain=True).from_pretrained(
+                place,
+                config=config,
+                use_safetensors=True,
+                output_loading_info=True,
+                ignore_mismatched_sizes=True,
+                **options,
+            )
+        except SottovoceError as error:
+            raise SottovoceError(
+                f"the config.json of {source} does not fit a {config.model_type} model: {error}"
+            ) from error
+        except Exception as error:
+            if isinstance(error, MemoryError):
+                raise
+            raise SottovoceError(f"no weights of {source} could be read: {one_line(error)}.") from error
+    check_loaded(model, found, source)
+    return model
+
+
+def align(model: Any) -> None:
+    """Move tensors that lie crookedly in a mapped file into memory of their own.
+
+    Vector kernels round differently on memory that does not start at their width, so the same numbers would compute
+    another last bit than in the model that was saved.
+    """
+    for tensor in (*model.parameters(), *model.buffers()):
+        if is_crooked(tensor):
+            tensor.data = tensor.data.clone()
+
+
+def is_crooked(tensor: torch.Tensor) -> bool:
+    """Whether a tensor does not start at a multiple of the widest vector."""
+    return tensor.device.type == "cpu" and tensor.data_ptr() % 64 != 0
+
+
+def processor_file(source: str, name: str) -> Path | None:
+    """A file beside a model's weights, where it is on this machine already: in its folder or in the Hub's cache.
+
+    Example:
+        >>> processor_file("letters-hubert", "vocab.json")
+        PosixPath('letters-hubert/vocab.json')
+    """
+    if source and Path(source).is_dir():
+        found: Any = inside(source, name)
+    else:
+        found = try_to_load_from_cache(source, name) if re.fullmatch(r"[\w.-]+(/[\w.-]+)?", source or "") else None
+        found = inside(Path(found).parent, name) if isinstance(found, str) else None
+    return found if found is not None and found.is_file() else None
