@@ -127,7 +127,7 @@ PATHS: dict[str, Made] = {
     "a star": lambda place: "*",
     "nothing there": lambda place: "not-there",
     "nothing there, deep": lambda place: "not/there/at/all",
-    "dots": lambda place: "../" * 60 + "not-there",
+    "dots": lambda place: "./x/../../not-there",
 }
 if os.geteuid() != 0:
     PATHS["in a closed folder"] = forbidden
@@ -229,6 +229,10 @@ RIGHT: dict[tuple[str, str], str] = {
     ("read_manifest root", ""): "whether the audio is there is asked where it is decoded",
     ("sv.read_data on_bad", ""): "bad lines are told, and left out",
     ("check", ""): "what is bad is what it returns",
+    ("compress --recipe --output", "a folder of folders"): "runs may lie beside other things",
+    ("measure --data --skip-bad", "a file of text"): "bad lines are told, and left out",
+    ("measure --data --skip-bad", "a file of bytes"): "bad lines are told, and left out",
+    ("measure --data --skip-bad", "a file as a folder"): "bad lines are told, and left out",
     ("read_runs", "a folder of folders"): "a folder of runs may hold other folders",
 }
 NAMES = {  # as names of new files or folders, these are odd and possible
@@ -261,7 +265,12 @@ made_as = {
     **{"letters that move the cursor": "\x1b[2J\x07x", "a mark of direction": "\u202egpj.x", "an option": "--output"},
     **{"a URL": "https:", "an id with too many parts": "a", "nothing there": "not-there", "nothing there, deep": "not"},
     **{"a surrogate": "\udcff\udcfe", "a folder": "folder", "a link to nothing": "link", "an empty file": "file"},
-    **{"5000 parts": "a", "a folder of folders": "folder", "unknown home without HOME": "~nobody-is-called-so"},
+    **{
+        "dots": "..",
+        "5000 parts": "a",
+        "a folder of folders": "folder",
+        "unknown home without HOME": "~nobody-is-called-so",
+    },
 }
 
 
@@ -281,7 +290,15 @@ def function_case(name: str, function: Callable[[str], object], kind: str, made:
 
 
 EMPTY = "a manifest of no lines lists no utterances"
-LISTS = {"sv.read_data", "sv.read_data on_bad", "read_manifest", "check", "corpus check MANIFEST", "analyze --data"}
+LISTS = {
+    "compress --data",
+    "sv.read_data",
+    "sv.read_data on_bad",
+    "read_manifest",
+    "check",
+    "corpus check MANIFEST",
+    "analyze --data",
+}
 
 
 def reason(name: str, kind: str) -> str:
