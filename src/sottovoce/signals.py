@@ -3,7 +3,7 @@
 import signal
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from types import FrameType
 from typing import Any
 
@@ -49,14 +49,14 @@ def handled_by(handler: Any) -> Iterator[None]:
     if threading.current_thread() is not threading.main_thread():
         yield
         return
-    before = {number: signal.getsignal(number) for number in SIGNALS}
-    try:
+    # Each is put back even if a signal comes, and its handler raises, while the others are.
+    with ExitStack() as stack:
+        for number in SIGNALS:
+            old = signal.getsignal(number)
+            stack.callback(signal.signal, number, signal.SIG_DFL if old is None else old)
         for number in SIGNALS:
             signal.signal(number, handler)
         yield
-    finally:
-        for number, old in before.items():
-            signal.signal(number, signal.SIG_DFL if old is None else old)
 
 
 @contextmanager

@@ -96,13 +96,16 @@ def check_writable(path: str | Path) -> None:
     Example:
         >>> check_writable("runs/new")
     """
-    parent = Path(os.path.abspath(path)).parent
-    while not parent.exists() and parent != parent.parent:
-        parent = parent.parent
-    if not parent.is_dir():
-        raise SottovoceError(f"cannot write '{path}': '{parent}' is no folder; give another path.")
-    if not os.access(parent, os.W_OK | os.X_OK):
-        raise SottovoceError(f"cannot write '{path}': '{parent}' may not be written to; give another path.")
+    with reached(path):
+        parent = Path(os.path.abspath(path)).parent
+        while not parent.exists() and parent != parent.parent:
+            parent = parent.parent
+        if not parent.is_dir():
+            raise SottovoceError(f"cannot write '{path}': '{parent}' is no folder; give another path.")
+        if not os.access(parent, os.W_OK | os.X_OK):
+            raise SottovoceError(f"cannot write '{path}': '{parent}' may not be written to; give another path.")
+        return
+    raise SottovoceError(f"cannot write '{path}': the current folder is gone; go to another, or give a whole path.")
 
 
 def inside(folder: str | Path, name: str, what: str = "the file") -> Path:
