@@ -57,6 +57,8 @@ UNREAD = {
     *("feat_quantizer_dropout", "num_feat_extract_layers", "tokenizer_class", "do_stable_layer_norm_", "id2label"),
     *("label2id", "output_hidden_states", "output_attentions", "return_dict", "is_encoder_decoder", "problem_type"),
     *("chunk_size_feed_forward", "tie_word_embeddings", "conv_pos_batch_norm"),
+    # What loaders would act on is dropped: Hugging Face sees only settings that the family's class names.
+    *("quantization_config", "attn_implementation", "_attn_implementation"),
     *("num_ctc_classes", "num_codevectors_per_group", "num_codevector_groups", "contrastive_logits_temperature"),
     *("num_negatives", "codevector_dim", "auto_map", "num_labels", "tdnn_dim", "tdnn_kernel"),
     *("tdnn_dilation", "xvector_output_dim", "add_adapter", "adapter_kernel_size", "adapter_stride"),
