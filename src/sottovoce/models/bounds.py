@@ -5,9 +5,11 @@ import reprlib
 from collections.abc import Mapping
 from typing import Any
 
-from sottovoce.errors import SottovoceError
+from transformers.activations import ACT2FN
+
+from sottovoce.errors import SottovoceError, unknown
 from sottovoce.models.anatomy import FAMILIES, Anatomy, family_name
-from sottovoce.models.structure import KEY, Structure, damaged
+from sottovoce.models.structure import KEY, Structure, damaged, recorded
 
 MOST_STEPS = 256  # layers of one stack
 MOST_CONVS = 64  # convolutions of one front end, or of one head
@@ -38,6 +40,7 @@ _AT_LEAST_ONE = frozenset([
 _TOKENS = frozenset(["vocab_size", "num_labels", "num_ctc_classes"])
 _IDS = frozenset(["suppress_tokens", "begin_suppress_tokens"])
 _SHARES = ("dropout", "layerdrop", "_prob")
+_ACTIVATIONS = ("_act", "activation", "activation_function")
 _LABELS = ("id2label", "label2id")
 
 
@@ -105,6 +108,8 @@ def check_setting(key: str, value: Any, default: Any, source: str) -> None:
     elif isinstance(default, str):
         if not isinstance(value, str) or len(value) > 200:
             raise _refusal(source, key, value, "a short text")
+        if key.endswith(_ACTIVATIONS) and value not in ACT2FN:
+            raise unknown(f"{key} of {source}:", value, ACT2FN)
     elif isinstance(default, int) or (default is None and not isinstance(value, str | bool)):
         most = MOST_STEPS if key.endswith("_layers") else MOST_TOKENS if key in _TOKENS else WIDEST
         _check_whole(key, value, 1 if key in _AT_LEAST_ONE else 0, most, source)
@@ -161,6 +166,26 @@ def check_size(wanted: int, stored: int | None, source: str) -> None:
         raise SottovoceError(
             f"{source}: its config.json makes a model of {wanted:.2g} numbers, but its files hold {stored:.2g}; config "
             "and tensors are not of one model."
+        )
+
+
+def check_layers(config: Any, tensors: int, source: str) -> None:
+    """Refuse a stack of more layers than its files can be for; building so many would take its time.
+
+    Example:
+        >>> check_layers(transformers.HubertConfig(num_hidden_layers=200), 20, "small")
+        Traceback (most recent call last):
+        sottovoce.errors.SottovoceError: small: its config.json speaks of 200 layers, but its files hold 20 tensors; ...
+    """
+    structure = recorded(config)
+    names = FAMILIES[family_name(config)].config_names
+    steps = getattr(config, names.get("num_hidden_layers", "num_hidden_layers"))
+    layers = 0 if structure.mimic is not None else steps if structure.order is None else structure.stored_layers
+    # Even where nothing is left of a layer but its norms.
+    if 4 * (layers or 0) > tensors:
+        raise SottovoceError(
+            f"{source}: its config.json speaks of {layers} layers, but its files hold {tensors} tensors; config and "
+            "tensors are not of one model."
         )
 
 

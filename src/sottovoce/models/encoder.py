@@ -1,6 +1,6 @@
 """One way to ask any encoder for the states of some audio, log-mel features among them as the baseline."""
 
-import json
+import reprlib
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from typing import Any, final
@@ -10,6 +10,7 @@ import torch
 import transformers
 
 from sottovoce.errors import SottovoceError
+from sottovoce.files import json_object, read_text
 from sottovoce.models.anatomy import Anatomy
 from sottovoce.models.front_end import SAMPLE_RATE, SHIFT, WINDOW, LogMel
 from sottovoce.models.hub import processor_file
@@ -152,9 +153,14 @@ class Encoder:
         """Hugging Face's feature extractor where features come in ready-made; else whether audio is normalised."""
         source = getattr(self.model, "name_or_path", "") or ""
         path = processor_file(source, "preprocessor_config.json")
-        record = json.loads(path.read_text(encoding="utf-8")) if path is not None else {}
+        about = "preprocessor_config.json"
+        record = json_object(read_text(path, "the feature extractor's settings"), f"'{path}'") if path else {}
+        normalises = record.get("do_normalize", True)
+        if not isinstance(normalises, bool):
+            given = reprlib.repr(normalises)
+            raise SottovoceError(f"do_normalize is {given} in {about} of {source}, but true or false is wanted.")
         if body.family.convs is not None:
-            return bool(record.get("do_normalize", True))
+            return normalises
         if body.name == "whisper":
             extractor = transformers.WhisperFeatureExtractor(feature_size=body.config.num_mel_bins)
             extractor.n_samples = 2 * body.config.max_source_positions * SHIFT

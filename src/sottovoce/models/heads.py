@@ -2,6 +2,7 @@
 
 import copy
 import json
+import reprlib
 from collections.abc import Sequence
 from typing import Any
 
@@ -9,7 +10,9 @@ import torch
 import transformers
 
 from sottovoce.errors import SottovoceError
+from sottovoce.files import json_object, read_text
 from sottovoce.models.anatomy import Anatomy
+from sottovoce.models.bounds import MOST_TOKENS
 from sottovoce.models.build import compressed
 from sottovoce.models.hub import HEADS, processor_file
 from sottovoce.models.structure import settle
@@ -106,12 +109,23 @@ def vocabulary(model: Any, blank: str, delimiter: str) -> tuple[str, ...]:
     """The tokens of a CTC head that was made elsewhere, read off the files beside its weights."""
     source = getattr(model, "name_or_path", "") or ""
     files = {name: processor_file(source, f"{name}.json") for name in ("vocab", "added_tokens", "tokenizer_config")}
-    read = {name: json.loads(path.read_text(encoding="utf-8")) for name, path in files.items() if path is not None}
+    read = {
+        name: json_object(read_text(path, "a tokenizer's file"), f"'{path}'")
+        for name, path in files.items()
+        if path is not None
+    }
     numbers = {**read.get("vocab", {}), **read.get("added_tokens", {})}
     if not numbers:
         return ()
-    if not all(isinstance(number, int) for number in numbers.values()):
+    if any(isinstance(number, dict) for number in numbers.values()):
         raise SottovoceError(f"the vocabulary of {source} has a part for each language; give a model of one language.")
+    for token, number in numbers.items():
+        if isinstance(number, bool) or not isinstance(number, int) or not 0 <= number <= MOST_TOKENS:
+            given = f"{reprlib.repr(token)} the number {reprlib.repr(number)}"
+            raise SottovoceError(
+                f"the vocabulary of {source} gives {given}, but a whole number from 0 to {MOST_TOKENS} is wanted; copy "
+                "vocab.json again."
+            )
     about = read.get("tokenizer_config", {})
     special = {text_of(about.get(f"{kind}_token")) for kind in ("pad", "unk", "bos", "eos")}
     tokens = [""] * model.config.vocab_size
@@ -123,10 +137,18 @@ def vocabulary(model: Any, blank: str, delimiter: str) -> tuple[str, ...]:
         ):
             tokens[number] = delimiter if token == (text_of(about.get("word_delimiter_token")) or "|") else token
     if model.config.pad_token_id is not None:
+        if not 0 <= model.config.pad_token_id < len(tokens):
+            raise SottovoceError(
+                f"pad_token_id is {model.config.pad_token_id}, but the head of {source} has {len(tokens)} tokens; mend "
+                "config.json."
+            )
         tokens[model.config.pad_token_id] = blank
     return tuple(tokens)
 
 
 def text_of(token: Any) -> str:
     """A token as tokenizer files write it: a text, or a mapping with its text."""
-    return token.get("content", "") if isinstance(token, dict) else token or ""
+    text = token.get("content") if isinstance(token, dict) else token
+    if text is not None and not isinstance(text, str):
+        raise SottovoceError(f"a token is {reprlib.repr(text)} in tokenizer_config.json, but a text is wanted.")
+    return text or ""

@@ -11,7 +11,7 @@ from huggingface_hub import snapshot_download, try_to_load_from_cache
 
 from sottovoce.errors import SottovoceError
 from sottovoce.files import inside, read_json, read_whole, regular_file
-from sottovoce.models.bounds import check_size
+from sottovoce.models.bounds import check_layers, check_size
 from sottovoce.models.build import compressed
 from sottovoce.models.bundle import FILE
 from sottovoce.models.checkpoint import (
@@ -79,11 +79,12 @@ def read_model(folder: str | Path, source: str, dtype: torch.dtype | None) -> An
             regular_file(path, f"the {name} of a model")
     config = folder_config(folder)
     model_class = find_class(config, source)
-    stored = check_headers(folder)
+    stored, tensors = check_headers(folder)
+    check_layers(config, tensors, source)
     made = outline(model_class, config, f"the config.json of {source}")
     check_size(numbers_in(made), stored, source)
-    tensors = read_weights(folder, made.state_dict())
-    model = assemble(None, source, model_class, config, dtype, state_dict=tensors)
+    weights = read_weights(folder, made.state_dict())
+    model = assemble(None, source, model_class, config, dtype, state_dict=weights)
     model.packed = Path(folder, PACKED).is_file()
     if model.can_generate() and Path(folder, GENERATION).is_file():
         about = read_json(Path(folder, GENERATION), f"the {GENERATION} of a model")

@@ -1,5 +1,6 @@
 """The tensor files of a model's folder, found and looked at before a number of them is read."""
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -27,20 +28,12 @@ class Header:
     """What a file says of one tensor.
 
     Example:
-        >>> Header("F32", (768, 768)).count
-        589824
+        >>> Header("F32", (768, 768)).dtype
+        'F32'
     """
 
     dtype: str
     shape: tuple[int, ...]
-
-    @property
-    def count(self) -> int:
-        """How many numbers there are."""
-        count = 1
-        for length in self.shape:
-            count *= length
-        return count
 
 
 def weight_files(folder: str | Path) -> list[Path]:
@@ -110,12 +103,12 @@ def headers(path: Path) -> dict[str, Header]:
         raise SottovoceError(f"{path} is cut off or damaged ({reason}); copy or download it again.") from error
 
 
-def check_headers(folder: str | Path) -> int:
-    """Refuse tensors of kinds that no weights are of; how many numbers the files can hold, for a model to fit.
+def check_headers(folder: str | Path) -> tuple[int, int]:
+    """Refuse tensors of kinds that no weights are of; how many numbers and how many tensors the files are for.
 
     Example:
         >>> check_headers("small")
-        6400512
+        (5761376, 211)
     """
     files = weight_files(folder)
     seen: dict[str, Path] = {}
@@ -127,16 +120,20 @@ def check_headers(folder: str | Path) -> int:
                 raise SottovoceError(f"{name} is in both {both} of {folder}; copy or download it again.")
             seen[name] = path
             _check_kind(name, header, path)
-            stored += header.count
+            stored += math.prod(header.shape)
     if len(files) > 1 or files[0].name not in (PACKED, DIFFERENCE, WHOLE):
         for name, shard in sharding(Path(folder)).items():
             if name not in seen or seen[name].name != shard:
                 raise SottovoceError(
                     f"{INDEX} of {folder} says that {name} is in {shard}, where it is not; copy or download it again."
                 )
+    more = (0, 0)
     if files[0].name == PACKED:
-        return stored + sum(Header("", shape).count for shape in packed_shapes(files[0]).values())
-    return stored + difference_size(files[0]) if files[0].name == DIFFERENCE else stored
+        shapes = packed_shapes(files[0])
+        more = sum(map(math.prod, shapes.values())), len(shapes)
+    elif files[0].name == DIFFERENCE:
+        more = difference_size(files[0])
+    return stored + more[0], len(seen) + more[1]
 
 
 def read_weights(folder: str | Path, wanted: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:

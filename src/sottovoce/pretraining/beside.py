@@ -1,6 +1,6 @@
 """The head over units, with its codebook, as a file that lies beside a pretrained model and goes where it goes."""
 
-import json
+import reprlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -12,6 +12,7 @@ from safetensors.torch import save as tensor_bytes
 from torch import nn
 
 from sottovoce.errors import SottovoceError
+from sottovoce.files import json_object
 from sottovoce.models.anatomy import Anatomy
 from sottovoce.models.hub import PROCESSOR_FILES, processor_file
 from sottovoce.pretraining.plan import Round
@@ -39,7 +40,7 @@ class Clusters:
     @property
     def asked(self) -> Round:
         """How units are asked for in masked prediction: the mask, and the weight of what is heard."""
-        plan = json.loads(self.about.get("sottovoce", "{}")).get("plan", {})
+        plan = notes_of(self.about).get("plan", {})
         heeded = {name: plan[name] for name in ("share", "span", "heard") if name in plan}
         return Round(clusters=self.count, **heeded)
 
@@ -65,14 +66,19 @@ def clusters_of(model: Any) -> Clusters | None:
         raw = content.encode() if isinstance(content, str) else content
         tensors = tensors_of(raw)
         # The format begins with the length of its header, which is JSON.
-        about = json.loads(raw[8 : 8 + int.from_bytes(raw[:8], "little")]).get("__metadata__") or {}
-        json.loads(about.get("sottovoce", "{}")).get("plan", {})
+        header = json_object(raw[8 : 8 + int.from_bytes(raw[:8], "little")], "its header")
+        about = header.get("__metadata__") or {}
+        check_plan(notes_of(about).get("plan", {}))
+        for name in ("head.weight", "head.bias"):
+            if not tensors[name].is_floating_point() or not bool(tensors[name].isfinite().all()):
+                raise ValueError(f"{name} holds no finite numbers")
         found, width = tensors["head.weight"].shape[1], Anatomy(model).setting("hidden_size")
         if tensors["head.bias"].shape != tensors["head.weight"].shape[:1]:
             raise ValueError("its bias does not fit its weight")
-    except (SafetensorError, ValueError, KeyError, IndexError, AttributeError) as error:
+    except (SafetensorError, ValueError, KeyError, IndexError, AttributeError, TypeError) as error:
+        reason = " ".join(str(error).split()).rstrip(".")
         raise SottovoceError(
-            f"the {UNITS_FILE} beside this model is damaged ({error}); pretrain it again, or delete the file."
+            f"the {UNITS_FILE} beside this model is damaged ({reason}); pretrain it again, or delete the file."
         ) from error
     if found != width:
         raise SottovoceError(
@@ -80,6 +86,31 @@ def clusters_of(model: Any) -> Clusters | None:
             f"as it was pretrained, or delete {UNITS_FILE}."
         )
     return Clusters(tensors, about)
+
+
+def notes_of(about: Mapping[str, str]) -> dict[str, Any]:
+    """What is noted in the metadata of a file of units.
+
+    Example:
+        >>> notes_of({})
+        {}
+    """
+    return json_object(about.get("sottovoce", "{}"), "its notes")
+
+
+def check_plan(plan: Any) -> None:
+    """Refuse a noted plan whose mask no training could have had.
+
+    Example:
+        >>> check_plan({"share": 0.8, "span": 10, "heard": 0.0})
+    """
+    if not isinstance(plan, dict):
+        raise ValueError(f"its plan is {reprlib.repr(plan)}")
+    for name, most in {"share": 1.0, "span": 100_000, "heard": 1e6}.items():
+        value = plan.get(name, 1)
+        kind = int if name == "span" else int | float
+        if isinstance(value, bool) or not isinstance(value, kind) or not 0 <= value <= most:
+            raise ValueError(f"{name} of its plan is {reprlib.repr(value)}, but a number from 0 to {most:g} is wanted")
 
 
 def keep_beside(model: Any, head: nn.Linear, clusters: Clusters) -> None:
