@@ -13,7 +13,7 @@ from corpora import shown
 from turns import record
 
 import sottovoce as sv
-from sottovoce.analyze import steps_of
+from sottovoce.analyses import steps_of
 from sottovoce.models.teachers import TEACHERS, WHOLE
 from sottovoce.registry import MEASURES
 from sottovoce.tasks import TASKS

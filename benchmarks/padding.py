@@ -6,7 +6,7 @@ Random models of each family's own base shape with two layers; 24 000 and 15 000
 from turns import record
 
 import sottovoce as sv
-from sottovoce.doctor import padding_error
+from sottovoce.checkup import padding_error
 
 SHAPES = {
     "wav2vec2 (group norm)": "wav2vec2-base",

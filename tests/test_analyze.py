@@ -15,7 +15,7 @@ from speech import toy_folder
 from test_cli import run
 
 import sottovoce as sv
-from sottovoce.analyze import AS_PAPER, PAGE, steps_of
+from sottovoce.analyses import AS_PAPER, PAGE, steps_of
 from sottovoce.cli import main
 from sottovoce.measurement import Measurement
 from sottovoce.report.analysis import analysis_page

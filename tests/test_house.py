@@ -30,7 +30,7 @@ LEVELS = [
     ["studies"],
     ["options", "registry"],
     ["methods", "measures"],
-    ["cost"],
+    ["costs"],
     ["tables", "plots"],
     ["recipe"],
     ["runs"],
@@ -38,11 +38,12 @@ LEVELS = [
     ["sweep", "search"],
     ["export"],
     ["report"],
-    ["analyze"],
-    ["doctor"],
+    ["analyses"],
+    ["checkup"],
     [""],
     ["demo"],
-    ["cli", "__main__"],
+    ["cli"],
+    ["start", "__main__"],
 ]
 STRANGERS = {("methods", "measures"), ("measures", "methods")}
 PRINTERS = {"cli"}
@@ -183,7 +184,8 @@ def definition(module: str, name: str) -> tuple[str, ast.stmt | None]:
     """The module that defines a name and the statement that does; None where the name is a module."""
     if f"{module}.{name}" in sources():
         return f"{module}.{name}", None
-    for node in tree(module).body:
+    body = tree(module).body
+    for node in [*body, *(inner for node in body if isinstance(node, ast.If) for inner in node.body)]:
         if isinstance(node, ast.ImportFrom) and absolute(module, node).split(".")[0] == "sottovoce":
             for alias in node.names:
                 if (alias.asname or alias.name) == name:

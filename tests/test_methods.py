@@ -689,7 +689,7 @@ def test_effects_of_a_model_as_hugging_face_loads_it(folder: Path) -> None:
 
 
 def test_what_quantising_brings_is_measured_and_said(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    cost_module = importlib.import_module("sottovoce.cost")  # the package has a function of this name
+    cost_module = importlib.import_module("sottovoce.costs")  # the package has a function of this name
     before = tuned()
     after = sv.quantize(before)
     scores = [100 * sv.MEASURES["keywords"](model, DATA, mode="head")[0].value for model in (before, after)]

@@ -13,7 +13,7 @@ from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
 import sottovoce as sv
-from sottovoce.doctor import doctor
+from sottovoce.checkup import doctor
 from sottovoce.errors import SottovoceError
 from sottovoce.models.packed import PACKED, pack, pack_tensor, unpack
 

@@ -1,40 +1,55 @@
 """sottovoce makes self-supervised speech models small and fast, and shows what each saving costs."""
 
+from importlib import import_module as _import
 from importlib.metadata import version as _version
+from typing import TYPE_CHECKING as _CHECKING
+from typing import Any as _Any
 
-from sottovoce.analyze import analyze
-from sottovoce.cost import Cost, cost, cost_of_two, gain
-from sottovoce.data.sources import read_data
-from sottovoce.data.utterance import Utterance
-from sottovoce.doctor import Finding, doctor
-from sottovoce.errors import SottovoceError
-from sottovoce.measurement import Measurement
-from sottovoce.measures import ablation, attention, convexity, euclidean_convexity, macs, similarity, size, speed
-from sottovoce.methods import (
-    cut_at_convexity,
-    distill,
-    drop_layers,
-    finetune,
-    low_rank,
-    mimic,
-    pretrain,
-    prune_ffn,
-    prune_heads,
-    prune_weights,
-    quantize,
-)
-from sottovoce.models import edits
-from sottovoce.models.anatomy import Anatomy
-from sottovoce.models.hub import load, new, save
-from sottovoce.models.narrow import fold_weight_norm, keep_hidden
-from sottovoce.models.padding import exact_padding, is_exact, set_exact_padding
-from sottovoce.models.record import States, states
-from sottovoce.models.structure import Structure
-from sottovoce.recipe import Recipe
-from sottovoce.registry import MEASURES, METHODS, measure, method
-from sottovoce.runs import Run
-from sottovoce.tasks import TASKS
-from sottovoce.training import Training, train
+if _CHECKING:
+    from sottovoce.analyses import analyze
+    from sottovoce.checkup import Finding, doctor
+    from sottovoce.costs import Cost, cost, cost_of_two, gain
+    from sottovoce.data.sources import read_data
+    from sottovoce.data.utterance import Utterance
+    from sottovoce.errors import SottovoceError
+    from sottovoce.measurement import Measurement
+    from sottovoce.measures import (
+        MEASURES,
+        ablation,
+        attention,
+        convexity,
+        euclidean_convexity,
+        macs,
+        similarity,
+        size,
+        speed,
+    )
+    from sottovoce.methods import (
+        METHODS,
+        cut_at_convexity,
+        distill,
+        drop_layers,
+        finetune,
+        low_rank,
+        mimic,
+        pretrain,
+        prune_ffn,
+        prune_heads,
+        prune_weights,
+        quantize,
+    )
+    from sottovoce.models import edits
+    from sottovoce.models.anatomy import Anatomy
+    from sottovoce.models.hub import load, new, save
+    from sottovoce.models.narrow import fold_weight_norm, keep_hidden
+    from sottovoce.models.padding import exact_padding, is_exact, set_exact_padding
+    from sottovoce.models.record import States, states
+    from sottovoce.models.structure import Structure
+    from sottovoce.recipe import Recipe
+    from sottovoce.registry import measure, method
+    from sottovoce.runs import Run
+    from sottovoce.tasks import TASKS
+    from sottovoce.training import Training, train
 
 __all__ = [
     "MEASURES",
@@ -90,5 +105,74 @@ __all__ = [
     "states",
     "train",
 ]
+# Where each of them is; imported when it is asked for, so that starting the command line can be stopped at once.
+_PLACES = {
+    "Anatomy": "models.anatomy",
+    "Cost": "costs",
+    "Finding": "checkup",
+    "MEASURES": "measures",
+    "METHODS": "methods",
+    "Measurement": "measurement",
+    "Recipe": "recipe",
+    "Run": "runs",
+    "SottovoceError": "errors",
+    "States": "models.record",
+    "Structure": "models.structure",
+    "TASKS": "tasks",
+    "Training": "training",
+    "Utterance": "data.utterance",
+    "ablation": "measures",
+    "analyze": "analyses",
+    "attention": "measures",
+    "convexity": "measures",
+    "cost": "costs",
+    "cost_of_two": "costs",
+    "cut_at_convexity": "methods",
+    "distill": "methods",
+    "doctor": "checkup",
+    "drop_layers": "methods",
+    "edits": "models.edits",
+    "euclidean_convexity": "measures",
+    "exact_padding": "models.padding",
+    "finetune": "methods",
+    "fold_weight_norm": "models.narrow",
+    "gain": "costs",
+    "is_exact": "models.padding",
+    "keep_hidden": "models.narrow",
+    "load": "models.hub",
+    "low_rank": "methods",
+    "macs": "measures",
+    "measure": "registry",
+    "method": "registry",
+    "mimic": "methods",
+    "new": "models.hub",
+    "pretrain": "methods",
+    "prune_ffn": "methods",
+    "prune_heads": "methods",
+    "prune_weights": "methods",
+    "quantize": "methods",
+    "read_data": "data.sources",
+    "save": "models.hub",
+    "set_exact_padding": "models.padding",
+    "similarity": "measures",
+    "size": "measures",
+    "speed": "measures",
+    "states": "models.record",
+    "train": "training",
+}
+
+
+def __getattr__(name: str) -> _Any:
+    if name not in _PLACES:
+        raise AttributeError(f"module 'sottovoce' has no attribute {name!r}")
+    module = _import(f"sottovoce.{_PLACES[name]}")
+    found = module if _PLACES[name].rpartition(".")[2] == name else getattr(module, name)
+    globals()[name] = found
+    return found
+
+
+def __dir__() -> list[str]:
+    return sorted([*__all__, "__version__"])
+
 
 __version__ = _version("sottovoce")

@@ -1,5 +1,5 @@
 """`python -m sottovoce`, and so `accelerate launch -m sottovoce`."""
 
-from sottovoce.cli import main
+from sottovoce.start import main
 
 main()

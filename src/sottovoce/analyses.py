@@ -10,9 +10,10 @@ from sottovoce.data.utterance import Utterance
 from sottovoce.errors import unknown
 from sottovoce.execution import execute, seeded
 from sottovoce.files import atomic_write, own_folder, tidy, working_in
+from sottovoce.measures import MEASURES
+from sottovoce.methods import METHODS
 from sottovoce.models.hub import load
 from sottovoce.recipe import Recipe, Step
-from sottovoce.registry import MEASURES, METHODS
 from sottovoce.report.analysis import analysis_page
 from sottovoce.runs import Run, find, folder_of
 from sottovoce.studies.chunks import Unfinished, sharing

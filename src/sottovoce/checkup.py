@@ -27,6 +27,7 @@ from sottovoce.models.checkpoint import (
 from sottovoce.models.loading import GENERATION, PROCESSOR_FILES
 from sottovoce.models.padding import exact_padding
 from sottovoce.models.structure import recorded
+from sottovoce.models.teachers import DIFFERENCE
 from sottovoce.models.weights import PICKLES, check_headers, read_weights
 
 # Relative error of a padded batch from which on results change visibly.
@@ -173,7 +174,9 @@ def read_tensors(folder: Path, config: Any) -> tuple[dict[str, tuple[int, ...]],
     shapes: dict[str, tuple[int, ...]] = {}
     untouched: dict[str, bool] = {}
     broken = []
-    wanted = outline(find_class(config, str(folder)), config, f"the config.json of {folder}").state_dict()
+    wanted = {}
+    if (folder / DIFFERENCE).is_file():
+        wanted = outline(find_class(config, str(folder)), config, f"the config.json of {folder}").state_dict()
     for name, tensor in read_weights(folder, wanted).items():
         shapes[name] = tuple(tensor.shape)
         if tensor.is_floating_point() and not bool(torch.isfinite(tensor).all()):

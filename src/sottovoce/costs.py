@@ -9,8 +9,7 @@ from sottovoce.measurement import Measurement
 from sottovoce.measures.macs import macs
 from sottovoce.measures.memory import peak_bytes
 from sottovoce.measures.size import size
-from sottovoce.measures.speed import compare, speed, thread_count
-from sottovoce.models.anatomy import Anatomy
+from sottovoce.measures.speed import compare, noise, speed, thread_count
 from sottovoce.tasks import TASKS
 from sottovoce.tasks.finetune import score_head, speaks_for
 from sottovoce.tasks.kinds import Decoding
@@ -93,7 +92,7 @@ def cost_of_two(
     costs = []
     for model, rows in zip((first, second), times, strict=True):
         with thread_count(threads):
-            peak = peak_bytes(model, Anatomy(model).dummy_inputs(seconds, batch=batch))
+            peak = peak_bytes(model, noise(model, seconds, batch))
         memory = Measurement("speed", "peak_bytes", peak, "bytes", "lower")
         rest = size(model) + macs(model, seconds=seconds, convention=convention)
         costs.append(Cost((*rest, *rows, memory)))

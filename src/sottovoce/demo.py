@@ -9,7 +9,7 @@ import transformers
 from rich.console import Console
 from rich.table import Table
 
-from sottovoce.cost import cost_of_two
+from sottovoce.costs import cost_of_two
 from sottovoce.data.sources import read_data
 from sottovoce.errors import SottovoceError
 from sottovoce.files import atomic_write

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 
 from rich.table import Table
 
-from sottovoce.cost import Cost
+from sottovoce.costs import Cost
 
 UNITS = {"bytes": (1024.0, ("B", "KiB", "MiB", "GiB")), "": (1000.0, ("", "k", "M", "G", "T"))}
 

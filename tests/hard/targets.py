@@ -22,7 +22,7 @@ from sottovoce.data.archives import unpack as unpack_archive
 from sottovoce.data.audio import read_audio
 from sottovoce.data.shelf import Shelf
 from sottovoce.data.utterance import read_manifest
-from sottovoce.doctor import check_processor
+from sottovoce.checkup import check_processor
 from sottovoce.files import claimed, load_yaml, parse_json
 from sottovoce.models.checkpoint import check_weights, find_class, read_config
 from sottovoce.models.packed import unpack

@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 import sottovoce as sv
-from sottovoce.analyze import PAGE, PARTS, analyze
+from sottovoce.analyses import PAGE, PARTS, analyze
 from sottovoce.cli.common import AsJson, Model, SkipBad, app, err, folder_stamp, get_data, get_model, out, print_json
 from sottovoce.data.utterance import Utterance, manifest_hash
 from sottovoce.errors import SottovoceError

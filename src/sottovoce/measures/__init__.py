@@ -9,8 +9,10 @@ from sottovoce.measures.similarity import similarity
 from sottovoce.measures.size import size
 from sottovoce.measures.speed import speed
 from sottovoce.measures.tasks import TASK_MEASURES
+from sottovoce.registry import MEASURES
 
 __all__ = [
+    "MEASURES",
     "TASK_MEASURES",
     "ablation",
     "attention",

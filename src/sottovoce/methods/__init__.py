@@ -11,8 +11,10 @@ from sottovoce.methods.prune_ffn import prune_ffn
 from sottovoce.methods.prune_heads import prune_heads
 from sottovoce.methods.prune_weights import prune_weights
 from sottovoce.methods.quantize import quantize
+from sottovoce.registry import METHODS
 
 __all__ = [
+    "METHODS",
     "cut_at_convexity",
     "distill",
     "drop_layers",
