@@ -146,10 +146,10 @@ def test_the_callers_objects_stay_the_callers() -> None:
         ("model: a\nsteps:\n- m: {keep: 9,\n    keep: 8}", "recipe, line 4: the key 'keep' is given twice."),
         ("model: a\n\tseed: 1", "recipe, line 2: found character '\\t'"),
         ("model: a\n---\nmodel: b", "recipe, line 2: expected a single document in the stream but found another"),
-        ("model: !!python/object/apply:os.system [ls]", "recipe, line 1: could not determine a constructor"),
+        ("model: !!python/object/apply:os.system [ls]", "recipe, line 1: a value with the tag '!!python/object/"),
         ("model: a\nseed: \x07", "recipe, line 2: a character that YAML does not allow."),
-        ("seed: !!int nine", "recipe cannot be read as YAML: "),
-        ("seed: " + "[" * 1200, "recipe cannot be read as YAML: "),
+        ("seed: !!int nine", "recipe, line 1: 'nine' has the tag !!int, but is none."),
+        ("seed: " + "[" * 1200, "recipe, line 1: nested more than 64 deep."),
         ("model: a\nsteps: [{m: &x {a: *x}}]", "recipe, line 2: an alias inside the value that it names."),
     ],
 )

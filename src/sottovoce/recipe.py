@@ -14,6 +14,7 @@ from typing import Any
 
 from sottovoce.errors import SottovoceError
 from sottovoce.files import dump_yaml, load_yaml, read_text
+from sottovoce.files.text import LARGEST_YAML, MOST_WRITTEN
 from sottovoce.registry import Registry, check_options, hint
 
 Step = tuple[str, Mapping[str, Any]]
@@ -59,7 +60,7 @@ class Recipe:
         named = isinstance(source, Path) or "\n" not in source and source.endswith((".yaml", ".yml"))
         if not named and not is_file_name(source):
             return cls.from_dict(load_yaml(str(source), name="recipe"))
-        text = read_text(source, "the recipe")
+        text = read_text(source, "the recipe", largest=4 * LARGEST_YAML)  # UTF-8 has up to four bytes a character
         record = load_yaml(text, name=str(source))
         with _explained(source):
             return cls.from_dict(record)
@@ -107,7 +108,11 @@ class Recipe:
             steps:
             - drop_layers: {keep: 9}
         """
-        return dump_yaml(self.to_dict())
+        record = self.to_dict()
+        text = dump_yaml(record)
+        if len(text) > LARGEST_YAML or _count(record) > MOST_WRITTEN:
+            raise SottovoceError(f"the recipe is too long to be read again: at most {MOST_WRITTEN:,} values.")
+        return text
 
     def points(self) -> list["Recipe"]:
         """Every combination of what `vary` lists, without `vary`: the last key varies fastest, as in nested loops.
@@ -257,6 +262,12 @@ def _read_grid(value: Any) -> dict[str, list[Any]]:
         if not isinstance(values, list | tuple) or not values:
             raise SottovoceError(f"vary: {key}={values!r}, but a list of at least one value is wanted.")
     return {key: _plain(f"vary: {key}", list(values)) for key, values in value.items()}
+
+
+def _count(value: Any) -> int:
+    """How many values, keys among them, a record has."""
+    inner = [*value, *value.values()] if isinstance(value, dict) else value if isinstance(value, list) else ()
+    return 1 + sum(map(_count, inner))
 
 
 def _plain(where: str, value: Any) -> Any:

@@ -13,7 +13,8 @@ from sottovoce.files.paths import reached, regular_file
 
 LARGEST = 64 << 20  # bytes of one JSON or YAML file, and of one line of a file of lines
 DEEPEST = 64  # brackets within brackets
-MOST = 200_000  # values in one YAML document, those that aliases repeat counted each time
+LARGEST_YAML = 128 << 10  # characters of one YAML document: PyYAML reads some hundred thousand a second
+MOST_WRITTEN, MOST = 12_000, 200_000  # values in one, as written and with every alias written out
 
 
 def read_text(path: str | Path, what: str = "the file", *, largest: int = LARGEST) -> str:
@@ -131,8 +132,41 @@ def _refuse_constant(name: str) -> NoReturn:
 _FLOAT = re.compile(r"[-+]?(?:\d[\d_]*\.?[\d_]*|\.\d[\d_]*)[eE][-+]?\d+$")
 
 
+_KINDS = ("str", "int", "float", "bool", "null", "seq", "map", "merge")
+_LONGEST = {"int": 64, "float": 64}  # characters: without end, numbers can overflow
+_TAG = "tag:yaml.org,2002:"
+
+
 class _Loader(yaml.SafeLoader):
-    """YAML in which `1e-4` is a number, `2024-01-01` is a text, and no key comes twice."""
+    """YAML in which `1e-4` is a number, `2024-01-01` is a text, no key comes twice, and nothing grows beyond use."""
+
+    written = deep = 0
+
+    def compose_node(self, parent: Any, index: Any) -> yaml.Node | None:
+        # Counted while it is read: what is too much shall not be read to its end.
+        self.written, self.deep = self.written + 1, self.deep + 1
+        mark = self.peek_event().start_mark
+        if self.written > MOST_WRITTEN:
+            raise _problem(f"more than {MOST_WRITTEN:,} values; write fewer", mark)
+        if self.deep > DEEPEST:
+            raise _problem(f"nested more than {DEEPEST} deep", mark)
+        node = super().compose_node(parent, index)
+        self.deep -= 1
+        if node is not None and node.tag.removeprefix(_TAG) not in _KINDS:
+            raise _problem(f"a value with the tag '{node.tag.replace(_TAG, '!!')}'; only plain values are read", mark)
+        if isinstance(node, yaml.ScalarNode):
+            self._check_scalar(node)
+        return node
+
+    def _check_scalar(self, node: yaml.ScalarNode) -> None:
+        kind = node.tag.removeprefix(_TAG)
+        if len(node.value) > _LONGEST.get(kind, LARGEST_YAML):
+            raise _problem(f"a number of {len(node.value)} characters", node.start_mark)
+        meant = self.resolve(yaml.ScalarNode, node.value, (True, False)).removeprefix(_TAG)
+        if kind in ("int", "float", "bool", "null") and meant != kind and (meant, kind) != ("int", "float"):
+            raise _problem(f"'{node.value}' has the tag !!{kind}, but is none", node.start_mark)
+        if any("\ud800" <= letter <= "\udfff" for letter in node.value):
+            raise _problem("a lone surrogate, which is no letter", node.start_mark)
 
     def compose_mapping_node(self, anchor: Any) -> yaml.MappingNode:
         # Checked here, where each mapping of the text passes once; later, merges (<<) add keys that may repeat.
@@ -140,12 +174,15 @@ class _Loader(yaml.SafeLoader):
         seen: set[tuple[str, str]] = set()
         for key, _ in node.value:
             if not isinstance(key, yaml.ScalarNode):
-                continue
+                raise _problem("a key that is no single word", key.start_mark)
             if (key.tag, key.value) in seen:
-                problem = f"the key '{key.value}' is given twice"
-                raise yaml.MarkedYAMLError(problem=problem, problem_mark=key.start_mark)
+                raise _problem(f"the key '{key.value}' is given twice", key.start_mark)
             seen.add((key.tag, key.value))
         return node
+
+
+def _problem(text: str, mark: yaml.Mark) -> yaml.MarkedYAMLError:
+    return yaml.MarkedYAMLError(problem=text, problem_mark=mark)
 
 
 class _Dumper(yaml.SafeDumper):
@@ -167,11 +204,13 @@ def _write_text(dumper: _Dumper, text: str) -> yaml.ScalarNode:
 
 
 _Dumper.add_representer(str, _write_text)
-# YAML 1.1 reads 1e-4 as text (it wants 1.0e-4), which is how most people write a learning rate.
+# YAML 1.1 reads `2024-01-01` as a date, and `=` as a value of its own kind.
+_NOT_READ = (f"{_TAG}timestamp", f"{_TAG}value")
+# It reads 1e-4 as text (it wants 1.0e-4), which is how most people write a learning rate.
 for _class in (_Loader, _Dumper):
     _class.add_implicit_resolver("tag:yaml.org,2002:float", _FLOAT, list("-+.0123456789"))
 _Loader.yaml_implicit_resolvers = {
-    first: [(tag, pattern) for tag, pattern in pairs if tag != "tag:yaml.org,2002:timestamp"]
+    first: [(tag, pattern) for tag, pattern in pairs if tag not in _NOT_READ]
     for first, pairs in _Loader.yaml_implicit_resolvers.items()
 }
 
@@ -186,42 +225,50 @@ def load_yaml(text: str, *, name: str = "YAML") -> Any:
         Traceback (most recent call last):
         sottovoce.errors.SottovoceError: recipe.yaml, line 2: the key 'keep' is given twice.
     """
+    if len(text) > LARGEST_YAML:
+        raise SottovoceError(
+            f"{name} has {len(text):,} characters, but at most {LARGEST_YAML:,} are read; write fewer."
+        )
     try:
         loader = _Loader(text)
         try:
             node = loader.get_single_node()
             if node is None:
                 return None
-            if _size(node, {}) > MOST:
-                raise SottovoceError(f"line 1: more than {MOST:,} values, aliases written out; write fewer.")
+            _size(node, {})
             return loader.construct_document(node)
         finally:
             loader.dispose()
-    except SottovoceError as error:
-        raise SottovoceError(f"{name}, {error}") from None
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         problem = error.problem or "not YAML"
+        if "constructor" in problem:
+            problem = "'<<' is no value, but a key"
         if problem.startswith("but ") and error.context:
             problem = f"{error.context} {problem}"
         raise SottovoceError(f"{name}, line {mark.line + 1 if mark else 1}: {_one_line(problem)}.") from None
     except yaml.reader.ReaderError as error:
         line = text.count("\n", 0, error.position) + 1
         raise SottovoceError(f"{name}, line {line}: a character that YAML does not allow.") from None
-    except (ValueError, KeyError, AttributeError, TypeError, RecursionError) as error:
-        # Values that wear a tag they do not fit (`!!int nine`), and brackets nested a thousand deep.
-        raise SottovoceError(f"{name} cannot be read as YAML: {_one_line(str(error)) or 'too deep'}.") from None
+    except (ValueError, KeyError, AttributeError, TypeError, OverflowError, RecursionError):
+        # Such as 0x_, which YAML takes for a number.
+        raise SottovoceError(f"{name} cannot be read as YAML: there is a value in it that is no number.") from None
 
 
-def _size(node: yaml.Node, known: dict[int, int]) -> int:
-    """How many values a node stands for when every alias in it is written out."""
-    if known.get(id(node)) == 0:
-        raise SottovoceError(f"line {node.start_mark.line + 1}: an alias inside the value that it names.")
+def _size(node: yaml.Node, known: dict[int, tuple[int, int]]) -> tuple[int, int]:
+    """How many values a node stands for, and how deep, when every alias in it is written out."""
+    if known.get(id(node)) == (0, 0):
+        raise _problem("an alias inside the value that it names", node.start_mark)
     if id(node) not in known:
-        known[id(node)] = 0
+        known[id(node)] = 0, 0
         inner = node.value if isinstance(node, yaml.CollectionNode) else []
-        parts = [part for item in inner for part in (item if isinstance(item, tuple) else (item,))]
-        known[id(node)] = min(MOST + 1, 1 + sum(_size(part, known) for part in parts))
+        parts = [_size(part, known) for item in inner for part in (item if isinstance(item, tuple) else (item,))]
+        many, deep = 1 + sum(part[0] for part in parts), 1 + max((part[1] for part in parts), default=0)
+        if many > MOST:
+            raise _problem(f"more than {MOST:,} values, aliases written out; write fewer", node.start_mark)
+        if deep > DEEPEST:
+            raise _problem(f"nested more than {DEEPEST} deep, aliases written out", node.start_mark)
+        known[id(node)] = many, deep
     return known[id(node)]
 
 

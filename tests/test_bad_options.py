@@ -1,0 +1,96 @@
+"""Recipes, options and numbers that nobody can use: each is refused in one sentence, at once, and takes no memory."""
+
+import re
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from sottovoce.errors import SottovoceError
+from sottovoce.files import load_yaml
+from sottovoce.recipe import Recipe
+
+TENFOLD = "".join(
+    f"{new}: &{new} [{','.join(10 * [f'*{old}'])}]\n" for old, new in zip("abcdefgh", "bcdefghi", strict=True)
+)
+BOMB = f"a: &a [{','.join('0123456789')}]\n{TENFOLD}"
+MERGES = "a: &a {" + ", ".join(f"k{i}: {i}" for i in range(50)) + "}\nb: {<<: [" + ", ".join(5000 * ["*a"]) + "]}"
+CHAIN = "a0: &a0 []\n" + "".join(f"a{i + 1}: &a{i + 1} [*a{i}]\n" for i in range(100))
+YAMLS = {
+    "aliases that multiply": (BOMB, "line 6: more than 200,000 values, aliases written out; write fewer."),
+    "merges that multiply": (MERGES, "line 2: more than 200,000 values, aliases written out; write fewer."),
+    "aliases that deepen": (CHAIN, "line 65: nested more than 64 deep, aliases written out."),
+    "an alias in itself": ("b: 1\na: &a [*a]", "line 2: an alias inside the value that it names."),
+    "an alias in its own key": ("&a {b: *a}", "line 1: an alias inside the value that it names."),
+    "a merge of itself": ("&a\n<<: *a\nb: 1", "line 1: an alias inside the value that it names."),
+    "60 MB of text": ("model: " + "x" * (60 << 20), "has 62,914,567 characters, but at most 131,072 are read"),
+    "60 MB of brackets": ("[" * (60 << 20), "has 62,914,560 characters, but at most 131,072 are read"),
+    "many values": ("[" + "1," * 60_000 + "]", "line 1: more than 12,000 values; write fewer."),
+    "a key very often": ("a: b\n" * 20_000, "line 6000: more than 12,000 values; write fewer."),
+    "brackets": ("[" * 60_000, "line 1: nested more than 64 deep."),
+    "dashes": ("- " * 60_000, "line 1: nested more than 64 deep."),
+    "5000 digits": ("a: 1\nseed: " + "9" * 5000, "line 2: a number of 5000 characters."),
+    "4000 digits": ("seed: " + "9" * 4000, "line 1: a number of 4000 characters."),
+    "many bits": ("seed: 0b" + "1" * 100_000, "line 1: a number of 100002 characters."),
+    "times of day": ("a: " + "59:" * 5000 + "59.5", "line 1: a number of 15004 characters."),
+    "no digits": ("a: 0x_", "cannot be read as YAML: there is a value in it that is no number."),
+    "a Python object": ("a: 1\nb: !!python/name:os.system", "line 2: a value with the tag '!!python/name:os.system'"),
+    "bytes": ("a: !!binary aGk=", "line 1: a value with the tag '!!binary'; only plain values are read."),
+    "a date": ("a: !!timestamp 2001-01-01", "line 1: a value with the tag '!!timestamp'"),
+    "a set": ("a: !!set {x, y}", "line 1: a value with the tag '!!set'"),
+    "an ordered mapping": ("a: !!omap [x: 1]", "line 1: a value with the tag '!!omap'"),
+    "a tag of its own": ("a: !x 1", "line 1: a value with the tag '!x'"),
+    "a long tag": ("a: !" + "x" * 100_000 + " 1", "line 1: a value with the tag '!xxx"),
+    "a tag that does not fit": ("a: !!float x", "line 1: 'x' has the tag !!float, but is none."),
+    "a merge as a value": ("a: <<", "line 1: '<<' is no value, but a key."),
+    "a list as a key": ("? [1]\n: 2", "line 1: a key that is no single word."),
+    "a null character": ("a: \0", "line 1: a character that YAML does not allow."),
+    "a letter that moves the cursor": ("a: \x1b", "line 1: a character that YAML does not allow."),
+    "a lone surrogate": ("a: \ud800", "line 1: a character that YAML does not allow."),
+    "a lone surrogate, written": ('b: 1\na: "\\ud800"', "line 2: a lone surrogate, which is no letter."),
+    "two documents": ("a: 1\n---\nb: 2", "line 2: expected a single document in the stream"),
+    "an alias of nothing": ("a: *" + "b" * 10_000, "line 1: found undefined alias"),
+}
+
+
+def peak() -> int:
+    found = re.search(r"VmHWM:\s+(\d+) kB", Path("/proc/self/status").read_text())
+    return int(found[1]) >> 10 if found else 0
+
+
+@pytest.mark.parametrize("kind", YAMLS)
+def test_yaml_that_nobody_can_use_is_a_short_sentence_at_once(kind: str) -> None:
+    text, message = YAMLS[kind]
+    before, began = peak(), time.process_time()
+    with pytest.raises(SottovoceError) as caught:
+        load_yaml(text, name="r.yaml")
+    assert time.process_time() - began < 3, "1 s, on a machine that does nothing else"
+    assert peak() - before < 200
+    assert str(caught.value).startswith("r.yaml") and message in str(caught.value)
+    assert len(str(caught.value)) < 400 and str(caught.value).isprintable()
+
+
+def test_yaml_that_is_unusual_is_read() -> None:
+    assert load_yaml("a: =\nb: ''\nc: 08\nd: 1_000") == {"a": "=", "b": "", "c": "08", "d": 1000}
+    assert load_yaml("!!float 3") == 3.0
+    assert load_yaml("!!str 3") == "3"
+    assert load_yaml("[" * 64 + "]" * 64), "as deep as JSON"
+    assert load_yaml("a: &a {x: 1}\nb: {<<: *a, y: 2}")["b"] == {"x": 1, "y": 2}
+
+
+def test_a_recipe_that_is_written_can_be_read() -> None:
+    most = Recipe("a", vary={"seed": list(range(10_000))})
+    assert len(Recipe.from_yaml(most.to_yaml()).points()) == 10_000
+    with pytest.raises(SottovoceError, match="the recipe is too long to be read again: at most 12,000 values"):
+        Recipe("a", steps=(("m", {"layers": list(range(20_000))}),)).to_yaml()
+
+
+def test_recipe_files_that_are_none(tmp_path: Path) -> None:
+    large = tmp_path / "large.yaml"
+    large.write_text("#" * 600_000)
+    folder: Any = tmp_path / "folder.yaml"
+    folder.mkdir()
+    for path, message in ((large, "has 600000 bytes, more than the recipe can have (524288)"), (folder, "is a folder")):
+        with pytest.raises(SottovoceError, match=re.escape(message)):
+            Recipe.from_yaml(path)
