@@ -80,6 +80,10 @@ def macs_by_part(model: Any, samples: int) -> dict[Part, int]:
         >>> sum(macs_by_part(sv.new("wav2vec2-base"), 160_000).values()) / 1e9
         74.07...
     """
+    if isinstance(model, LogMel):
+        if samples < WINDOW + (model.stack - 1) * SHIFT:
+            raise SottovoceError(f"{samples} samples make no frame of log-mel features; give longer audio.")
+        return {("front_end", 0): log_mel(model, samples)}
     body = Anatomy(model)
     if getattr(body.base, "adapter", None) is not None:
         raise SottovoceError(
@@ -159,11 +163,16 @@ def front_end(body: Anatomy, samples: int) -> Iterator[tuple[Part, int]]:
         return
     extractor = getattr(body.base, "feature_extractor", None)
     if isinstance(extractor, LogMel):
-        yield ("front_end", 0), ((samples - WINDOW) // SHIFT + 1) * (FFT // 2 + 1) * extractor.bins
+        yield ("front_end", 0), log_mel(extractor, samples)
     length = samples
     for index, conv in enumerate(body.convs):
         length = conv_length(conv, length)
         yield ("front_end", index), conv_macs(conv, length)
+
+
+def log_mel(front: LogMel, samples: int) -> int:
+    """Multiply-accumulates of a filter bank: its spectra with its filters."""
+    return ((samples - WINDOW) // SHIFT + 1) * (FFT // 2 + 1) * front.bins
 
 
 def transformer_layer(body: Anatomy, layer: int, time: int) -> Iterator[tuple[str, int]]:

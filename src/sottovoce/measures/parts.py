@@ -6,6 +6,7 @@ from typing import Any
 from torch import nn
 
 from sottovoce.models.anatomy import Anatomy
+from sottovoce.models.front_end import LogMel
 
 Part = tuple[str | int, ...]
 
@@ -17,6 +18,9 @@ def modules_by_part(model: Any) -> Iterator[tuple[Part, nn.Module]]:
         >>> [where for where, _ in modules_by_part(model)][:2]
         [('front_end', 0), ('front_end', 1)]
     """
+    if isinstance(model, LogMel):
+        yield ("front_end", 0), model
+        return
     body = Anatomy(model)
     extractor = getattr(body.base, "feature_extractor", None)
     if body.name == "whisper":

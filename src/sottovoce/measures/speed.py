@@ -8,12 +8,14 @@ from contextlib import contextmanager
 from typing import Any
 
 import torch
+from torch import nn
 
 from sottovoce.errors import SottovoceError
 from sottovoce.measurement import Measurement
 from sottovoce.measures.memory import peak_bytes
 from sottovoce.measures.parts import Part, modules_by_part
 from sottovoce.models.anatomy import Anatomy
+from sottovoce.models.front_end import SAMPLE_RATE, SHIFT, WINDOW, LogMel
 from sottovoce.models.modes import evaluating
 from sottovoce.registry import measure
 
@@ -41,7 +43,7 @@ def speed(
     """
     rows = compare([model], seconds=seconds, batch=batch, repeats=repeats, warm_up=warm_up, threads=threads)[0]
     with thread_count(threads):
-        inputs = Anatomy(model).dummy_inputs(seconds, batch=batch)
+        inputs = noise(model, seconds, batch)
         rows.append(Measurement("speed", "peak_bytes", peak_bytes(model, inputs), "bytes", "lower"))
         for where, value in time_parts(model, inputs, repeats=max(1, repeats // 3)).items():
             rows.append(Measurement("speed", "latency", value, "s", "lower", where, n=max(1, repeats // 3)))
@@ -68,7 +70,7 @@ def compare(
             f"seconds={seconds}, batch={batch}, repeats={repeats}, warm_up={warm_up}: give a length above 0, a batch "
             f"of 1 or more, repeats from 1 and a warm-up from 0, both to {MOST}."
         )
-    inputs = [Anatomy(model).dummy_inputs(seconds, batch=batch) for model in models]
+    inputs = [noise(model, seconds, batch) for model in models]
     times: list[list[float]] = [[] for _ in models]
     with thread_count(threads), evaluating(*models), torch.inference_mode():
         for round_number in range(warm_up + repeats):
@@ -80,6 +82,27 @@ def compare(
         used = torch.get_num_threads()
     audio = seconds * batch
     return [list(summary(taken, audio, used, batch)) for taken in times]
+
+
+def noise(model: Any, seconds: float, batch: int) -> dict[str, torch.Tensor]:
+    """Random inputs of a model's kind, or of log-mel features', on its device.
+
+    Example:
+        >>> noise(LogMel(), 1.0, 2)["input_values"].shape
+        torch.Size([2, 16000])
+    """
+    if not isinstance(model, LogMel):
+        return Anatomy(model).dummy_inputs(seconds, batch=batch)
+    samples = round(seconds * SAMPLE_RATE) if seconds < float("inf") else 0
+    if samples < WINDOW + (model.stack - 1) * SHIFT:
+        raise SottovoceError(f"{seconds:g} s make no frame of log-mel features; give another length.")
+    made = torch.randn((batch, samples), generator=torch.Generator().manual_seed(0))
+    return {"input_values": made.to(place_of(model))}
+
+
+def place_of(model: nn.Module) -> torch.device:
+    """The device of a model; log-mel features have buffers alone."""
+    return next(iter((*model.parameters(), *model.buffers()))).device
 
 
 def summary(times: list[float], audio: float, threads: int, batch: int) -> Iterator[Measurement]:
@@ -106,7 +129,7 @@ def quartiles(times: list[float]) -> tuple[float, float]:
 
 def timed(model: Any, inputs: dict[str, torch.Tensor]) -> float:
     """Seconds of one forward pass, by events on a GPU and by the clock elsewhere."""
-    device = next(model.parameters()).device
+    device = place_of(model)
     if device.type == "cuda":
         with torch.cuda.device(device):  # events are of the current device's stream
             start, end = torch.cuda.Event(enable_timing=True), torch.cuda.Event(enable_timing=True)
@@ -134,7 +157,7 @@ def time_parts(model: Any, inputs: dict[str, torch.Tensor], *, repeats: int = 3)
 
     What one part holds of another is taken off: attention without its projections is its products.
     """
-    device = next(model.parameters()).device
+    device = place_of(model)
     parts: dict[int, tuple[Any, list[Part]]] = {}
     for where, module in modules_by_part(model):
         parts.setdefault(id(module), (module, []))[1].append(where)

@@ -119,6 +119,11 @@ class Anatomy:
             raise SottovoceError(
                 "this model was loaded by the modelling file of its folder; load it with sv.load instead."
             )
+        if not isinstance(getattr(model, "config", None), PreTrainedConfig):
+            raise SottovoceError(
+                f"{type(model).__name__} has no layers and no heads, so there is nothing in it to cut, to train or to "
+                "look into; give a speech model of Hugging Face's."
+            )
         self.model = model
         self.config: Any = model.config
         self.name = family_name(model.config)

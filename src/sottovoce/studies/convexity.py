@@ -147,7 +147,7 @@ def convexity_of(
 
 def own_task(model: Any) -> Task:
     """The task of a model's own head, which must give one class an utterance."""
-    name = getattr(model.config, TASK_NAME, None) or "keywords"
+    name = getattr(getattr(model, "config", None), TASK_NAME, None) or "keywords"
     if "ForSequenceClassification" not in type(model).__name__ or not TASKS[name].kind.pooled:
         raise SottovoceError(
             f"convexity of {PREDICTIONS} needs a model that classifies utterances, but this is {type(model).__name__}; "
