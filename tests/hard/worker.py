@@ -69,6 +69,8 @@ def work(plan: dict[str, Any]) -> None:
     import targets
     import verdict
 
+    import sottovoce.cli  # noqa: F401 (before memory is limited, and before it can be one input's fault)
+
     good, known = Path(plan["good"]), all_cases()
     verdict.limit_memory()
     with open(plan["out"], "a", encoding="utf-8") as out:
