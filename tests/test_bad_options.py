@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from sottovoce.errors import SottovoceError
+from sottovoce.errors import SottovoceError, unknown
 from sottovoce.files import load_yaml
 from sottovoce.recipe import Recipe
 
@@ -50,6 +50,7 @@ YAMLS = {
     "a lone surrogate": ("a: \ud800", "line 1: a character that YAML does not allow."),
     "a lone surrogate, written": ('b: 1\na: "\\ud800"', "line 2: a lone surrogate, which is no letter."),
     "two documents": ("a: 1\n---\nb: 2", "line 2: expected a single document in the stream"),
+    "sixtieths": ("a: 1\nseed: 1:30", "line 2: '1:30' is a number of sixtieths in YAML; put it in quotes."),
     "an alias of nothing": ("a: *" + "b" * 10_000, "line 1: found undefined alias"),
 }
 
@@ -94,3 +95,57 @@ def test_recipe_files_that_are_none(tmp_path: Path) -> None:
     for path, message in ((large, "has 600000 bytes, more than the recipe can have (524288)"), (folder, "is a folder")):
         with pytest.raises(SottovoceError, match=re.escape(message)):
             Recipe.from_yaml(path)
+
+
+LONG = 100_000 * "x"
+RECURSIVE: list[Any] = []
+RECURSIVE.append(RECURSIVE)
+RECIPES: dict[str, tuple[dict[str, Any], str]] = {
+    "a grid": (
+        {"steps": ["m"], "vary": {f"steps.0.o{number}": list(range(100)) for number in range(5)}},
+        "vary asks for 10000000000 points, but at most 10000 can be; list fewer.",
+    ),
+    "a grid of more points than a number has digits": (
+        {"steps": ["m"], "vary": {f"steps.0.o{number}": [0, 1] for number in range(20_000)}},
+        "vary asks for a whole number of 20001 bits points, but at most 10000 can be",
+    ),
+    "a grid of many steps": (
+        {"steps": 1000 * ["m"], "vary": {"seed": list(range(10_000))}},
+        "vary asks for 10000 points with 10000000 steps and measures in all, but at most 100000 are possible",
+    ),
+    "many steps": ({"steps": 2000 * ["m"]}, "steps has 2,000 items, but at most 1,000 are possible."),
+    "a seed below 0": ({"seed": -1}, "recipe: seed=-1, but an int from 0 to 4294967295 is wanted."),
+    "a seed of 64 bits": ({"seed": 2**64}, "seed=18446744073709551616, but an int from 0 to 4294967295"),
+    "a seed that is true": ({"seed": True}, "seed=True, but an int from 0 to 4294967295 is wanted."),
+    "a seed with a half": ({"seed": 1.5}, "seed=1.5, but an int from 0 to 4294967295 is wanted."),
+    "a seed of 5000 digits": ({"seed": 10**5000}, "seed=a whole number of 16610 bits, but an int from 0"),
+    "seeds": ({"vary": {"seed": [0, -1]}}, "vary: seed: recipe: seed=-1, but an int from 0 to 4294967295"),
+    "a long key": ({LONG: 1}, "recipe has no key 'xxx"),
+    "a long name": ({"steps": [{LONG: 3}]}, "has 3, but {option: value} is wanted."),
+    "long names": ({"steps": [1000 * [LONG]]}, "recipe: item 1 of steps is ['xxx"),
+    "a long option": ({"steps": [{"m": LONG}]}, "recipe: item 1 of steps (m) has 'xxx"),
+    "a long key of vary": ({"vary": {LONG: [1]}}, "vary has no key 'xxx"),
+    "a place of 5000 digits": ({"steps": ["m"], "vary": {f"steps.{'9' * 5000}.x": [1]}}, "but the recipe has 1 steps"),
+    "an option of 5000 digits": ({"steps": [{"m": {"a": 10**5000}}]}, "but a number has thousands of digits, or"),
+    "an option of bytes": ({"steps": [{"m": {"a": b"x"}}]}, "null and lists fit here, but something else came."),
+    "a list in itself": ({"steps": [{"m": {"a": RECURSIVE}}]}, "or a list holds itself."),
+    "steps in themselves": ({"steps": RECURSIVE}, "recipe: item 1 of steps is [[[["),
+}
+
+
+@pytest.mark.parametrize("kind", RECIPES)
+def test_recipes_that_nobody_can_use_are_short_sentences_at_once(kind: str) -> None:
+    change, message = RECIPES[kind]
+    began = time.process_time()
+    with pytest.raises(SottovoceError) as caught:
+        Recipe.from_dict({"model": "a", **change})
+    assert time.process_time() - began < 3
+    assert message in str(caught.value)
+    assert len(str(caught.value)) < 300
+
+
+def test_unknown_names_are_cut() -> None:
+    told = str(unknown("method", LONG, [f"{LONG}{number}" for number in range(1000)]))
+    assert told.startswith("unknown method 'xxx") and len(told) < 700
+    assert "Known: n0, n1, n10" in (told := str(unknown("method", "f", [f"n{number}" for number in range(1000)])))
+    assert told.endswith(", and more.")

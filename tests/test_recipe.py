@@ -13,7 +13,7 @@ import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sottovoce import errors, files, options, registry, runs, signals
+from sottovoce import errors, files, registry, runs, signals
 from sottovoce import recipe as recipe_module
 from sottovoce.errors import SottovoceError
 from sottovoce.recipe import Recipe
@@ -386,7 +386,7 @@ def test_any_yaml_value_is_a_recipe_or_refused(record: Any) -> None:
 
 
 DOCUMENTED = [*(getattr(files, name) for name in ("claims", "folders", "leftovers", "paths", "text", "work", "write"))]
-DOCUMENTED += [errors, options, signals, recipe_module, registry, runs]
+DOCUMENTED += [errors, signals, recipe_module, registry, runs]
 
 
 @pytest.mark.parametrize("module", DOCUMENTED, ids=lambda module: module.__name__)

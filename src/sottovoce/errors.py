@@ -3,9 +3,14 @@
 import difflib
 import errno
 import re
+import reprlib
 from collections.abc import Iterable
 
-_LONGEST_WORD, _LONGEST = 160, 680
+_LONGEST_WORD, _LONGEST, _LONGEST_VALUE = 160, 680, 80
+MOST_LISTED = 60  # names in one sentence
+_SHORT = reprlib.Repr()
+_SHORT.maxstring = _SHORT.maxother = _LONGEST_VALUE
+_SHORT.maxlist = _SHORT.maxtuple = 12
 
 
 def one_line(text: str) -> str:
@@ -46,9 +51,44 @@ def unknown(kind: str, name: str, known: Iterable[str]) -> SottovoceError:
         unknown family 'hubrt'; did you mean 'hubert'? Known: hubert, wavlm.
     """
     names = sorted(known)
-    near = difflib.get_close_matches(str(name), names, n=1)
-    hint = f"; did you mean '{near[0]}'?" if near else "."
-    return SottovoceError(f"unknown {kind} '{name}'{hint} Known: {', '.join(names)}.")
+    listed = [*names[:MOST_LISTED], "and more"] if len(names) > MOST_LISTED else names
+    return SottovoceError(f"unknown {kind} '{cut(name)}'{hint(name, names)} Known: {', '.join(map(cut, listed))}.")
+
+
+def hint(name: object, known: Iterable[str]) -> str:
+    """How a sentence about an unknown name ends: with the nearest that is known, if one is near.
+
+    Example:
+        >>> "no option 'ration'" + hint("ration", ["layers", "ratio"])
+        "no option 'ration'; did you mean 'ratio'?"
+    """
+    near = difflib.get_close_matches(cut(name), list(known), n=1)
+    return f"; did you mean '{near[0]}'?" if near else "."
+
+
+def cut(name: object) -> str:
+    """A name for a sentence, cut where it is too long for one.
+
+    Example:
+        >>> cut(100 * "ab")[36:44]
+        'abab…bab'
+    """
+    return _cut(name if isinstance(name, str) else shown(name), _LONGEST_VALUE)
+
+
+def shown(value: object) -> str:
+    """A value for a sentence, as Python writes it, but cut where it is too long for one.
+
+    Example:
+        >>> shown([1, "a"]), shown(10**5000), len(shown(5000 * ["a"]))
+        ("[1, 'a']", 'a whole number of 16610 bits', 65)
+    """
+    if isinstance(value, int) and value.bit_length() > 1000:  # Python refuses to write what has 4300 digits
+        return f"a whole number of {value.bit_length()} bits"
+    try:
+        return _cut(_SHORT.repr(value), 2 * _LONGEST_VALUE)
+    except ValueError:
+        return f"a value of the type {type(value).__name__}"
 
 
 def explain_system_error(error: BaseException) -> str | None:

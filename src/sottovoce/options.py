@@ -1,22 +1,17 @@
 """The options of a function, read off its signature: their types, their defaults, and what they cannot be."""
 
-import difflib
 import functools
 import inspect
 import math
-import reprlib
 import types
 import typing
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal, Union
 
 import pydantic
 
-SHORT = reprlib.Repr()
-SHORT.maxstring = SHORT.maxother = 80
-SHORT.maxlist = SHORT.maxtuple = 12
 # From where to where options of these names go, in all methods and measures.
 RANGES: dict[str, tuple[int, int]] = {
     "seed": (0, 2**32 - 1),
@@ -154,14 +149,3 @@ def _choose(choices: tuple[Any, ...], value: Any) -> Any:
     if any(type(value) is type(choice) and value == choice for choice in choices):
         return value
     raise ValueError("not one of the choices")
-
-
-def hint(name: object, known: Iterable[str]) -> str:
-    """How a sentence about an unknown name ends: with the nearest that is known, if one is near.
-
-    Example:
-        >>> "no option 'ration'" + hint("ration", ["layers", "ratio"])
-        "no option 'ration'; did you mean 'ratio'?"
-    """
-    near = difflib.get_close_matches(str(name), list(known), n=1)
-    return f"; did you mean '{near[0]}'?" if near else "."

@@ -12,13 +12,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from sottovoce.errors import SottovoceError
+from sottovoce.errors import MOST_LISTED, SottovoceError, cut, hint, shown
 from sottovoce.files import dump_yaml, load_yaml, read_text
 from sottovoce.files.text import LARGEST_YAML, MOST_WRITTEN
-from sottovoce.registry import Registry, check_options, hint
+from sottovoce.registry import Registry, check_options
 
 Step = tuple[str, Mapping[str, Any]]
-MOST_POINTS, MOST_STEPS = 10_000, 1_000
+MOST_POINTS, MOST_STEPS, MOST_IN_ALL = 10_000, 1_000, 100_000
 _STEPS = "steps and measures are lists of a name, or of {name: {option: value}}"
 
 
@@ -80,7 +80,7 @@ class Recipe:
             raise SottovoceError(f"recipe is {_kind(record)}, but a mapping is wanted. Keys: {', '.join(keys)}.")
         for key in record:
             if key not in keys:
-                raise SottovoceError(f"recipe has no key '{key}'{hint(key, keys)} Keys: {', '.join(keys)}.")
+                raise SottovoceError(f"recipe has no key '{cut(key)}'{hint(key, keys)} Keys: {', '.join(keys)}.")
         if "model" not in record:
             raise SottovoceError("recipe needs the key 'model': a Hub id or a folder.")
         return cls(**record)
@@ -147,20 +147,25 @@ class Recipe:
         for point in self.points():
             for kind, steps, known in (("step", point.steps, methods), ("measure", point.measures, measures)):
                 for number, (name, options) in enumerate(steps, start=1):
-                    with _explained(f"{kind} {number} ({name})"):
+                    with _explained(f"{kind} {number} ({cut(name)})"):
                         check_options(known[name], options)
 
     def _check_grid(self) -> None:
         count = math.prod(len(values) for values in self.vary.values())
         if count > MOST_POINTS:
-            raise SottovoceError(f"vary asks for {count:,} points, but at most {MOST_POINTS:,} can be; list fewer.")
+            raise SottovoceError(f"vary asks for {shown(count)} points, but at most {MOST_POINTS} can be; list fewer.")
+        if (all_steps := count * (len(self.steps) + len(self.measures))) > MOST_IN_ALL:
+            raise SottovoceError(
+                f"vary asks for {count} points with {all_steps} steps and measures in all, but at most {MOST_IN_ALL} "
+                "are possible; list fewer."
+            )
         keys: dict[tuple[Any, ...], str] = {}
         for key, values in self.vary.items():
             target = self._target(key)
             if keys.setdefault(target, key) != key:
-                raise SottovoceError(f"vary: '{keys[target]}' and '{key}' are the same option; give it once.")
+                raise SottovoceError(f"vary: '{cut(keys[target])}' and '{cut(key)}' are the same option; give it once.")
             for value in values:
-                with _explained(f"vary: {key}"):
+                with _explained(f"vary: {cut(key)}"):
                     self._at([target], [value])
 
     def _target(self, key: str) -> tuple[Any, ...]:
@@ -171,16 +176,18 @@ class Recipe:
         where, _, option = rest.rpartition(".")
         if group not in ("steps", "measures") or not where or not option:
             keys = "Keys: model, data, seed, steps.<number or method>.<option>, measures.<number or measure>.<option>."
-            raise SottovoceError(f"vary has no key '{key}'{hint(key, ['model', 'data', 'seed'])} {keys}")
+            raise SottovoceError(f"vary has no key '{cut(key)}'{hint(key, ['model', 'data', 'seed'])} {keys}")
         names = [name for name, _ in getattr(self, group)]
         if where.isascii() and where.isdigit():
-            if int(where) >= len(names):
-                raise SottovoceError(f"vary: '{key}', but the recipe has {len(names)} {group}, counted from 0.")
+            if len(where) > 9 or int(where) >= len(names):
+                raise SottovoceError(f"vary: '{cut(key)}', but the recipe has {len(names)} {group}, counted from 0.")
             return (group, int(where), option)
         if names.count(where) != 1:
-            listed = ", ".join(f"{number}: {name}" for number, name in enumerate(names)) or "none"
+            listed = ", ".join(f"{number}: {cut(name)}" for number, name in enumerate(names[:MOST_LISTED])) or "none"
             count = f"{names.count(where)} times" if where in names else "not"
-            raise SottovoceError(f"vary: '{key}', but {where} is {count} in {group} ({listed}); give its number.")
+            raise SottovoceError(
+                f"vary: '{cut(key)}', but {cut(where)} is {count} in {group} ({listed}); give its number."
+            )
         return (group, names.index(where), option)
 
     def _at(self, targets: Sequence[tuple[Any, ...]], values: Sequence[Any]) -> "Recipe":
@@ -219,11 +226,11 @@ def _explained(where: object) -> Iterator[None]:
 
 def _want(fits: object, key: str, value: object, wanted: str) -> None:
     if not fits:
-        raise SottovoceError(f"recipe: {key}={value!r}, but {wanted} is wanted.")
+        raise SottovoceError(f"recipe: {cut(key)}={shown(value)}, but {wanted} is wanted.")
 
 
 def _kind(value: object) -> str:
-    return {str: "a text", list: "a list", dict: "a mapping"}.get(type(value), repr(value))
+    return {str: "a text", list: "a list", dict: "a mapping"}.get(type(value)) or shown(value)
 
 
 def _read_steps(key: str, value: Any) -> tuple[Step, ...]:
@@ -242,13 +249,13 @@ def _read_steps(key: str, value: Any) -> tuple[Step, ...]:
         elif isinstance(item, Mapping) and len(item) == 1:
             item = next(iter(item.items()))
         if not isinstance(item, tuple) or len(item) != 2 or not isinstance(item[0], str):
-            raise SottovoceError(f"{where} is {item!r}: {_STEPS}.")
+            raise SottovoceError(f"{where} is {shown(item)}: {_STEPS}.")
         name, options = item[0], {} if item[1] is None else item[1]
         if not isinstance(options, Mapping):
-            raise SottovoceError(f"{where} ({name}) has {options!r}, but {{option: value}} is wanted.")
+            raise SottovoceError(f"{where} ({cut(name)}) has {shown(options)}, but {{option: value}} is wanted.")
         for option in options:
-            _want(isinstance(option, str), f"{key}: the name of an option of {name}", option, "a text")
-        steps.append((name, _plain(f"{where} ({name})", dict(options))))
+            _want(isinstance(option, str), f"{key}: the name of an option of {cut(name)}", option, "a text")
+        steps.append((name, _plain(f"{where} ({cut(name)})", dict(options))))
     return tuple(steps)
 
 
@@ -260,8 +267,8 @@ def _read_grid(value: Any) -> dict[str, list[Any]]:
     for key, values in value.items():
         _want(isinstance(key, str), "a key of vary", key, "a text")
         if not isinstance(values, list | tuple) or not values:
-            raise SottovoceError(f"vary: {key}={values!r}, but a list of at least one value is wanted.")
-    return {key: _plain(f"vary: {key}", list(values)) for key, values in value.items()}
+            raise SottovoceError(f"vary: {cut(key)}={shown(values)}, but a list of at least one value is wanted.")
+    return {key: _plain(f"vary: {cut(key)}", list(values)) for key, values in value.items()}
 
 
 def _count(value: Any) -> int:
@@ -274,5 +281,8 @@ def _plain(where: str, value: Any) -> Any:
     """A copy that YAML can hold: tuples become lists; what only Python can hold is refused."""
     try:
         return json.loads(json.dumps(value))
-    except (TypeError, ValueError, RecursionError) as error:
-        raise SottovoceError(f"{where}: only text, numbers, true, false, null and lists fit here ({error}).") from None
+    except TypeError:
+        wrong = "something else came"
+    except (ValueError, RecursionError):
+        wrong = "a number has thousands of digits, or a list holds itself"
+    raise SottovoceError(f"{where}: only text, numbers, true, false, null and lists fit here, but {wrong}.")

@@ -9,9 +9,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, ParamSpec, TypeVar, final
 
-from sottovoce.errors import SottovoceError, unknown
+from sottovoce.errors import SottovoceError, cut, hint, shown, unknown
 from sottovoce.files import load_yaml
-from sottovoce.options import SHORT, Option, hint, options_of
+from sottovoce.options import Option, options_of
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -156,7 +156,7 @@ def _check_inputs(name: str, model: object, data: object) -> None:
     """Refuse what is no model and no data: both are given by position, and an option may stand in their place."""
     if model is None or isinstance(model, str | Path | int | float):
         raise SottovoceError(
-            f"{name}: the model is {SHORT.repr(model)}, but a model is wanted: sv.load(...) or sv.new(...)."
+            f"{name}: the model is {shown(model)}, but a model is wanted: sv.load(...) or sv.new(...)."
         )
     if data is None:
         return
@@ -165,7 +165,7 @@ def _check_inputs(name: str, model: object, data: object) -> None:
     if isinstance(data, list | tuple) and all(isinstance(item, Utterance) for item in data[:1]):
         return
     raise SottovoceError(
-        f"{name}: the data is {SHORT.repr(data)}, but a list of utterances is wanted: sv.read_data(...); options are "
+        f"{name}: the data is {shown(data)}, but a list of utterances is wanted: sv.read_data(...); options are "
         "given by name."
     )
 
@@ -201,13 +201,13 @@ def check_options(target: Entry | Callable[..., Any], options: Mapping[str, Any]
         fits, checked[given] = known[given].check(value)
         problem = known[given].problem(checked[given]) if fits else f"{known[given].wanted} is wanted"
         if problem is not None:
-            raise SottovoceError(f"{name}: {given}={SHORT.repr(value)}, but {problem}.")
+            raise SottovoceError(f"{name}: {given}={shown(value)}, but {problem}.")
     return checked
 
 
 def _refuse_unknown(name: str, given: object, known: Mapping[str, Option]) -> None:
     if given not in known:
-        raise SottovoceError(f"{name} has no option '{given}'{hint(given, known)} {_list(known)}")
+        raise SottovoceError(f"{name} has no option '{cut(given)}'{hint(given, known)} {_list(known)}")
 
 
 def _list(known: Mapping[str, Option]) -> str:
@@ -229,7 +229,7 @@ def parse_options(target: Entry | Callable[..., Any], text: str) -> dict[str, An
     for part in _PARTS.findall(text)[:-1] if text.strip() else ():
         key, equals, raw = (piece.strip() for piece in part.partition("="))
         if not (key and equals and raw):
-            raise SottovoceError(f"{name}: '{part.strip()}' is not option=value. {_list(known)}")
+            raise SottovoceError(f"{name}: '{cut(part.strip())}' is not option=value. {_list(known)}")
         _refuse_unknown(name, key, known)
         if key in options:
             raise SottovoceError(f"{name}: the option '{key}' is given twice; give it once.")

@@ -162,6 +162,8 @@ class _Loader(yaml.SafeLoader):
         kind = node.tag.removeprefix(_TAG)
         if len(node.value) > _LONGEST.get(kind, LARGEST_YAML):
             raise _problem(f"a number of {len(node.value)} characters", node.start_mark)
+        if kind in _LONGEST and ":" in node.value:
+            raise _problem(f"'{node.value}' is a number of sixtieths in YAML; put it in quotes", node.start_mark)
         meant = self.resolve(yaml.ScalarNode, node.value, (True, False)).removeprefix(_TAG)
         if kind in ("int", "float", "bool", "null") and meant != kind and (meant, kind) != ("int", "float"):
             raise _problem(f"'{node.value}' has the tag !!{kind}, but is none", node.start_mark)
