@@ -21,9 +21,11 @@ from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
 import sottovoce as sv
+from sottovoce.cli import main
 from sottovoce.models import heads
 from sottovoce.models.bundle import MODULES
 from sottovoce.models.encoder import Encoder
+from sottovoce.models.front_end import LogMel
 from sottovoce.models.packed import PACKED
 from sottovoce.models.teachers import DIFFERENCE, write_difference
 from sottovoce.models.weights import LONGEST_HEADER
@@ -648,6 +650,48 @@ def test_what_the_system_refuses(error: Exception, words: str, saved: Path, monk
 
     monkeypatch.setattr(loading, "read_weights", failing)
     refused(lambda: sv.load(saved), "cannot be read", words)
+
+
+# Log-mel features, which stand where a model does.
+
+OPTIONS = {"low_rank": {"ratio": 0.5}, "finetune": {"task": "asr"}, "distill": {"teacher": "small-hubert"}}
+
+
+def command(*words: str) -> object:
+    """The exit code of a command line."""
+    with pytest.raises(SystemExit) as caught:
+        main(list(words))
+    return caught.value.code
+
+
+def test_log_mel_features_have_a_cost(capsys: pytest.CaptureFixture[str]) -> None:
+    for more in ([], ["--parts"], ["--versus", "small-hubert"]):
+        assert command("cost", "log-mel", "--seconds", "1", "--repeats", "1", *more) == 0
+    capsys.readouterr()
+    assert command("cost", "log-mel", "--seconds", "1", "--repeats", "1", "--json") == 0
+    rows = {
+        row["metric"]: row["value"] for row in map(json.loads, capsys.readouterr().out.splitlines()) if not row["where"]
+    }
+    # 98 windows of 257 frequencies in 40 bins; four buffers: the window, the filters, mean and deviation.
+    assert rows["parameters"] == 0 and rows["macs"] == 98 * 257 * 40
+    assert rows["bytes"] == 4 * (400 + 257 * 40 + 40 + 40) and rows["latency"] > 0 and rows["peak_bytes"] > 0
+    refused(lambda: sv.MEASURES["macs"](LogMel(), seconds=0.01), "make no frame of log-mel features")
+    refused(lambda: sv.MEASURES["speed"](LogMel(), seconds=0.01), "make no frame of log-mel features")
+
+
+@pytest.mark.parametrize("measure", sorted(sv.MEASURES))
+def test_each_measure_takes_log_mel_features_or_says_why_not(measure: str, capsys: pytest.CaptureFixture[str]) -> None:
+    code = command("measure", "log-mel", "--measure", measure)
+    said = capsys.readouterr().err
+    assert code == 0 or (code == 2 and said.startswith("sottovoce: ")), said
+    works = measure in ("size", "macs", "speed")
+    assert (code == 0) == works and (works or "needs" in said or "LogMel has no layers" in said), said
+
+
+@pytest.mark.parametrize("method", sorted(sv.METHODS))
+def test_each_method_refuses_log_mel_features(method: str) -> None:
+    words = ["LogMel has no layers"] if method not in ("finetune", "distill") else ["log-mel features have nothing to"]
+    refused(lambda: sv.METHODS[method](LogMel(), **OPTIONS.get(method, {})), *words)
 
 
 def test_no_constant_of_the_modelling_file_is_defined_twice() -> None:
