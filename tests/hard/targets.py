@@ -18,11 +18,11 @@ import verdict
 from verdict import Verdict
 
 import sottovoce as sv
+from sottovoce.checkup import check_processor
 from sottovoce.data.archives import unpack as unpack_archive
 from sottovoce.data.audio import read_audio
 from sottovoce.data.shelf import Shelf
 from sottovoce.data.utterance import read_manifest
-from sottovoce.checkup import check_processor
 from sottovoce.files import claimed, load_yaml, parse_json
 from sottovoce.models.checkpoint import check_weights, find_class, read_config
 from sottovoce.models.packed import unpack
