@@ -233,6 +233,7 @@ RIGHT: dict[tuple[str, str], str] = {
     ("measure --data --skip-bad", "a file of text"): "bad lines are told, and left out",
     ("measure --data --skip-bad", "a file of bytes"): "bad lines are told, and left out",
     ("measure --data --skip-bad", "a file as a folder"): "bad lines are told, and left out",
+    ("read_manifest", "an empty file"): "it lists nothing; who needs speech refuses that",
     ("read_runs", "a folder of folders"): "a folder of runs may hold other folders",
 }
 NAMES = {  # as names of new files or folders, these are odd and possible
