@@ -17,7 +17,16 @@ import yaml
 
 from sottovoce import files
 from sottovoce.errors import SottovoceError
-from sottovoce.files import append_lines, atomic_folder, atomic_write, dump_yaml, load_yaml, whole_lines
+from sottovoce.files import (
+    append_lines,
+    atomic_folder,
+    atomic_write,
+    dump_yaml,
+    folders,
+    leftovers,
+    load_yaml,
+    whole_lines,
+)
 
 # The package's own __init__ imports torch, which a process that lives for a moment does not need.
 PRELUDE = f"""
@@ -202,7 +211,7 @@ def test_an_exchange_that_fails_leaves_one_whole_folder(
         if len(calls) == failing:
             raise error
 
-    monkeypatch.setattr(files.folders, "exchange", lambda *pair: False)
+    monkeypatch.setattr(folders, "exchange", lambda *pair: False)
     monkeypatch.setattr(os, "rename", flaky)
     with pytest.raises((SottovoceError, KeyboardInterrupt)):
         fill(target, "new")
@@ -287,7 +296,7 @@ def test_after_a_kill_the_next_save_finds_the_old_or_the_new_folder(tmp_path: Pa
     fill(target, "next")
     assert (content(target), names(tmp_path)) == ({"a": "next", "b": "next"}, ["model"])
     run_and_die(KILLS["after the exchange"], target)
-    files.leftovers.remove(target)
+    leftovers.remove(target)
     with pytest.raises(RuntimeError), atomic_folder(target):
         raise RuntimeError
     assert names(tmp_path) == [], "an old folder that was being removed does not come back"
@@ -340,8 +349,8 @@ def test_what_a_living_process_works_on_is_left_alone(tmp_path: Path) -> None:
 
 
 def test_a_leftover_of_an_earlier_life_with_the_same_number_is_cleared(tmp_path: Path) -> None:
-    sibling = files.leftovers.sibling(tmp_path / "model", "new")
-    earlier = sibling.with_name(sibling.name.replace(str(files.leftovers.life_of(os.getpid())), "0" * 8))
+    sibling = leftovers.sibling(tmp_path / "model", "new")
+    earlier = sibling.with_name(sibling.name.replace(str(leftovers.life_of(os.getpid())), "0" * 8))
     others = {".model.backup", earlier.name.replace("model", "other")}
     for name in {sibling.name, earlier.name, *others}:
         (tmp_path / name).mkdir()

@@ -185,7 +185,8 @@ def definition(module: str, name: str) -> tuple[str, ast.stmt | None]:
     if f"{module}.{name}" in sources():
         return f"{module}.{name}", None
     body = tree(module).body
-    for node in [*body, *(inner for node in body if isinstance(node, ast.If) for inner in node.body)]:
+    inside = [inner for part in body if isinstance(part, ast.If) for inner in part.body]
+    for node in [*body, *inside]:
         if isinstance(node, ast.ImportFrom) and absolute(module, node).split(".")[0] == "sottovoce":
             for alias in node.names:
                 if (alias.asname or alias.name) == name:

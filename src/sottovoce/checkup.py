@@ -12,7 +12,6 @@ from huggingface_hub import snapshot_download
 
 from sottovoce.errors import SottovoceError
 from sottovoce.files import inside, json_object, read_text, read_whole, regular_file
-from sottovoce.models import hub
 from sottovoce.models.anatomy import PREFIX, Anatomy, is_parametrised
 from sottovoce.models.bundle import FILE
 from sottovoce.models.checkpoint import (
@@ -24,7 +23,7 @@ from sottovoce.models.checkpoint import (
     outline,
     system_errors,
 )
-from sottovoce.models.loading import GENERATION, PROCESSOR_FILES
+from sottovoce.models.loading import GENERATION, PROCESSOR_FILES, read_model
 from sottovoce.models.padding import exact_padding
 from sottovoce.models.structure import recorded
 from sottovoce.models.teachers import DIFFERENCE
@@ -59,25 +58,23 @@ def doctor(folder: str | Path) -> list[Finding]:
     source = find_source(folder)
     place = source if Path(source).is_dir() else _download(source)
     with system_errors(source):
-        return read_whole(place, lambda: examine(Path(place)))
+        findings, model = read_whole(place, lambda: examine(Path(place)))
+        return findings if model is None else findings + list(check_model(model))
 
 
-def examine(folder: Path) -> list[Finding]:
-    """What there is to say of a local folder; the first check that fails is the last, unless it only says `random`."""
+def examine(folder: Path) -> tuple[list[Finding], Any]:
+    """What there is to say of a local folder's files, and the model in it if they are sound."""
     findings = list(check_files(folder))
     if any(finding.level == "error" for finding in findings):
-        return findings
+        return findings, None
     try:
         findings += check_tensors(folder)
         if any(finding.level == "error" and finding.check != "random" for finding in findings):
-            return findings
-        model = hub.load(folder)
+            return findings, None
+        return findings, read_model(folder, str(folder), None).eval()
     except SottovoceError as error:
-        return [
-            *findings,
-            Finding("error", "load", str(error), "save the model anew with sottovoce, or download it again"),
-        ]
-    return findings + list(check_model(model))
+        what = Finding("error", "load", str(error), "save the model anew with sottovoce, or download it again")
+        return [*findings, what], None
 
 
 def check_files(folder: Path) -> Iterator[Finding]:

@@ -8,6 +8,7 @@ import typer
 import sottovoce as sv
 from sottovoce.analyses import PAGE, PARTS, analyze
 from sottovoce.cli.common import AsJson, Model, SkipBad, app, err, folder_stamp, get_data, get_model, out, print_json
+from sottovoce.cli.outputs import PATH
 from sottovoce.data.utterance import Utterance, manifest_hash
 from sottovoce.errors import SottovoceError
 from sottovoce.recipe import Step
@@ -23,7 +24,7 @@ GROUPS = {"probes": "phones", "cost": "speed"}
 def analyze_model(
     model: Model,
     data: Annotated[str, typer.Option(help="espeak, a manifest, a prepared folder, or CORPUS@FOLDER.")],
-    output: Annotated[Path, typer.Option("-o", "--output", help="Where the run and its page go.")],
+    output: Annotated[Path, typer.Option("-o", "--output", help="Where the run and its page go.", **PATH)],
     part: Annotated[
         list[str] | None,
         typer.Option(

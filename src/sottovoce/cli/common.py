@@ -97,7 +97,10 @@ def folder_stamp(name: str) -> str:
 def on_device(model: Any, device: str) -> Any:
     """The model on a device that is there."""
     try:
-        return model.to(device)
+        place = torch.device(device)
+        if place.type not in ("cpu", "cuda", "mps", "xpu"):
+            raise RuntimeError("no model runs there")
+        return model.to(place)
     except (RuntimeError, AssertionError) as error:
         raise SottovoceError(
             f"there is no device '{device}' here ({one_line(error)}); give cpu, cuda or mps."

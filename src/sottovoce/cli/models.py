@@ -25,7 +25,7 @@ from sottovoce.cli.common import (
     print_json,
     print_measurements,
 )
-from sottovoce.cli.outputs import Overwrite, Work, kept_in, new_file, new_model, replace_model
+from sottovoce.cli.outputs import PATH, Overwrite, Work, kept_in, new_file, new_model, replace_model
 from sottovoce.data.utterance import Utterance, manifest_hash
 from sottovoce.demo import run_demo
 from sottovoce.errors import SottovoceError
@@ -52,7 +52,7 @@ Step = Annotated[
 
 @app.command()
 def demo(
-    output: Annotated[Path, typer.Option("-o", "--output", help="Where to write.")] = Path("sottovoce-demo"),
+    output: Annotated[Path, typer.Option("-o", "--output", help="Where to write.", **PATH)] = Path("sottovoce-demo"),
 ) -> None:
     """The whole story, offline: what the layers of a teacher know, what it costs, a smaller one, what that saves."""
     run_demo(output, out)
@@ -114,7 +114,7 @@ def cost(
 @app.command()
 def compress(
     output: Annotated[
-        Path, typer.Option("-o", "--output", help="The new model's folder; for a recipe, where runs go.")
+        Path, typer.Option("-o", "--output", help="The new model's folder; for a recipe, where runs go.", **PATH)
     ],
     model: OptionalModel = None,
     step: Step = None,
@@ -192,9 +192,9 @@ def measure(
     skip_bad: SkipBad = False,
     as_json: AsJson = False,
     output: Annotated[
-        Path | None, typer.Option("-o", "--output", help="Also write the measurements here (JSON lines).")
+        Path | None, typer.Option("-o", "--output", help="Also write the measurements here (JSON lines).", **PATH)
     ] = None,
-    work: Annotated[Path | None, typer.Option(help="Keep states and checkpoints here, to go on from.")] = None,
+    work: Annotated[Path | None, typer.Option(help="Keep states and checkpoints here, to go on from.", **PATH)] = None,
     overwrite: Overwrite = False,
 ) -> None:
     """Measure a model, or log-mel: size, macs, speed, and with --data what it knows (`sottovoce tasks`)."""

@@ -15,8 +15,17 @@ from sottovoce.errors import SottovoceError
 from sottovoce.files import check_writable, local_path, note_saving, own_folder, sweep, tidy, tidy_saved, working_in
 from sottovoce.models.hub import check_target
 
-Output = Annotated[Path, typer.Option("-o", "--output", help="The new model's folder.")]
-Work = Annotated[Path | None, typer.Option(help="Checkpoints, logs and caches; beside the output if not given.")]
+
+def a_path(text: str) -> Path:
+    """A path from the line; an empty one, which would be the current folder, is a slip."""
+    return local_path(text, "the path")
+
+
+PATH: dict[str, Any] = {"parser": a_path, "metavar": "PATH"}
+Output = Annotated[Path, typer.Option("-o", "--output", help="The new model's folder.", **PATH)]
+Work = Annotated[
+    Path | None, typer.Option(help="Checkpoints, logs and caches; beside the output if not given.", **PATH)
+]
 Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace the output if it is there already.")]
 
 

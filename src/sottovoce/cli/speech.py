@@ -28,7 +28,7 @@ from sottovoce.data.corpora.prepare import check as check_manifest
 from sottovoce.data.corpora.prepare import prepare as prepare_corpus
 from sottovoce.data.sources import ESPEAK
 from sottovoce.data.utterance import MANIFEST, Utterance
-from sottovoce.errors import SottovoceError
+from sottovoce.errors import SottovoceError, unknown
 from sottovoce.files import local_path
 from sottovoce.registry import parse_options
 from sottovoce.tasks import TASKS
@@ -179,6 +179,8 @@ def finetune(
     as_json: AsJson = False,
 ) -> None:
     """Train a model for a task and score it; stopped and started again, it goes on where it was."""
+    if task not in TASKS:
+        raise unknown("task", task, TASKS)
     chosen = parse_options(sv.METHODS["finetune"], f"task={task}" + (f",{options}" if options else ""))
     with new_model(output, overwrite, work, model=model, data=data) as made:
         utterances = split_data(data, "train", skip_bad=skip_bad)

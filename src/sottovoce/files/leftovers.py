@@ -12,6 +12,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
+from sottovoce.errors import SottovoceError
+
 # The host is part of the name because process numbers mean nothing on another machine that shares the disk.
 _NAME = re.compile(
     r"\.(?P<target>.+)\.(?P<host>[^/]+)-(?P<pid>\d+)-(?P<life>[0-9a-f]{8})-[0-9a-f]{8}\.(?P<kind>new|old|part)$"
@@ -181,4 +183,9 @@ def real_path(path: str | Path) -> Path:
         >>> real_path(".").is_absolute()
         True
     """
-    return Path(os.path.realpath(path))
+    try:
+        return Path(os.path.realpath(path))
+    except FileNotFoundError:
+        raise SottovoceError(
+            f"the current folder is gone, so '{path}' leads nowhere; go to another, or give a whole path."
+        ) from None

@@ -71,12 +71,18 @@ def own_folder(
         if not hold:
             with suppress(FileExistsError), open(place / MARK, "x"):
                 pass
-            yield place
+            try:
+                yield place
+            finally:
+                _unmark(place)
             return
         with claimed(place, what, keep_mark=True):
             for parent, _, _ in os.walk(place):
                 sweep(parent)
-            yield place
+            try:
+                yield place
+            finally:
+                _unmark(place)
 
 
 @contextmanager
@@ -94,10 +100,15 @@ def made(place: Path) -> Iterator[None]:
         yield
     finally:
         with suppress(OSError):
-            if os.listdir(place) == [MARK]:
-                os.unlink(place / MARK)
             for path in missing:
                 path.rmdir()
+
+
+def _unmark(place: Path) -> None:
+    """Take the mark away if nothing else is there; whoever holds the folder may, and nobody else."""
+    with suppress(OSError):
+        if os.listdir(place) == [MARK]:
+            os.unlink(place / MARK)
 
 
 def check_own(folder: str | Path, apart: Mapping[str, str | Path] | None = None) -> Path:

@@ -293,6 +293,8 @@ def one_line(error: BaseException) -> str:
         'Validation failed: heads do not divide the width'
     """
     said = " ".join(str(error).split()).rstrip(".") or type(error).__name__
+    # Hugging Face's own errors name Python's types and errors.
+    said = re.sub(r"<class '([\w.]+)'>", r"\1", re.sub(r"\b(Type|Value)Error: ", "", said)).replace("NoneType", "null")
     if isinstance(error, KeyError | AttributeError | IndexError | ZeroDivisionError | AssertionError):
         said = f"{type(error).__name__}: {said}"
     return said if len(said) <= LONGEST_REASON else f"{said[:LONGEST_REASON]}…"

@@ -11,7 +11,7 @@ import torch
 import transformers
 
 from sottovoce.errors import SottovoceError, unknown
-from sottovoce.files import atomic_folder, check_writable, inside, json_object, local_path, put_back
+from sottovoce.files import atomic_folder, check_writable, inside, is_folder, json_object, local_path, put_back
 from sottovoce.models.anatomy import FAMILIES, PREFIX, Anatomy
 from sottovoce.models.bounds import check_size, known_settings
 from sottovoce.models.build import compressed
@@ -101,7 +101,7 @@ def find_shape(shape: Any) -> Any:
         return make_config(record, name)
     if name in FAMILIES:
         return transformers.CONFIG_MAPPING[name]()
-    if "/" in name or is_path(name) or Path(name).is_dir():
+    if "/" in name or is_path(name) or is_folder(name or "."):
         return read_config(name)[1]
     raise unknown("family or shape", name, [*FAMILIES, *SHAPES])
 

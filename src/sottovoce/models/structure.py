@@ -82,7 +82,7 @@ class Structure:
             )
         known = {entry.name for entry in fields(cls)}
         version = record.get("version", VERSION)
-        if version != VERSION:
+        if type(version) is not int or version != VERSION:
             raise SottovoceError(
                 f"config.json's '{KEY}' part has version {version}; this sottovoce reads {VERSION}: update it."
             )

@@ -19,6 +19,7 @@ from sottovoce.files import reached, regular_file
 START, END, UNKNOWN = "<s>", "</s>", "<unk>"
 # log10 of what a word gets that the model has no entry for, not even one for unknown words.
 FLOOR = -10.0
+LONGEST_PREFACE = 1000  # lines before the first section
 LONGEST_LINE = 1 << 16  # letters; a longer one is no n-gram
 Gram = tuple[str, ...]
 
@@ -148,6 +149,8 @@ def _read_arpa(lines: Iterable[str], name: str) -> NGrams:
         # Not split(): a word may hold a space of another kind.
         fields = re.split(r"[ \t]+", line.strip(" \t\r\n"))
         head = " ".join(fields)
+        if section < 0 and number > LONGEST_PREFACE:
+            raise fault(f"no \\data\\ came in {LONGEST_PREFACE} lines")
         if section < 0:
             section = 0 if head == "\\data\\" else -1
         elif not head:

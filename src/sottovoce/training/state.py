@@ -62,9 +62,14 @@ def read_position(record: Any) -> Position:
         if not isinstance(value, float | int | None) or isinstance(value, bool):
             raise SottovoceError(f"its {name} is {value!r}, but a number is wanted")
     scaler = position.scaler
-    if not isinstance(scaler, dict) or not all(isinstance(value, int | float) for value in scaler.values()):
+    known = torch.amp.GradScaler("cpu").state_dict().keys() if scaler else set()
+    if not isinstance(scaler, dict) or scaler.keys() != known or not all(map(_is_number, scaler.values())):
         raise SottovoceError(f"its scaler is {position.scaler!r}, but a mapping is wanted")
     return position
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
 
 
 def trained_tensors(objective: torch.nn.Module) -> dict[str, torch.Tensor]:
@@ -191,7 +196,7 @@ class Keeper:
         kept = []
         for number, line in enumerate(whole_lines(path).splitlines(), start=1):
             record = json_object(line, f"{path}, line {number}", nan=True)
-            if not isinstance(record.get("step"), int):
+            if type(record.get("step")) is not int:
                 raise SottovoceError(f"{path}, line {number} has no step; delete that line.")
             if record["step"] <= step:
                 kept.append(line + b"\n")

@@ -144,7 +144,8 @@ def _explained(corpus: Corpus, place: Path) -> Iterator[None]:
     try:
         yield
     except SottovoceError as error:
-        raise SottovoceError(f"the lists of {corpus.name} in {place} cannot be read: {error}") from error
+        reason = str(error).rstrip(".")
+        raise SottovoceError(f"the lists of {corpus.name} in {place} cannot be read: {reason}.") from error
     except (FileNotFoundError, NotADirectoryError, *_NOT_AS_PUBLISHED) as error:
         what = f"{type(error).__name__}: {error}"
         raise SottovoceError(
