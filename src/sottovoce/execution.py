@@ -12,7 +12,7 @@ from sottovoce.errors import SottovoceError
 from sottovoce.files import Busy, claimed, tidy, working_in
 from sottovoce.recipe import Recipe, Step
 from sottovoce.registry import Entry, Registry
-from sottovoce.runs import Run, check_folder, find, folder_of
+from sottovoce.runs import Run, find, folder_of
 
 
 def execute(
@@ -49,7 +49,6 @@ def execute(
         return tools.perform(Run(folder), recipe) if _finished(root, recipe, extra_hash) is None else Run(folder)
     done = _finished(root, recipe, extra_hash)
     if done is None:
-        check_folder(folder)
         told = lambda text: log(f"{folder.name}: {text}")  # noqa: E731
         with claimed(folder, "a run", wait=told if patient else None):
             # While this process waited, another one may have finished it.
