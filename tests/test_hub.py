@@ -463,3 +463,8 @@ def test_a_model_of_a_modelling_file_is_sent_to_load(folder: Path, monkeypatch: 
     remote = transformers.AutoModel.from_pretrained(folder, trust_remote_code=True)
     with pytest.raises(sv.SottovoceError, match=r"load it with sv\.load"):
         sv.macs(remote)
+
+
+def test_settings_go_by_the_common_names_too() -> None:
+    model = sv.new("whisper", num_hidden_layers=1, hidden_size=32, num_attention_heads=2, vocab_size=20, pad_token_id=0)
+    assert (len(model.encoder.layers), model.config.encoder_layers, model.config.d_model) == (1, 1, 32)

@@ -104,4 +104,4 @@ def test_a_model_that_hugging_face_loaded_can_be_cut_and_saved(folder: Path) -> 
     for cut in (lambda m: sv.edits.keep_heads(m, 1, [0, 2]), lambda m: sv.keep_hidden(m, range(24))):
         model = theirs()
         cut(model)
-        assert sv.load(sv.save(model, folder)) is not None
+        assert sv.load(sv.save(model, folder, overwrite=True)) is not None

@@ -77,6 +77,8 @@ def changed(config: Any, settings: dict[str, Any]) -> Any:
     for key in settings:
         if not hasattr(config, key):
             raise unknown(f"setting of a {family.__name__}", key, [k for k in config.to_dict() if k[0] != "_"])
+    # A family may have names of its own for what the others name alike.
+    settings = {family.attribute_map.get(key, key): value for key, value in settings.items()}
     record = config.to_dict() | settings
     if "num_labels" in settings:
         # The names of another number of labels do not fit.
