@@ -27,6 +27,12 @@ RANGES: dict[str, tuple[int, int]] = {
     "batch": (1, 1_000_000),
     "inner": (1, 65_536),
     "beam": (1, 10_000),
+    "lr": (0, 1_000),  # far above what any rate can be, and no weight overflows at once
+    "weight_decay": (0, 1_000),
+    "temperature": (0, 1_000_000),
+    "validate_every": (1, 10**9),
+    "probe_every": (1, 10**9),
+    "patience": (1, 10**9),
 }
 LONGEST_TEXT, MOST_ITEMS = 10_000, 100_000
 _LAX = pydantic.Strict(False)

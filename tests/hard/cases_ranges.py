@@ -47,9 +47,9 @@ distill: steps=1,accumulate=0 steps=1,dropout=2 steps=1,dropout=-1 steps=1,valid
 distill: steps=1,save_seconds=-1 steps=1,loss=cluster_kl steps=1,loss=arm,layers=[0,0] steps=1,weight_decay=-1
 distill: steps=1,seed=-1 steps=1,temperature=.nan,loss=cluster_kl steps=1,lr=.inf
 mimic: steps=0 steps=1,width=0 steps=1,layers=99 steps=1,at=-1 steps=1,batch=0 steps=1,task_steps=-1
-mimic: steps=1,task=emotion steps=1,limit=0 steps=1,lr=.nan steps=1,width=8,kind=linear,positional=true
+mimic: steps=1,task=emotion steps=1,limit=0 steps=1,lr=.nan
 mimic: steps=1,width=7,kind=transformer steps=1,batch=.nan
-cut_at_convexity: labels=emotion neighbours=0 neighbours=-1 pairs=0 limit=0 classes=0 classes=-1 within=.nan
+cut_at_convexity: labels=emotions neighbours=0 neighbours=-1 pairs=0 limit=0 classes=0 classes=-1 within=.nan
 pretrain: steps=0,clusters=2 steps=1,clusters=0 steps=1,clusters=-1 steps=1,clusters=99999
 pretrain: steps=1,clusters=2,layer=99 steps=1,clusters=2,layer=-9 steps=1,clusters=2,share=9
 pretrain: steps=1,clusters=2,span=0 steps=1,clusters=2,heard=-1 steps=1,clusters=2,batch_seconds=0

@@ -81,7 +81,7 @@ LEAST = {
     "words": 40,
     "option": 90,
     "option with speech": 90,
-    "option of a measure": 90,
+    "option of a measure": 85,
     "run": 200,
     "training": 300,
     "archive": 45,

@@ -183,6 +183,9 @@ def _tarred(stream: IO[bytes]) -> Iterator[Member]:
                 yield Member(member.name, size, content, "")
             else:
                 raise _unsafe(member.name, "is neither a file nor a folder")
+        # tarfile takes half a header for the end.
+        if opened.fileobj is not None and 0 < opened.fileobj.tell() - opened.offset < tarfile.BLOCKSIZE:
+            raise tarfile.ReadError("it ends within a header")
 
 
 def _zipped(file: BinaryIO, budget: _Budget) -> Iterator[Member]:

@@ -7,6 +7,7 @@ import os
 import re
 import reprlib
 import sys
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -258,7 +259,10 @@ def quiet() -> Iterator[None]:
     hf_logging.disable_progress_bar()
     client.setLevel(logging.ERROR)
     try:
-        yield
+        with warnings.catch_warnings():
+            # A feed-forward part may be without units, and torch says that it need not start them.
+            warnings.filterwarnings("ignore", "Initializing zero-element tensors")
+            yield
     finally:
         hf_logging.set_verbosity(verbosity)
         client.setLevel(level)

@@ -16,6 +16,7 @@ from sottovoce.models.teachers import DIFFERENCE, WHOLE, difference_size, read_d
 
 INDEX = "model.safetensors.index.json"
 PICKLES = ("*.bin", "*.pt", "*.pth", "*.ckpt")
+MOST_DIMENSIONS = 8
 LONGEST_HEADER = 8 << 20  # bytes: some 80 000 tensors
 REAL = ("F64", "F32", "F16", "BF16")
 # What is no real number all the same: counters of norms, positions, the bytes of int8 Linears, of bits, of differences.
@@ -97,7 +98,11 @@ def headers(path: Path) -> dict[str, Header]:
             raise ValueError(f"its header would have {length} bytes")
         with safe_open(str(file), framework="pt") as tensors:
             slices = {name: tensors.get_slice(name) for name in tensors.keys()}  # noqa: SIM118 (it is no mapping)
-            return {name: Header(str(each.get_dtype()), tuple(each.get_shape())) for name, each in slices.items()}
+            found = {name: Header(str(each.get_dtype()), tuple(each.get_shape())) for name, each in slices.items()}
+            for name, header in found.items():
+                if len(header.shape) > MOST_DIMENSIONS:
+                    raise ValueError(f"{name} has {len(header.shape)} dimensions")
+            return found
     except (SafetensorError, OSError, ValueError, UnicodeError) as error:
         reason = " ".join(str(error).split())[:300].rstrip(".")
         raise SottovoceError(f"{path} is cut off or damaged ({reason}); copy or download it again.") from error
