@@ -20,7 +20,7 @@ help:
 	@echo "make clean       remove what the commands above made, except $(VENV)/"
 
 demo: $(VENV)/.ready-base
-	$(BIN)/sottovoce demo
+	$(BIN)/sottovoce demo --overwrite
 
 # One thread a process: two processes with as many threads as the machine has cores are slower than with one each.
 test: check

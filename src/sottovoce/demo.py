@@ -18,7 +18,7 @@ from sottovoce.measures.tasks import TASK_MEASURES
 from sottovoce.methods import drop_layers
 from sottovoce.models.checkpoint import quiet
 from sottovoce.models.front_end import LogMel
-from sottovoce.models.hub import load, save
+from sottovoce.models.hub import check_target, load, save
 from sottovoce.models.teachers import TEACHERS
 from sottovoce.plots import line_plot
 from sottovoce.tables import cost_table, summary_table
@@ -28,15 +28,28 @@ TEACHER = "small-hubert"
 SHOWN = {"phones": "accuracy_without_silence", "keywords": "accuracy"}
 
 
-def run_demo(folder: Path, console: Console, *, speech: str = "espeak", steps: int = 300) -> None:
+def run_demo(
+    folder: Path, console: Console, *, speech: str = "espeak", steps: int = 300, overwrite: bool = False
+) -> None:
     """Probe every layer of a teacher; drop a half of its layers, save, load with plain Hugging Face code, compare.
 
     Example:
         >>> run_demo(Path("sottovoce-demo"), Console())
     """
+    check_folder(folder, overwrite)
     model = load(TEACHERS / TEACHER)
     show_layers(model, folder, console, speech=speech, steps=steps)
     show_cost(model, folder, console)
+
+
+def check_folder(folder: Path, overwrite: bool) -> None:
+    """Refuse, before the minutes that the demo takes, to replace what is there."""
+    for name in ("layers.svg", "layers.json"):
+        if (folder / name).exists() and not overwrite:
+            raise SottovoceError(
+                f"{folder / name} is there already; give another folder, or --overwrite to replace it."
+            )
+    check_target(folder / f"{TEACHER}-6-layers", overwrite=overwrite)
 
 
 def show_layers(model: Any, folder: Path, console: Console, *, speech: str, steps: int) -> None:
@@ -76,7 +89,7 @@ def percent(row: Measurement) -> str:
 def show_cost(model: Any, folder: Path, console: Console) -> None:
     """What half of the layers cost, and that plain Hugging Face code loads what is left."""
     small = drop_layers(model, keep=6)
-    target = save(small, folder / f"{TEACHER}-6-layers")
+    target = save(small, folder / f"{TEACHER}-6-layers", overwrite=True)  # looked at before
     with quiet():
         plain = transformers.AutoModel.from_pretrained(target)
     if sum(p.numel() for p in plain.parameters()) != sum(p.numel() for p in small.parameters()):

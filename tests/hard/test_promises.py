@@ -126,6 +126,14 @@ def test_folders_beside_the_output_that_are_somebodys(place: Path, capsys: pytes
     assert_all_there(place, before)
 
 
+def test_a_demo_that_is_there_stays(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    mine(place / "sottovoce-demo")
+    before = jobs.files(place)
+    assert call("demo") == 2
+    assert "layers.svg is there already; give another folder, or --overwrite to replace it" in capsys.readouterr().err
+    assert_all_there(place, before)
+
+
 def test_a_file_that_is_there(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (place / "made" / "rows.jsonl").write_text("mine")
     before = jobs.files(place)

@@ -53,9 +53,10 @@ Step = Annotated[
 @app.command()
 def demo(
     output: Annotated[Path, typer.Option("-o", "--output", help="Where to write.", **PATH)] = Path("sottovoce-demo"),
+    overwrite: Overwrite = False,
 ) -> None:
     """The whole story, offline: what the layers of a teacher know, what it costs, a smaller one, what that saves."""
-    run_demo(output, out)
+    run_demo(output, out, overwrite=overwrite)
 
 
 @app.command()
