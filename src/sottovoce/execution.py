@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from sottovoce.errors import SottovoceError
-from sottovoce.files import Busy, claimed, tidy, working_in
+from sottovoce.files import MARK, Busy, claimed, tidy, working_in
 from sottovoce.recipe import Recipe, Step
 from sottovoce.registry import Entry, Registry
 from sottovoce.runs import Run, find, folder_of
@@ -56,7 +56,9 @@ def execute(
             if done is None:
                 return tools.perform(Run.create(root, recipe, extra_hash), recipe)
     log(f"{done.folder.name}: finished already, skipped")
-    tidy(done.folder / "work")
+    if (done.folder / MARK).exists():  # of a process that is about to let go of it, or was killed when it was
+        with contextlib.suppress(Busy), claimed(done.folder, "tidying"):
+            tidy(done.folder / "work")
     return done
 
 
