@@ -144,6 +144,8 @@ def check_own(folder: str | Path, apart: Mapping[str, str | Path] | None = None)
 def _foreign(place: Path) -> Iterator[Path]:
     """Files in a folder whose names are none that long work gives to its files, and links."""
     for parent, folders, names in os.walk(place):
+        # What a killed process was writing goes with its folder, whatever a library called the files in it.
+        folders[:] = [name for name in folders if not _OWN.fullmatch(name)]
         for name in names:
             if not (_OWN.fullmatch(name) or _LOGS.fullmatch(name)) or os.path.islink(os.path.join(parent, name)):
                 yield Path(parent, name)
