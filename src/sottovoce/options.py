@@ -33,14 +33,6 @@ RANGES: dict[str, tuple[int, int]] = {
     "validate_every": (1, 10**9),
     "probe_every": (1, 10**9),
     "patience": (1, 10**9),
-    "steps": (0, 10**9),
-    "heal": (0, 10**9),
-    "classes": (1, 10**9),
-    "pairs": (1, 10**9),
-    "k": (1, 10**9),
-    "neighbours": (1, 10**9),
-    "block": (1, 65_536),
-    "postpone": (0, 10**9),
 }
 LONGEST_TEXT, MOST_ITEMS = 10_000, 100_000
 _LAX = pydantic.Strict(False)
