@@ -1,15 +1,20 @@
 """Recipes, options and numbers that nobody can use: each is refused in one sentence, at once, and takes no memory."""
 
+import math
 import re
 import time
 from pathlib import Path
 from typing import Any
 
 import pytest
+from conftest import tiny
 
+import sottovoce as sv
 from sottovoce.errors import SottovoceError, unknown
 from sottovoce.files import load_yaml
 from sottovoce.recipe import Recipe
+from sottovoce.registry import check_options
+from sottovoce.training.settings import Training
 
 TENFOLD = "".join(
     f"{new}: &{new} [{','.join(10 * [f'*{old}'])}]\n" for old, new in zip("abcdefgh", "bcdefghi", strict=True)
@@ -149,3 +154,95 @@ def test_unknown_names_are_cut() -> None:
     assert told.startswith("unknown method 'xxx") and len(told) < 700
     assert "Known: n0, n1, n10" in (told := str(unknown("method", "f", [f"n{number}" for number in range(1000)])))
     assert told.endswith(", and more.")
+
+
+NAN, INFINITE = math.nan, math.inf
+# What each method and measure has of these names, and values that none of them can use.
+NUMBERS: dict[str, list[Any]] = {
+    "seed": [-1, 2**32, 10**20],
+    "limit": [0, -1, 10**15],
+    "batch": [0, -1, 10**9],
+    "lr": [NAN, INFINITE, -1.0, 1e300],
+    "weight_decay": [NAN, INFINITE, -1.0, 1e300],
+    "temperature": [NAN, -1.0, 1e300],
+    "dropout": [NAN, -0.1, 1.5],
+    "seconds": [NAN, INFINITE, -1.0, 1e300],
+    "validate_every": [0, -1, 10**15],
+    "probe_every": [0, -1, 10**15],
+    "patience": [0, -1, 10**15],
+    "batch_seconds": [NAN, INFINITE],
+    "share": [NAN, INFINITE],
+    "save_seconds": [NAN, INFINITE],
+    "clip": [NAN, INFINITE],
+    "speeds": [[NAN], [1.0, INFINITE], 200_000 * [1.0]],
+    "layers": [[2**63], 200_000 * [1]],
+    "freeze": [["\0"], 200_000 * ["head"], ["x" * 20_000]],
+    "lm": ["\0", "x" * 20_000],
+    "task": ["\0", "x" * 20_000],
+}
+
+
+@pytest.mark.parametrize("name", NUMBERS)
+def test_no_option_of_this_name_takes_what_nobody_can_use(name: str) -> None:
+    entries = [entry for registry in (sv.METHODS, sv.MEASURES) for entry in registry.values() if entry.takes(name)]
+    assert entries
+    for entry in entries:
+        for value in NUMBERS[name]:
+            with pytest.raises(SottovoceError) as caught:
+                check_options(entry, {"task": "keywords", name: value} if entry.name == "finetune" else {name: value})
+            told = str(caught.value)
+            assert re.match(rf"{entry.name}: {name}=.+, but .+ (wanted|possible)\.$", told), told
+            assert len(told) < 400
+
+
+def test_options_at_the_end_of_their_range_are_taken() -> None:
+    assert check_options(sv.METHODS["low_rank"], {"seed": 2**32 - 1}) == {"seed": 2**32 - 1}
+    assert check_options(sv.METHODS["finetune"], {"task": "keywords", "lr": 1}) == {"task": "keywords", "lr": 1}
+
+
+@pytest.mark.parametrize("model", [None, "facebook/hubert-base-ls960", 3, 0.5, Path("model")])
+def test_a_model_that_is_none_is_refused(model: Any) -> None:
+    for entry in (sv.METHODS["drop_layers"], sv.MEASURES["size"]):
+        with pytest.raises(SottovoceError, match=rf"{entry.name}: the model is .+, but a model is wanted: sv.load"):
+            entry(model)
+
+
+@pytest.mark.parametrize("data", [3, "data", b"", {"a": 1}, [1], [None], object()])
+def test_data_that_is_none_is_refused(data: Any) -> None:
+    for entry in (sv.METHODS["drop_layers"], sv.MEASURES["size"]):
+        with pytest.raises(SottovoceError, match="the data is .+, but a list of utterances is wanted"):
+            entry(tiny("hubert"), data, **({"keep": 2} if entry.kind == "method" else {}))
+
+
+TRAININGS: list[tuple[dict[str, Any], str]] = [
+    ({"steps": 0}, "steps=0, but a whole number from 1 to"),
+    ({"steps": 10**15}, "steps=1000000000000000, but a whole number from 1 to"),
+    ({"seed": -1}, "seed=-1, but a whole number from 0 to 4294967295"),
+    ({"seed": 2**32}, "seed=4294967296, but a whole number from 0 to 4294967295"),
+    ({"lr": NAN}, "lr=nan, but a finite rate above 0"),
+    ({"lr": 0.0}, "lr=0.0, but a finite rate above 0"),
+    ({"warmup": NAN}, "warmup=nan, but a share"),
+    ({"warmup": 1.1}, "warmup=1.1, but a share"),
+    ({"weight_decay": -1.0}, "weight_decay=-1.0, but a number of at least 0"),
+    ({"clip": NAN}, "clip=nan, but a norm above 0"),
+    ({"save_seconds": NAN}, "save_seconds=nan, but a time of at least 0"),
+    ({"save_seconds": -1.0}, "save_seconds=-1.0, but a time of at least 0"),
+    ({"eps": 0.0}, "and eps=0.0, but two numbers"),
+    ({"eps": NAN}, "and eps=nan, but two numbers"),
+    ({"betas": (0.9, 1.0)}, "betas=(0.9, 1.0) and"),
+    ({"betas": (0.9,)}, "betas=(0.9,) and"),
+    ({"patience": 0, "validate_every": 1}, "patience=0, but a whole number from 1"),
+    ({"optimiser": "sgd"}, "unknown optimiser 'sgd'"),
+]
+
+
+@pytest.mark.parametrize(("wrong", "message"), TRAININGS, ids=str)
+def test_settings_that_cannot_train_are_refused(wrong: dict[str, Any], message: str) -> None:
+    with pytest.raises(SottovoceError, match=re.escape(message)):
+        Training(**wrong)
+
+
+@pytest.mark.parametrize("classes", [0, -1])
+def test_euclidean_convexity_of_no_classes_is_refused(classes: int) -> None:
+    with pytest.raises(SottovoceError, match=f"euclidean_convexity: classes={classes}, but at least 1, or none"):
+        sv.MEASURES["euclidean_convexity"](tiny("hubert"), None, classes=classes)

@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Sequence
 from typing import Any, Literal
 
+from sottovoce.errors import SottovoceError
 from sottovoce.measurement import Measurement
 from sottovoce.registry import measure
 from sottovoce.studies.convexity import LayerConvexity, convexity_of
@@ -58,6 +59,8 @@ def euclidean_convexity(
         >>> euclidean_convexity(tuned, data)[0].metric
         'by_class'
     """
+    if classes is not None and classes < 1:
+        raise SottovoceError(f"euclidean_convexity: classes={classes}, but at least 1, or none, is wanted.")
     options: dict[str, Any] = {"pairs": pairs, "limit": limit, "seconds": seconds, "classes": classes, "seed": seed}
     return list(rows("euclidean_convexity", "own", euclidean_convexity_of(model, data, **options)))
 
