@@ -1,17 +1,24 @@
 """Recipes, options and numbers that nobody can use: each is refused in one sentence, at once, and takes no memory."""
 
+import errno
+import json
 import math
+import os
 import re
+import subprocess
+import sys
 import time
 from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 from conftest import tiny
 
 import sottovoce as sv
-from sottovoce.errors import SottovoceError, unknown
+from sottovoce.errors import SottovoceError, explain_system_error, unknown
 from sottovoce.files import load_yaml
+from sottovoce.measurement import Measurement
 from sottovoce.recipe import Recipe
 from sottovoce.registry import check_options
 from sottovoce.training.settings import Training
@@ -246,3 +253,86 @@ def test_settings_that_cannot_train_are_refused(wrong: dict[str, Any], message: 
 def test_euclidean_convexity_of_no_classes_is_refused(classes: int) -> None:
     with pytest.raises(SottovoceError, match=f"euclidean_convexity: classes={classes}, but at least 1, or none"):
         sv.MEASURES["euclidean_convexity"](tiny("hubert"), None, classes=classes)
+
+
+SYSTEM: list[tuple[BaseException, str]] = [
+    (OSError(errno.EDQUOT, "Disk quota exceeded", "a.bin"), "'a.bin': Disk quota exceeded; free some of your quota"),
+    (OSError(errno.EIO, "Input/output error"), "the system refused: Input/output error; mend that and start again."),
+    (OSError(errno.ESTALE, "Stale file handle"), "Stale file handle; the network disk has changed; mount it again"),
+    (OSError(errno.EFBIG, "File too large"), "File too large; files of this size are not allowed here"),
+    (OSError(errno.EMFILE, "Too many open files"), "raise the limit (ulimit -n)."),
+    (OSError("no number"), "the system refused: no number; mend that and start again."),
+    (OSError(), "the system refused: OSError; mend that and start again."),
+    (MemoryError(), "the memory was not enough (no more of it); give less at a time, or a smaller model."),
+    (torch.OutOfMemoryError("CUDA out of memory."), "the memory was not enough (CUDA out of memory); give less"),
+    (RuntimeError("DefaultCPUAllocator: can't allocate memory: 9 bytes"), "the memory was not enough (DefaultCPU"),
+    (RuntimeError("DefaultCPUAllocator: not enough memory: 9"), "the memory was not enough (DefaultCPUAllocator"),
+]
+
+
+@pytest.mark.parametrize(("error", "message"), SYSTEM, ids=repr)
+def test_what_the_system_refuses_is_a_sentence(error: BaseException, message: str) -> None:
+    told = explain_system_error(error)
+    assert told is not None and message in told
+    assert told.endswith(".") and told.isprintable()
+
+
+@pytest.mark.parametrize("error", [KeyError("out of memory"), RuntimeError("shapes"), TypeError("3"), SystemExit(2)])
+def test_what_is_no_fault_of_the_system_is_not_explained(error: BaseException) -> None:
+    assert explain_system_error(error) is None
+
+
+LINES: list[tuple[dict[str, Any], str]] = [
+    ({"value": "3"}, "its value is '3'"),
+    ({"value": True}, "its value is True"),
+    ({"value": None}, "its value is None"),
+    ({"measure": 3}, "its measure is 3"),
+    ({"metric": []}, "its metric is []"),
+    ({"where": "layer"}, "its where is 'layer'"),
+    ({"where": [[1]]}, "its where is [[1]]"),
+    ({"where": {"a": 1}}, "its where is {'a': 1}"),
+    ({"better": "more"}, "its better is 'more'"),
+    ({"better": []}, "its better is []"),
+    ({"n": -1}, "its n is -1"),
+    ({"n": 1.5}, "its n is 1.5"),
+    ({"error": "x"}, "its error is 'x'"),
+    ({"version": "1"}, "its version is '1'"),
+    ({"unit": 3}, "its unit is 3"),
+]
+
+
+@pytest.mark.parametrize(("change", "message"), LINES, ids=str)
+def test_a_line_that_no_measure_wrote_names_its_field(change: dict[str, Any], message: str) -> None:
+    record = {"measure": "size", "metric": "bytes", "value": 3, **change}
+    with pytest.raises(SottovoceError, match=re.escape(f"{message}, which no measure writes")):
+        Measurement.from_json(json.dumps(record))
+
+
+def test_lines_of_measurements_are_whole() -> None:
+    whole = {"measure": "size", "metric": "bytes", "value": 3}
+    for name in whole:
+        with pytest.raises(SottovoceError, match=f"it has no {name}"):
+            Measurement.from_json(json.dumps({key: value for key, value in whole.items() if key != name}))
+    for line in ("[]", "3", "{", "", '{"value": ' + "9" * 5000 + "}"):
+        with pytest.raises(SottovoceError, match="the line (is not JSON|holds)"):
+            Measurement.from_json(line)
+    assert math.isnan(Measurement.from_json(json.dumps({**whole, "value": NAN})).value), "a score may be none"
+    assert Measurement.from_json(json.dumps({**whole, "new": 1})) == Measurement("size", "bytes", 3)
+
+
+LETTERS = {**os.environ, "LC_ALL": "C", "PYTHONIOENCODING": "ascii", "PYTHONUTF8": "0"}
+COMMAND = [sys.executable, "-m", "sottovoce"]
+
+
+def test_the_command_line_prints_where_letters_are_missing_and_into_closed_pipes() -> None:
+    for words in (["measures", "--json"], ["methods"], ["families"], ["tasks"]):
+        done = subprocess.run([*COMMAND, *words], env=LETTERS, capture_output=True, timeout=120, check=False)
+        assert (done.returncode, done.stderr) == (0, b"") and done.stdout.isascii(), words
+        read, write = os.pipe()
+        os.close(read)
+        with os.fdopen(write, "wb") as closed:
+            gone = subprocess.run([*COMMAND, *words], stdout=closed, stderr=-1, timeout=120, check=False)
+        assert (gone.returncode, gone.stderr) == (0, b""), words
+    done = subprocess.run([*COMMAND, "doctor", "grüße"], env=LETTERS, capture_output=True, timeout=120, check=False)
+    assert done.returncode == 2
+    assert done.stderr.isascii() and done.stderr.startswith(b"sottovoce: there is no folder gr\\")

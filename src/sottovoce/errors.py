@@ -101,7 +101,8 @@ def explain_system_error(error: BaseException) -> str | None:
         True
     """
     said = one_line(str(error))
-    if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError" or _NO_MEMORY.search(said):
+    # torch tells of it in a RuntimeError, on CPU without a class of its own.
+    if isinstance(error, MemoryError) or (isinstance(error, RuntimeError) and _NO_MEMORY.search(said)):
         reason = said or "no more of it"
         return f"the memory was not enough ({reason.rstrip('.')}); give less at a time, or a smaller model."
     if not isinstance(error, OSError):
