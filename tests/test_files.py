@@ -422,3 +422,14 @@ def test_numbers_and_dates_are_what_they_look_like() -> None:
 def test_a_text_stays_a_text(text: str) -> None:
     assert load_yaml(dump_yaml({"key": text})) == {"key": text}
     assert yaml.safe_load(dump_yaml({"key": text})) == {"key": text}
+
+
+def test_a_long_name_that_was_moved_aside_comes_back_under_its_own(tmp_path: Path) -> None:
+    """Only who asks for the folder knows its whole name."""
+    target = tmp_path / ("model-" + 150 * "x")
+    fill(target, "old")
+    aside = leftovers.sibling(target, "old")
+    os.rename(target, aside.with_name(aside.name.replace(str(leftovers.life_of(os.getpid())), "0" * 8)))
+    leftovers.sweep(tmp_path)
+    assert len(names(tmp_path)) == 1 and names(tmp_path)[0].endswith(".old")
+    assert content(files.put_back(target)) == {"a": "old", "b": "old"}

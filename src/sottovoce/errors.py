@@ -28,6 +28,16 @@ def _cut(text: str, most: int) -> str:
     return text if len(text) <= most else f"{text[: most // 2]}…{text[len(text) - most // 2 + 1 :]}"
 
 
+def reason_of(error: BaseException, most: int | None = None) -> str:
+    """What an error says, on one line and without its period, for a sentence of ours to quote.
+
+    Example:
+        >>> reason_of(ValueError("no such\\n  setting."))
+        'no such setting'
+    """
+    return " ".join(str(error).split())[:most].rstrip(".")
+
+
 class SottovoceError(ValueError):
     """A fault in what the user gave; the command line prints it in one line and exits with 2.
 

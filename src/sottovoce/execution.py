@@ -1,7 +1,6 @@
 """Doing what recipes say: each point of a grid once, by one process at a time, and on from where it was stopped."""
 
 import contextlib
-import os
 import random
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
@@ -9,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from sottovoce.errors import SottovoceError
-from sottovoce.files import MARK, Busy, claimed, tidy, working_in
+from sottovoce.files import MARK, Busy, claimed, leads, tidy, working_in
 from sottovoce.recipe import Recipe, Step
 from sottovoce.registry import Entry, Registry
 from sottovoce.runs import Run, find, folder_of
@@ -45,7 +44,7 @@ def execute(
     _check(recipe, methods, measures, reads=read is not None)
     tools = _Tools(load, save, methods, measures, read, log, wait, weigh)
     folder = folder_of(root, recipe, extra_hash)
-    if not _leads():
+    if not leads():
         return tools.perform(Run(folder), recipe) if _finished(root, recipe, extra_hash) is None else Run(folder)
     done = _finished(root, recipe, extra_hash)
     if done is None:
@@ -93,10 +92,10 @@ class _Tools:
 
     def perform(self, run: Run, recipe: Recipe) -> Run:
         """Do the steps and measures; of several processes that share in them, the first alone writes."""
-        leads = _leads()
+        first = leads()
 
         def say(text: str) -> None:
-            if leads:
+            if first:
                 run.log(text)
                 self.log(f"{run.folder.name}: {text}")
 
@@ -108,24 +107,24 @@ class _Tools:
                 entry = self.methods[name]
                 with working_in(run.folder / "work" / f"step-{number}"):
                     before, model = model, entry(model, data, **seeded(entry, options, recipe.seed))
-                if leads and (text := self.weigh(name, before, model, data)):
+                if first and (text := self.weigh(name, before, model, data)):
                     say(text)
-            if recipe.steps and leads:
+            if recipe.steps and first:
                 self.save(model, run.folder / "model")
             for number, (name, options) in enumerate(_announced("measure", recipe.measures, recipe.seed, say), start=1):
                 entry = self.measures[name]
                 with working_in(run.folder / "work" / f"measure-{number}"):
                     rows = entry(model, data, **seeded(entry, options, recipe.seed))
-                if leads:
+                if first:
                     run.add(rows)
             self.wait()
-            if leads:
+            if first:
                 run.finish()
                 tidy(run.folder / "work")
         except BaseException as error:
             # Where even this cannot be written, the error itself is what the user needs to see.
             with contextlib.suppress(SottovoceError, OSError):
-                if leads:
+                if first:
                     run.fail(error)
             raise
         return run
@@ -138,11 +137,6 @@ def _finished(root: str | Path, recipe: Recipe, extra_hash: Mapping[str, str] | 
         return None
     _ = run.model  # refused where it is gone
     return run
-
-
-def _leads() -> bool:
-    """Whether this is the first, or only, of the processes that were launched together."""
-    return os.environ.get("RANK", "0") == "0"
 
 
 def _check(recipe: Recipe, methods: Registry, measures: Registry, *, reads: bool) -> None:

@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass, fields
 from typing import Any, Literal
 
 from sottovoce.errors import SottovoceError
-from sottovoce.files import json_object
+from sottovoce.files import is_number, json_object
 
 
 @dataclass(frozen=True)
@@ -52,18 +52,14 @@ class Measurement:
         return cls(**{**record, "where": tuple(where)})
 
 
-def _is_number(value: object) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool)
-
-
 _FITS: dict[str, Callable[[Any], bool]] = {
     "measure": lambda value: isinstance(value, str),
     "metric": lambda value: isinstance(value, str),
-    "value": _is_number,
+    "value": is_number,
     "unit": lambda value: isinstance(value, str),
     "better": lambda value: value in ("higher", "lower", "neither"),
-    "where": lambda value: isinstance(value, list) and all(isinstance(part, str) or _is_number(part) for part in value),
+    "where": lambda value: isinstance(value, list) and all(isinstance(part, str) or is_number(part) for part in value),
     "n": lambda value: type(value) is int and value >= 0,
-    "error": lambda value: value is None or _is_number(value),
+    "error": lambda value: value is None or is_number(value),
     "version": lambda value: type(value) is int,
 }

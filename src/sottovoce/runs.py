@@ -12,7 +12,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-from sottovoce.errors import SottovoceError
+from sottovoce.errors import SottovoceError, reason_of
 from sottovoce.files import (
     MARK,
     append_lines,
@@ -136,7 +136,7 @@ class Run:
             try:
                 measurements.append(Measurement.from_json(line.decode()))
             except (ValueError, TypeError, AttributeError) as error:
-                reason = " ".join(str(error).split()).rstrip(".")
+                reason = reason_of(error)
                 raise SottovoceError(f"'{path}', line {number} is not a measurement ({reason}); delete it.") from None
         return measurements
 

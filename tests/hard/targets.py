@@ -24,10 +24,11 @@ from sottovoce.data.audio import read_audio
 from sottovoce.data.shelf import Shelf
 from sottovoce.data.utterance import read_manifest
 from sottovoce.files import claimed, load_yaml, parse_json
-from sottovoce.models.checkpoint import check_weights, find_class, read_config
+from sottovoce.models.checkpoint import find_class, read_config
 from sottovoce.models.packed import unpack
 from sottovoce.models.structure import KEY, Structure
 from sottovoce.models.teachers import read_difference
+from sottovoce.models.weights import check_headers
 from sottovoce.registry import parse_step
 from sottovoce.report.cuts import cuts
 from sottovoce.runs import Run, read_runs
@@ -137,9 +138,7 @@ TARGETS: dict[str, Target] = {
     "config of wavlm, loaded": Target("wavlm/config.json", mutate.JSONS, sv.load, 300),
     "structure": Target("structure.json", mutate.JSONS, structure, 3000),
     "structure, loaded": Target("cut/config.json", (mutate.tree, mutate.number, mutate.swap), sv.load, 500),
-    "weights": Target(
-        "plain/model.safetensors", mutate.JSONS, lambda place: check_weights(str(place)), 2500, head=True
-    ),
+    "weights": Target("plain/model.safetensors", mutate.JSONS, check_headers, 2500, head=True),
     "weights, loaded": Target("plain/model.safetensors", mutate.JSONS, sv.load, 300, head=True),
     "weights anywhere": Target("plain/model.safetensors", mutate.BYTES, sv.load, 200),
     "weights of a cut model": Target("cut/model.safetensors", mutate.JSONS, sv.load, 200, head=True),

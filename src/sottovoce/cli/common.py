@@ -23,7 +23,7 @@ from sottovoce.data.utterance import Utterance
 from sottovoce.errors import SottovoceError
 from sottovoce.measurement import Measurement
 from sottovoce.models.anatomy import FAMILIES
-from sottovoce.models.checkpoint import one_line
+from sottovoce.models.checkpoint import loader_reason
 from sottovoce.models.front_end import LogMel
 from sottovoce.models.shapes import SHAPES
 from sottovoce.models.teachers import teacher_folder
@@ -103,7 +103,7 @@ def on_device(model: Any, device: str) -> Any:
         return model.to(place)
     except (RuntimeError, AssertionError) as error:
         raise SottovoceError(
-            f"there is no device '{device}' here ({one_line(error)}); give cpu, cuda or mps."
+            f"there is no device '{device}' here ({loader_reason(error)}); give cpu, cuda or mps."
         ) from error
 
 

@@ -30,7 +30,7 @@ from sottovoce.data.utterance import Utterance, manifest_hash
 from sottovoce.demo import run_demo
 from sottovoce.errors import SottovoceError
 from sottovoce.execution import execute_all
-from sottovoce.files import atomic_write, check_own, working_in
+from sottovoce.files import atomic_write, working_in
 from sottovoce.models.anatomy import FAMILIES
 from sottovoce.models.shapes import SHAPES
 from sottovoce.progress import bar
@@ -202,15 +202,14 @@ def measure(
     listed = [name for text in measures for name in ([text] if ":" in text else text.split(","))]
     names = [parse_step(text, sv.MEASURES) for text in listed]
     target = new_file(output, overwrite)
-    if work is not None:
-        check_own(work)
-    loaded, known = get_model(model), get_data(data, skip_bad=skip_bad) if data is not None else None
     rows: list[sv.Measurement] = []
     try:
-        with bar("measuring", len(names)) as advance, kept_in(work):
-            for name, options in names:
-                rows += sv.MEASURES[name](loaded, known, **options)
-                advance(note=name)
+        with kept_in(work):
+            loaded, known = get_model(model), get_data(data, skip_bad=skip_bad) if data is not None else None
+            with bar("measuring", len(names)) as advance:
+                for name, options in names:
+                    rows += sv.MEASURES[name](loaded, known, **options)
+                    advance(note=name)
         if target is not None and processes().is_main_process:
             atomic_write(target, "".join(row.to_json() + "\n" for row in rows))
     finally:

@@ -12,7 +12,17 @@ import typer
 import sottovoce as sv
 from sottovoce.data.sources import local_places
 from sottovoce.errors import SottovoceError
-from sottovoce.files import check_writable, local_path, note_saving, own_folder, sweep, tidy, tidy_saved, working_in
+from sottovoce.files import (
+    check_writable,
+    leads,
+    local_path,
+    note_saving,
+    own_folder,
+    sweep,
+    tidy,
+    tidy_saved,
+    working_in,
+)
 from sottovoce.models.hub import check_target
 
 
@@ -72,7 +82,7 @@ def new_model(output: Path, overwrite: bool, work: Path | None, *, model: str, d
         apart["the model"] = Path(model)
     for number, path in enumerate(local_places(data) if data is not None else ()):
         apart["the data" if number == 0 else f"the data ({number + 1})"] = path
-    if os.environ.get("RANK", "0") != "0":  # of several processes, the first holds the folder for all
+    if not leads():
         with working_in(os.path.realpath(place)):
             yield NewModel(target, place, overwrite)
         return

@@ -1,10 +1,19 @@
 """Files and folders: paths, text read with suspicion, writing that is whole or not at all, work folders, claims."""
 
-from sottovoce.files.claims import MARK, Busy, claimed, holder
+from sottovoce.files.claims import MARK, Busy, claimed, holder, leads
 from sottovoce.files.folders import atomic_folder, put_back, read_whole
 from sottovoce.files.leftovers import scratch, sweep
 from sottovoce.files.paths import check_writable, inside, is_folder, local_path, reached, regular_file
-from sottovoce.files.text import dump_yaml, json_object, load_yaml, parse_json, read_json, read_lines, read_text
+from sottovoce.files.text import (
+    dump_yaml,
+    is_number,
+    json_object,
+    load_yaml,
+    parse_json,
+    read_json,
+    read_lines,
+    read_text,
+)
 from sottovoce.files.work import check_own, note_saving, own_folder, tidy, tidy_saved, work_folder, working_in
 from sottovoce.files.write import append_lines, atomic_write, explained, whole_lines
 
@@ -22,7 +31,9 @@ __all__ = [
     "holder",
     "inside",
     "is_folder",
+    "is_number",
     "json_object",
+    "leads",
     "load_yaml",
     "local_path",
     "note_saving",

@@ -54,6 +54,16 @@ class Busy(SottovoceError):
     """Another process is at work in a folder."""
 
 
+def leads() -> bool:
+    """Whether this is the first, or only, of the processes that were launched together: it holds folders for all.
+
+    Example:
+        >>> leads()
+        True
+    """
+    return os.environ.get("RANK", "0") == "0"
+
+
 @contextmanager
 def claimed(
     folder: str | Path, what: str, *, wait: Callable[[str], object] | None = None, keep_mark: bool = False

@@ -18,6 +18,7 @@ from sottovoce.errors import SottovoceError
 _NAME = re.compile(
     r"\.(?P<target>.+)\.(?P<host>[^/]+)-(?P<pid>\d+)-(?P<life>[0-9a-f]{8})-[0-9a-f]{8}\.(?P<kind>new|old|part)$"
 )
+_SHORTENED = re.compile(r"[0-9a-f]{32}")  # what stands for a long name
 _SCRATCH = ".sottovoce"  # the target of scratch folders in the system's temporary folder
 FORGOTTEN = 7 * 86_400.0  # seconds after which the leftover of another host is taken for one
 
@@ -95,12 +96,10 @@ def clear(target: Path) -> None:
     Example:
         >>> clear(Path("model"))
     """
-    for path, kind in _abandoned(target.parent, _short(target.name)):
-        with suppress(OSError):
-            if kind == "old" and not os.path.lexists(target):
-                os.rename(path, target)
-            else:
-                remove(path)
+    short = _short(target.name)
+    for found in _abandoned(target.parent):
+        if found["target"] == short:
+            _settle(target.parent / found[0], found["kind"], target)
 
 
 def sweep(folder: str | Path) -> None:
@@ -110,37 +109,34 @@ def sweep(folder: str | Path) -> None:
         >>> sweep("nothing")
     """
     place = Path(folder)
-    for path, kind in _abandoned(place, None):
-        match = _NAME.fullmatch(path.name)
-        target = place / match["target"] if match else place
-        with suppress(OSError):
-            if kind == "old" and not os.path.lexists(target):
-                os.rename(path, target)
-            else:
-                remove(path)
+    for found in _abandoned(place):
+        # A folder whose name was too long to keep comes back when somebody asks for it by that name.
+        if found["kind"] != "old" or not _SHORTENED.fullmatch(found["target"]):
+            _settle(place / found[0], found["kind"], place / found["target"])
 
 
-def _abandoned(folder: Path, target: str | None) -> Iterator[tuple[Path, str]]:
-    """The leftovers in a folder, old ones first: they may have to come back."""
+def _settle(left: Path, kind: str, target: Path) -> None:
+    with suppress(OSError):
+        if kind == "old" and not os.path.lexists(target):
+            os.rename(left, target)
+        else:
+            remove(left)
+
+
+def _abandoned(folder: Path) -> Iterator[re.Match[str]]:
+    """The names of leftovers in a folder, old ones first: they may have to come back."""
     try:
         names = sorted(os.listdir(folder), key=lambda name: (not name.endswith(".old"), name))
     except OSError:
         return
-    for name in names:
-        match = _NAME.fullmatch(name)
-        if match is None or target not in (None, match["target"]):
+    for found in filter(None, map(_NAME.fullmatch, names)):
+        if found["host"] == host():
+            if not alive(int(found["pid"]), found["life"]):
+                yield found
             continue
-        path = folder / name
-        if match["host"] == host():
-            left = not alive(int(match["pid"]), match["life"])
-        else:
-            with suppress(OSError):
-                left = time.time() - path.lstat().st_mtime > FORGOTTEN
-                if left:
-                    yield path, match["kind"]
-            continue
-        if left:
-            yield path, match["kind"]
+        with suppress(OSError):
+            if time.time() - (folder / found[0]).lstat().st_mtime > FORGOTTEN:
+                yield found
 
 
 @contextmanager

@@ -105,6 +105,16 @@ def json_object(text: str | bytes, name: str = "the text", *, nan: bool = False)
     return value
 
 
+def is_number(value: object) -> bool:
+    """Whether a value that was read is a number; to Python, true and false are, too.
+
+    Example:
+        >>> is_number(3), is_number(True)
+        (True, False)
+    """
+    return isinstance(value, int | float) and not isinstance(value, bool)
+
+
 def _depth(text: str) -> int:
     """How deep brackets are nested at most; those in texts count too, but only where there are very many of them."""
     if text.count("[") + text.count("{") <= DEEPEST:

@@ -4,7 +4,7 @@ import json
 import os
 import re
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager, nullcontext, suppress
 from contextvars import ContextVar
 from pathlib import Path
 
@@ -16,12 +16,12 @@ from sottovoce.files.paths import local_path
 from sottovoce.files.text import json_object, read_text
 from sottovoce.files.write import atomic_write, explained
 
+_SAVING = "saving.json"
 # The names of all files that long work makes, and of what a killed process may have left of them.
 _OWN = re.compile(
-    r"(trained|optimizer|optimiser|codebook|\d{6})\.safetensors|state\.json|index\.jsonl|rows\.bin|\.sottovoce"
-    r"|\..+\.(new|old)|saving\.json"
+    r"(trained|optimizer|optimiser|codebook|\d{6})\.safetensors|state\.json|index\.jsonl|rows\.bin|\..+\.(new|old)"
+    rf"|{re.escape(MARK)}|{re.escape(_SAVING)}"
 )
-_SAVING = "saving.json"
 _LOGS = re.compile(r"log\.jsonl|events\..*")
 _WORK: ContextVar[Path | None] = ContextVar("work", default=None)
 
@@ -67,22 +67,16 @@ def own_folder(
         ...     pass
     """
     place = check_own(folder, apart)
-    with made(place):
-        if not hold:
-            with suppress(FileExistsError), open(place / MARK, "x"):
-                pass
-            try:
-                yield place
-            finally:
-                _unmark(place)
-            return
-        with claimed(place, what, keep_mark=True):
+    with made(place), claimed(place, what, keep_mark=True) if hold else nullcontext():
+        if hold:
             for parent, _, _ in os.walk(place):
                 sweep(parent)
-            try:
-                yield place
-            finally:
-                _unmark(place)
+        else:
+            (place / MARK).touch()
+        try:
+            yield place
+        finally:
+            _unmark(place)
 
 
 @contextmanager
@@ -192,7 +186,6 @@ def tidy(work: str | Path) -> None:
                     os.unlink(os.path.join(parent, name))
         with suppress(OSError):
             os.rmdir(parent)  # only where nothing is left in it
+    _unmark(folder)
     with suppress(OSError):
-        if os.listdir(folder) == [MARK]:
-            os.unlink(folder / MARK)
-            os.rmdir(folder)
+        os.rmdir(folder)

@@ -18,7 +18,7 @@ import transformers
 from huggingface_hub import hf_hub_download
 from transformers.utils import logging as hf_logging
 
-from sottovoce.errors import SottovoceError, explain_system_error, unknown
+from sottovoce.errors import SottovoceError, explain_system_error, reason_of, unknown
 from sottovoce.files import inside, json_object, local_path, put_back, read_text, read_whole
 from sottovoce.models.anatomy import FAMILIES, PREFIX, Anatomy
 from sottovoce.models.bounds import check_structure, is_of_a_head, known_settings
@@ -26,7 +26,6 @@ from sottovoce.models.build import compressed
 from sottovoce.models.shapes import SHAPES
 from sottovoce.models.structure import KEY, Structure, damaged, recorded
 from sottovoce.models.teachers import teacher_folder, teacher_names
-from sottovoce.models.weights import check_headers
 
 # Only training reads it, and fine-tuned checkpoints of the early days were saved without it.
 MAY_BE_MISSING = ("masked_spec_embed",)
@@ -136,7 +135,7 @@ def not_to_be_had(name: str, error: Exception) -> SottovoceError:
         >>> raise not_to_be_had("nobody/nothing", error)  # doctest: +SKIP
     """
     return SottovoceError(
-        f"there is no folder {name}, and no such model could be had from the Hub ({one_line(error)}); "
+        f"there is no folder {name}, and no such model could be had from the Hub ({loader_reason(error)}); "
         "check the name, the network, and for private models the login."
     )
 
@@ -166,7 +165,7 @@ def configured(config_class: Any, settings: dict[str, Any], what: str) -> Any:
             return config_class.from_dict(settings)
     except Exception as error:  # a strict dataclass of its own error types, which differ between versions
         family = config_class.model_type
-        raise SottovoceError(f"no {family} configuration can be made of {what}: {one_line(error)}.") from error
+        raise SottovoceError(f"no {family} configuration can be made of {what}: {loader_reason(error)}.") from error
 
 
 def find_class(config: Any, source: str) -> Any:
@@ -196,7 +195,7 @@ def outline(model_class: Any, config: Any, what: str) -> Any:
         with quiet(), torch.device("meta"):
             made = compressed(model_class, plain=True)(copy.deepcopy(config))
     except Exception as error:
-        raise SottovoceError(f"{what} cannot make a {config.model_type} model: {one_line(error)}.") from error
+        raise SottovoceError(f"{what} cannot make a {config.model_type} model: {loader_reason(error)}.") from error
     body, structure = Anatomy(made), recorded(config)
     for key in ("ranks", "int8"):
         for path in getattr(structure, key):
@@ -213,12 +212,6 @@ def numbers_in(model: Any) -> int:
         9
     """
     return sum(tensor.numel() for tensor in (*model.parameters(), *model.buffers()))
-
-
-def check_weights(source: str) -> None:
-    """Refuse, in a local folder, weights that are missing, pickled, cut off or of a wrong kind."""
-    if Path(source).is_dir():
-        check_headers(source)
 
 
 def check_loaded(model: Any, found: Any, source: str) -> None:
@@ -289,14 +282,14 @@ def system_errors(source: str) -> Iterator[None]:
         raise SottovoceError(f"{source} cannot be read: {explained}") from error
 
 
-def one_line(error: BaseException) -> str:
+def loader_reason(error: BaseException) -> str:
     """All that an error says, in one line of bounded length, for a sentence of ours to quote.
 
     Example:
-        >>> one_line(ValueError("Validation failed:\\n  heads do not divide the width"))
+        >>> loader_reason(ValueError("Validation failed:\\n  heads do not divide the width"))
         'Validation failed: heads do not divide the width'
     """
-    said = " ".join(str(error).split()).rstrip(".") or type(error).__name__
+    said = reason_of(error) or type(error).__name__
     # Hugging Face's own errors name Python's types and errors.
     said = re.sub(r"<class '([\w.]+)'>", r"\1", re.sub(r"\b(Type|Value)Error: ", "", said)).replace("NoneType", "null")
     if isinstance(error, KeyError | AttributeError | IndexError | ZeroDivisionError | AssertionError):

@@ -19,9 +19,9 @@ from sottovoce.models.bundle import FILE, bundle
 from sottovoce.models.checkpoint import (
     configured,
     is_path,
+    loader_reason,
     make_config,
     numbers_in,
-    one_line,
     outline,
     quiet,
     read_config,
@@ -133,7 +133,8 @@ def save(
             try:
                 model.save_pretrained(temporary)
             except RuntimeError as error:
-                raise SottovoceError(f"this model cannot be saved as tensors by name: {one_line(error)}.") from error
+                reason = loader_reason(error)
+                raise SottovoceError(f"this model cannot be saved as tensors by name: {reason}.") from error
         add_processor(source, temporary, model, target)
         if not structure.regular:
             write_modelling_file(model, temporary)

@@ -19,9 +19,9 @@ from sottovoce.models.checkpoint import (
     find_class,
     find_source,
     folder_config,
+    loader_reason,
     not_to_be_had,
     numbers_in,
-    one_line,
     outline,
     quiet,
     system_errors,
@@ -91,7 +91,8 @@ def read_model(folder: str | Path, source: str, dtype: torch.dtype | None) -> An
         try:
             model.generation_config = transformers.GenerationConfig.from_dict(about)
         except (TypeError, ValueError, AttributeError) as error:
-            raise SottovoceError(f"the {GENERATION} of {source} is damaged ({one_line(error)}); delete it.") from error
+            reason = loader_reason(error)
+            raise SottovoceError(f"the {GENERATION} of {source} is damaged ({reason}); delete it.") from error
     return model
 
 
@@ -143,7 +144,7 @@ def assemble(
         except Exception as error:
             if isinstance(error, MemoryError):
                 raise
-            raise SottovoceError(f"no weights of {source} could be read: {one_line(error)}.") from error
+            raise SottovoceError(f"no weights of {source} could be read: {loader_reason(error)}.") from error
     check_loaded(model, found, source)
     return model
 

@@ -13,7 +13,7 @@ import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save_file
 
-from sottovoce.errors import SottovoceError
+from sottovoce.errors import SottovoceError, reason_of
 from sottovoce.files import inside, json_object, regular_file
 
 PACKED = "packed.safetensors"
@@ -121,5 +121,5 @@ def packed_shapes(path: Path) -> dict[str, tuple[int, ...]]:
 
 
 def _damaged(path: Path, error: Exception) -> SottovoceError:
-    reason = " ".join(str(error).split())[:300].rstrip(".")
+    reason = reason_of(error, 300)
     return SottovoceError(f"{path} is no packed model that sottovoce wrote ({reason}); save it anew.")

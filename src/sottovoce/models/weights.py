@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from safetensors import SafetensorError, safe_open
 
-from sottovoce.errors import SottovoceError
+from sottovoce.errors import SottovoceError, reason_of
 from sottovoce.files import inside, read_json, regular_file
 from sottovoce.models.packed import PACKED, packed_shapes, unpack
 from sottovoce.models.teachers import DIFFERENCE, WHOLE, difference_size, read_difference
@@ -104,7 +104,7 @@ def headers(path: Path) -> dict[str, Header]:
                     raise ValueError(f"{name} has {len(header.shape)} dimensions")
             return found
     except (SafetensorError, OSError, ValueError, UnicodeError) as error:
-        reason = " ".join(str(error).split())[:300].rstrip(".")
+        reason = reason_of(error, 300)
         raise SottovoceError(f"{path} is cut off or damaged ({reason}); copy or download it again.") from error
 
 

@@ -11,7 +11,7 @@ from safetensors.torch import load as tensors_of
 from safetensors.torch import save as tensor_bytes
 from torch import nn
 
-from sottovoce.errors import SottovoceError
+from sottovoce.errors import SottovoceError, reason_of
 from sottovoce.files import json_object
 from sottovoce.models.anatomy import Anatomy
 from sottovoce.models.hub import PROCESSOR_FILES, processor_file
@@ -76,7 +76,7 @@ def clusters_of(model: Any) -> Clusters | None:
         if tensors["head.bias"].shape != tensors["head.weight"].shape[:1]:
             raise ValueError("its bias does not fit its weight")
     except (SafetensorError, ValueError, KeyError, IndexError, AttributeError, TypeError) as error:
-        reason = " ".join(str(error).split()).rstrip(".")
+        reason = reason_of(error)
         raise SottovoceError(
             f"the {UNITS_FILE} beside this model is damaged ({reason}); pretrain it again, or delete the file."
         ) from error

@@ -122,6 +122,7 @@ class _Loop:
         if self.world > 1:
             atexit.register(part_processes)
         self.optimisers = make_optimisers(objective, settings)
+        self.clipped = clipped_parameters(self.optimisers)
         self.device = self.accelerator.device
         self.wrapped: Any = objective.to(self.device) if alone else self.accelerator.prepare_model(objective)
         self.parameters = parameters
@@ -238,7 +239,7 @@ class _Loop:
             self.scaler.unscale_(optimiser)
         # Sums of gradients become those of the mean; DistributedDataParallel has divided by the processes before.
         scale = self.world / max(weight, 1e-12)
-        clipped, free = clipped_parameters(self.optimisers)
+        clipped, free = self.clipped
         norm = scale * float(torch.nn.utils.get_total_norm(p.grad for p in clipped if p.grad is not None))
         if not math.isfinite(mean) or not (math.isfinite(norm) or self.scaler.is_enabled()):
             self.refuse("loss" if not math.isfinite(mean) else "gradient", mean, items)

@@ -11,11 +11,12 @@ import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
-from sottovoce.errors import SottovoceError
+from sottovoce.errors import SottovoceError, reason_of
 from sottovoce.files import (
     append_lines,
     atomic_folder,
     atomic_write,
+    is_number,
     json_object,
     put_back,
     read_text,
@@ -63,13 +64,9 @@ def read_position(record: Any) -> Position:
             raise SottovoceError(f"its {name} is {value!r}, but a number is wanted")
     scaler = position.scaler
     known = torch.amp.GradScaler("cpu").state_dict().keys() if scaler else set()
-    if not isinstance(scaler, dict) or scaler.keys() != known or not all(map(_is_number, scaler.values())):
+    if not isinstance(scaler, dict) or scaler.keys() != known or not all(map(is_number, scaler.values())):
         raise SottovoceError(f"its scaler is {position.scaler!r}, but a mapping is wanted")
     return position
-
-
-def _is_number(value: object) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool)
 
 
 def trained_tensors(objective: torch.nn.Module) -> dict[str, torch.Tensor]:
@@ -150,7 +147,7 @@ class Keeper:
             put(objective, trained)
             restore_moments(objective, optimisers, moments)
         except (OSError, ValueError, KeyError, TypeError, RuntimeError, SafetensorError) as error:
-            reason = " ".join(str(error).split()).rstrip(".")
+            reason = reason_of(error)
             raise SottovoceError(
                 f"the checkpoint {place} cannot be used ({reason}); give another folder, or delete it to begin anew."
             ) from error
@@ -178,7 +175,7 @@ class Keeper:
         try:
             put(objective, load_file(path))
         except (ValueError, KeyError, RuntimeError, OSError, SafetensorError) as error:
-            reason = " ".join(str(error).split()).rstrip(".")
+            reason = reason_of(error)
             raise SottovoceError(
                 f"the best weights {path} cannot be read ({reason}); delete {self.folder} to begin anew."
             ) from error

@@ -11,7 +11,7 @@ import numpy as np
 
 from sottovoce.data.audio import SAMPLE_RATE, as_speech, decode, open_audio, write_flac
 from sottovoce.data.utterance import MANIFEST, Utterance, keep_manifest, read_manifest
-from sottovoce.errors import SottovoceError, unknown
+from sottovoce.errors import SottovoceError, reason_of, unknown
 from sottovoce.files import check_writable, local_path, sweep
 from sottovoce.progress import track
 
@@ -97,7 +97,7 @@ def _load(id: str, config: str | None, split: str | None) -> dict[str, Any]:
         loaded = datasets.load_dataset(id, config, split=split)
     except Exception as error:
         # Whatever it is (no such id, no network, terms to accept), it is of the dataset, not of this program.
-        why = " ".join(str(error).split()).rstrip(".")
+        why = reason_of(error)
         raise SottovoceError(f"the dataset '{id}' cannot be loaded ({why}); check its id, split and terms.") from error
     sets = dict(loaded) if split is None else {split: loaded}
     # Not decoded by the dataset: that wants another package, and hides which row is bad.
