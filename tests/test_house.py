@@ -21,6 +21,7 @@ LEVELS = [
     ["models"],
     ["edits"],
     ["data"],
+    ["names"],
     ["analysis"],
     ["training"],
     ["tasks"],

@@ -214,7 +214,7 @@ def test_the_wrapper_looks_like_the_function() -> None:
 
 
 def test_python_refuses_what_is_no_call() -> None:
-    with pytest.raises(TypeError, match=r"write @method\(\) with brackets"):
+    with pytest.raises(TypeError, match=r"write @register_method\(\) with brackets"):
         method(drop_layers)  # pyright: ignore[reportArgumentType]
     decorated = method()(drop_layers)
     with pytest.raises(TypeError, match="model"):

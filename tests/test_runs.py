@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 
 from sottovoce import runs
 from sottovoce.errors import SottovoceError
-from sottovoce.execution import execute
+from sottovoce.execution import Tools, execute
 from sottovoce.measurement import Measurement
 from sottovoce.recipe import Recipe
 from sottovoce.registry import Entry, Registry
@@ -73,7 +73,7 @@ def test_run_json_says_what_made_it(tmp_path: Path) -> None:
     assert Run.open(run.folder).finished
     assert run.record == {**record, "status": "finished", "finished": run.record["finished"]}
     assert run.record["finished"] >= record["started"]
-    assert runs._version("no-such-package-at-all") is None
+    assert runs.version_of("no-such-package-at-all") is None
 
 
 @pytest.mark.parametrize(
@@ -288,8 +288,10 @@ class Bench:
         (folder / "weights.json").write_text(json.dumps(model))
 
     def run(self, recipe: Recipe, root: Path, **options: Any) -> Run:
-        usual = {"load": self.load, "save": self.save, "log": self.lines.append}
-        return execute(recipe, root, methods=self.methods, measures=self.measures, **{**usual, **options})
+        usual: dict[str, Any] = {"load": self.load, "save": self.save, "read": lambda name: [name]}
+        usual |= {name: options.pop(name) for name in ("load", "save", "read") if name in options}
+        tools = Tools(methods=self.methods, measures=self.measures, **usual)
+        return execute(recipe, root, tools=tools, **{"log": self.lines.append, **options})
 
 
 @pytest.fixture
@@ -366,7 +368,7 @@ def test_a_full_disk_does_not_hide_the_error(tmp_path: Path, bench: Bench, monke
         (Recipe("tiny", vary={"seed": [0, 1]}), "this recipe is a grid of 2 points; execute each of its points"),
         (Recipe("tiny", steps=(("drop", {}),)), "step 1 .drop.: drop needs the option 'keep'"),
         (Recipe("tiny", measures=(("cuont", {}),)), "measure 1 .cuont.: unknown measure 'cuont'; did you mean"),
-        (Recipe("tiny", "d"), "the recipe has data='d', but nothing to read it with; give execute a read."),
+        (Recipe("tiny", measures=(("count", {"x": 1}),)), "measure 1 .count.: count has no option 'x'"),
     ],
 )
 def test_a_wrong_recipe_is_refused_before_any_work(tmp_path: Path, bench: Bench, recipe: Recipe, message: str) -> None:

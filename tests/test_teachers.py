@@ -129,7 +129,7 @@ def test_a_difference_must_fit_its_configuration(place: Path) -> None:
 
 
 def test_the_commands_take_the_teacher_and_not_its_shape() -> None:
-    from sottovoce.cli.common import get_model
+    from sottovoce.names import get_model
 
     named, random = get_model("small-hubert"), get_model("random:small-hubert")
     weights = [model.encoder.layers[3].attention.q_proj.weight for model in (named, random, sv.load("small-hubert"))]

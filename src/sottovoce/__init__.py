@@ -12,6 +12,7 @@ if _CHECKING:
     from sottovoce.data.sources import read_data
     from sottovoce.data.utterance import Utterance
     from sottovoce.errors import SottovoceError
+    from sottovoce.execution import measure, run
     from sottovoce.measurement import Measurement
     from sottovoce.measures import (
         MEASURES,
@@ -46,7 +47,7 @@ if _CHECKING:
     from sottovoce.models.record import States, states
     from sottovoce.models.structure import Structure
     from sottovoce.recipe import Recipe
-    from sottovoce.registry import measure, method
+    from sottovoce.registry import register_measure, register_method
     from sottovoce.runs import Run
     from sottovoce.tasks import TASKS
     from sottovoce.training import Training, train
@@ -88,7 +89,6 @@ __all__ = [
     "low_rank",
     "macs",
     "measure",
-    "method",
     "mimic",
     "new",
     "pretrain",
@@ -97,6 +97,9 @@ __all__ = [
     "prune_weights",
     "quantize",
     "read_data",
+    "register_measure",
+    "register_method",
+    "run",
     "save",
     "set_exact_padding",
     "similarity",
@@ -142,8 +145,7 @@ _PLACES = {
     "load": "models.hub",
     "low_rank": "methods",
     "macs": "measures",
-    "measure": "registry",
-    "method": "registry",
+    "measure": "execution",
     "mimic": "methods",
     "new": "models.hub",
     "pretrain": "methods",
@@ -152,6 +154,9 @@ _PLACES = {
     "prune_weights": "methods",
     "quantize": "methods",
     "read_data": "data.sources",
+    "register_measure": "registry",
+    "register_method": "registry",
+    "run": "execution",
     "save": "models.hub",
     "set_exact_padding": "models.padding",
     "similarity": "measures",

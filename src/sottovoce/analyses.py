@@ -1,18 +1,17 @@
 """The whole analysis of a model: which measures it takes, run as a recipe, shared out if need be, and its page."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from sottovoce.data.sources import read_data
 from sottovoce.data.utterance import Utterance
 from sottovoce.errors import unknown
-from sottovoce.execution import execute, seeded
+from sottovoce.execution import Tools, execute, run_stamps, seeded
 from sottovoce.files import atomic_write, own_folder, tidy, working_in
 from sottovoce.measures import MEASURES
 from sottovoce.methods import METHODS
-from sottovoce.models.hub import load
+from sottovoce.names import get_data, get_model
 from sottovoce.recipe import Recipe, Step
 from sottovoce.report.analysis import analysis_page
 from sottovoce.runs import Run, find, folder_of
@@ -70,13 +69,11 @@ def analyze(
     data: str,
     output: str | Path,
     *,
-    load: Callable[[str], Any] = load,
-    read: Callable[[str], list[Utterance]] = read_data,
     parts: Sequence[Step] = (),
     as_paper: bool = False,
     seed: int = 0,
     shard: tuple[int, int] | None = None,
-    extra_hash: Mapping[str, str] | None = None,
+    skip_bad: bool = False,
     log: Callable[[str], object] = print,
 ) -> Run | None:
     """Analyse a model, by name, on speech, by name: a run below `output`, with its page; None while shards are missing.
@@ -89,29 +86,29 @@ def analyze(
         >>> (run.folder / "analysis.html").exists()
         True
     """
-    known = read(data)
+    known = get_data(data, skip_bad=skip_bad, tell=log)
+    stamps = run_stamps([model], {data: known})
     recipe = Recipe(model, data, seed, measures=tuple(steps_of(parts, known, as_paper=as_paper)))
     recipe.check(METHODS, MEASURES)
     # One folder an analysis: when one is done and its chunks are removed, those of others stay.
-    chunks = Path(output) / "chunks" / recipe.hash(extra_hash)
+    chunks = Path(output) / "chunks" / recipe.hash(stamps)
     if shard is not None and shard[1] > 1:
         with own_folder(chunks, "an analysis", hold=False), sharing(chunks, *shard):
             shared = [step for step in recipe.measures if MEASURES[step[0]].shares]
-            return take_part(shared, recipe, load(model), known, chunks, log)
+            return take_part(shared, recipe, get_model(model), known, chunks, log)
     state = processes()
     with own_folder(chunks, "an analysis", hold=False), sharing(chunks):
         if not state.is_main_process:
-            earlier = find(output, recipe.hash(extra_hash))
+            earlier = find(output, recipe.hash(stamps))
             done = earlier is not None and earlier.finished
             # Trainings of several processes must find the same checkpoints.
-            work = folder_of(output, recipe, extra_hash) / "work"
+            work = folder_of(output, recipe, stamps) / "work"
             if not done:
-                take_part(recipe.measures, recipe, load(model), known, work, log)
+                take_part(recipe.measures, recipe, get_model(model), known, work, log)
                 state.wait_for_everyone()
             return None
-        tools: dict[str, Any] = {"save": refuse, "methods": METHODS, "measures": MEASURES, "extra_hash": extra_hash}
-        tools |= {"read": lambda name: known, "log": log, "wait": state.wait_for_everyone}
-        run = execute(recipe, output, load=load, **tools)
+        tools = Tools(read=lambda name: known)
+        run = execute(recipe, output, tools=tools, extra_hash=stamps, log=log, wait=state.wait_for_everyone)
     tidy(chunks)
     with suppress(OSError):
         chunks.parent.rmdir()  # where no other analysis is under way
@@ -135,8 +132,3 @@ def take_part(
                 MEASURES[name](model, data, **seeded(MEASURES[name], options, recipe.seed))
         except Unfinished as waiting:
             log(str(waiting))
-
-
-def refuse(model: Any, folder: Path) -> None:
-    """An analysis makes no model."""
-    raise AssertionError(f"an analysis has no steps, so there is nothing to save in {folder}")

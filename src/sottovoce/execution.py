@@ -2,50 +2,163 @@
 
 import contextlib
 import random
-from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from sottovoce.costs import gain
+from sottovoce.data.utterance import manifest_hash
 from sottovoce.errors import SottovoceError
 from sottovoce.files import MARK, Busy, claimed, leads, tidy, working_in
+from sottovoce.measurement import Measurement
+from sottovoce.measures import MEASURES
+from sottovoce.methods import METHODS
+from sottovoce.models.hub import save
+from sottovoce.names import get_data, get_model, model_stamp
+from sottovoce.progress import bar
 from sottovoce.recipe import Recipe, Step
-from sottovoce.registry import Entry, Registry
-from sottovoce.runs import Run, find, folder_of
+from sottovoce.registry import Entry, Registry, parse_step
+from sottovoce.runs import Run, find, folder_of, version_of
+
+
+def run(
+    recipe: Recipe | Mapping[str, Any] | str | Path,
+    root: str | Path,
+    *,
+    model: str | None = None,
+    data: str | None = None,
+    skip_bad: bool = False,
+    log: Callable[[str], object] = print,
+) -> list[Run]:
+    """Do what a recipe says, every point of its grid; finished points are read and not done again.
+
+    The recipe is a `Recipe`, a YAML file, YAML text or what YAML holds; `model` and `data` replace its own. Each point
+    is a run below `root`: its folder has the model, the measurements and a log. Names of models and data mean what
+    they mean on the command line: a Hub id, a folder, `random:` and a shape; `espeak`, a manifest, CORPUS@FOLDER. A
+    run that was stopped goes on from its last checkpoint.
+
+    Example:
+        >>> recipe = {"model": "random:small-hubert", "steps": [{"drop_layers": {"keep": 6}}], "measures": ["size"]}
+        >>> [done] = run(recipe, "runs")
+        >>> done.measurements()[0].value
+        2937280
+    """
+    whole = recipe if isinstance(recipe, Recipe) else _read(recipe)
+    points = whole.points()
+    changes = {key: value for key, value in (("model", model), ("data", data)) if value is not None}
+    if changes:
+        changed = [Recipe.from_dict({**point.to_dict(), **changes}) for point in points]
+        points = list({point.hash(): point for point in changed}.values())  # what varied may be replaced now
+    for point in points:
+        point.check(METHODS, MEASURES)
+    names = sorted({point.data for point in points if point.data is not None})
+    known = {name: get_data(name, skip_bad=skip_bad, tell=log) for name in names}
+    stamps = run_stamps(sorted({point.model for point in points}), known)
+    return execute_all(points, root, tools=Tools(read=known.__getitem__), extra_hash=stamps, log=log)
+
+
+def run_stamps(models: Iterable[str], data: Mapping[str, Sequence[Any]]) -> dict[str, str]:
+    """What tells a run from one of the same recipe: the version, the files of local models, the utterances of the data.
+
+    Example:
+        >>> sorted(run_stamps(["random:hubert"], {"espeak": []}))
+        ['data espeak', 'random:hubert', 'sottovoce']
+    """
+    stamps = {"sottovoce": version_of("sottovoce") or ""} | {name: model_stamp(name) for name in models}
+    return stamps | {f"data {name}": manifest_hash(utterances) for name, utterances in data.items()}
+
+
+def measure(
+    model: Any, data: Any = None, measures: str | Sequence[str | Step] = ("size", "macs"), *, seed: int = 0
+) -> list[Measurement]:
+    """Measure a model: each measure by name, with options as on the command line or as a mapping.
+
+    Example:
+        >>> measure(model, data, ["size", "phones:layer=each", ("keywords", {"mode": "probe"})])  # doctest: +SKIP
+    """
+    return list(measured(model, data, steps_named(measures), seed=seed))
+
+
+def measured(model: Any, data: Any, steps: Sequence[Step], *, seed: int = 0) -> Iterator[Measurement]:
+    """What some measures say of a model, as each of them ends.
+
+    Example:
+        >>> [row.metric for row in measured(model, None, [("size", {})])][0]
+        'parameters'
+    """
+    with bar("measuring", len(steps)) as advance:
+        for name, options in steps:
+            yield from MEASURES[name](model, data, **seeded(MEASURES[name], options, seed))
+            advance(note=name)
+
+
+def steps_named(measures: str | Sequence[str | Step]) -> list[Step]:
+    """Measures with their options; a text may name several, `size,macs`, where none has options.
+
+    Example:
+        >>> steps_named(["size,macs", "phones:layer=each"])
+        [('size', {}), ('macs', {}), ('phones', {'layer': 'each'})]
+    """
+    steps: list[Step] = []
+    for one in [measures] if isinstance(measures, str) else measures:
+        texts = (one.split(",") if ":" not in one else [one]) if isinstance(one, str) else []
+        steps += [parse_step(text, MEASURES) for text in texts] if isinstance(one, str) else [one]
+    return steps
+
+
+def save_again(model: Any, folder: Path) -> Path:
+    """Save the model of a run, which the run may have saved before it was killed."""
+    return save(model, folder, overwrite=True)
+
+
+def gain_of(entry: Entry, before: Any, after: Any, data: Any) -> str:
+    """What a step brought on this machine, of those that may bring nothing; empty for all others."""
+    if not entry.reports_gain:
+        return ""
+    with bar("measuring what it brings"):
+        return f"{entry.name}: {gain(before, after, data)}."
+
+
+@dataclass(frozen=True)
+class Tools:
+    """What a recipe is done with: how names become models and data, how a model is saved, which methods there are."""
+
+    load: Callable[[str], Any] = get_model
+    read: Callable[[str], Any] = get_data
+    save: Callable[[Any, Path], object] = save_again
+    methods: Registry = field(default_factory=lambda: METHODS)
+    measures: Registry = field(default_factory=lambda: MEASURES)
 
 
 def execute(
     recipe: Recipe,
     root: str | Path,
     *,
-    load: Callable[[str], Any],
-    save: Callable[[Any, Path], object],
-    methods: Registry,
-    measures: Registry,
-    read: Callable[[str], Any] | None = None,
+    tools: Tools | None = None,
     extra_hash: Mapping[str, str] | None = None,
     log: Callable[[str], object] = print,
     wait: Callable[[], object] = lambda: None,
-    weigh: Callable[[str, Any, Any, Any], str] = lambda name, before, after, data: "",
     patient: bool = True,
 ) -> Run:
     """Do what a recipe without a grid says, or return the finished run of it.
 
-    `load` makes the model from its name and `read` the data; `save(model, folder)` writes the folder as a whole.
     Checkpoints and caches of steps and measures lie in `work/` until the run is finished: a run that was stopped goes
     on where its training was. A run belongs to one process: another one waits until it is finished, or raises `Busy`
     if it is not `patient`. `wait` returns when other processes, which may share in the work, have done with them.
-    What `weigh` says of a step (its name, the model before and after, the data) is logged.
 
     Example:
         >>> for point in recipe.points():  # doctest: +SKIP
-        ...     execute(point, "runs", load=sv.load, save=sv.save, methods=sv.METHODS, measures=sv.MEASURES)
+        ...     execute(point, "runs")
     """
-    _check(recipe, methods, measures, reads=read is not None)
-    tools = _Tools(load, save, methods, measures, read, log, wait, weigh)
+    tools = tools or Tools()
+    if recipe.vary:
+        raise SottovoceError(f"this recipe is a grid of {len(recipe.points())} points; execute each of its points().")
+    recipe.check(tools.methods, tools.measures)
     folder = folder_of(root, recipe, extra_hash)
+    work = lambda made: _Work(tools, made, recipe, log, wait).perform()  # noqa: E731
     if not leads():
-        return tools.perform(Run(folder), recipe) if _finished(root, recipe, extra_hash) is None else Run(folder)
+        return work(Run(folder)) if _finished(root, recipe, extra_hash) is None else Run(folder)
     done = _finished(root, recipe, extra_hash)
     if done is None:
         told = lambda text: log(f"{folder.name}: {text}")  # noqa: E731
@@ -53,7 +166,7 @@ def execute(
             # While this process waited, another one may have finished it.
             done = _finished(root, recipe, extra_hash)
             if done is None:
-                return tools.perform(Run.create(root, recipe, extra_hash), recipe)
+                return work(Run.create(root, recipe, extra_hash))
     log(f"{done.folder.name}: finished already, skipped")
     if (done.folder / MARK).exists():  # of a process that is about to let go of it, or was killed when it was
         with contextlib.suppress(Busy), claimed(done.folder, "tidying"):
@@ -61,11 +174,11 @@ def execute(
     return done
 
 
-def execute_all(points: Iterable[Recipe], root: str | Path, **tools: Any) -> list[Run]:
+def execute_all(points: Iterable[Recipe], root: str | Path, **more: Any) -> list[Run]:
     """Do the points of a grid, in order; those that another process is at are left to it, and waited for at the end.
 
     Example:
-        >>> runs = execute_all(recipe.points(), "runs", load=sv.load, save=sv.save)  # doctest: +SKIP
+        >>> runs = execute_all(recipe.points(), "runs")  # doctest: +SKIP
     """
     listed = list(points)
     runs: dict[int, Run] = {}
@@ -73,46 +186,67 @@ def execute_all(points: Iterable[Recipe], root: str | Path, **tools: Any) -> lis
         for number, point in enumerate(listed):
             if number not in runs:
                 with contextlib.suppress(*(() if patient else (Busy,))):
-                    runs[number] = execute(point, root, patient=patient, **tools)
+                    runs[number] = execute(point, root, patient=patient, **more)
     return [runs[number] for number in range(len(listed))]
 
 
-@dataclass(frozen=True)
-class _Tools:
-    """What a recipe is done with."""
+def take_steps(
+    model: Any,
+    data: Any,
+    steps: Sequence[Step],
+    *,
+    work: Path,
+    seed: int = 0,
+    methods: Registry = METHODS,
+    announce: Callable[[str], object] = lambda text: None,
+    report: Callable[[str], object] = lambda text: None,
+) -> Any:
+    """The model after some steps; the checkpoints of each lie in a folder of its own in `work`.
 
-    load: Callable[[str], Any]
-    save: Callable[[Any, Path], object]
-    methods: Registry
-    measures: Registry
-    read: Callable[[str], Any] | None
+    `announce` gets a line before each step, `report` what a step brought on this machine where that is not plain.
+
+    Example:
+        >>> small = take_steps(model, None, [("drop_layers", {"keep": 9})], work=Path("work"))  # doctest: +SKIP
+    """
+    for number, (name, options) in enumerate(_announced("step", steps, seed, announce), start=1):
+        entry = methods[name]
+        with working_in(work / f"step-{number}"):
+            before, model = model, entry(model, data, **seeded(entry, options, seed))
+        if leads() and (text := gain_of(entry, before, model, data)):
+            report(text)
+    return model
+
+
+@dataclass(frozen=True)
+class _Work:
+    """A run under way, and what it is done with."""
+
+    tools: Tools
+    run: Run
+    recipe: Recipe
     log: Callable[[str], object]
     wait: Callable[[], object]
-    weigh: Callable[[str, Any, Any, Any], str]
 
-    def perform(self, run: Run, recipe: Recipe) -> Run:
+    def perform(self) -> Run:
         """Do the steps and measures; of several processes that share in them, the first alone writes."""
-        first = leads()
-
-        def say(text: str) -> None:
-            if first:
-                run.log(text)
-                self.log(f"{run.folder.name}: {text}")
-
+        first, run, recipe, tools = leads(), self.run, self.recipe, self.tools
         try:
             _seed(recipe.seed)
-            model = self.load(recipe.model)
-            data = self.read(recipe.data) if self.read is not None and recipe.data is not None else None
-            for number, (name, options) in enumerate(_announced("step", recipe.steps, recipe.seed, say), start=1):
-                entry = self.methods[name]
-                with working_in(run.folder / "work" / f"step-{number}"):
-                    before, model = model, entry(model, data, **seeded(entry, options, recipe.seed))
-                if first and (text := self.weigh(name, before, model, data)):
-                    say(text)
+            model = tools.load(recipe.model)
+            data = tools.read(recipe.data) if recipe.data is not None else None
+            more: dict[str, Any] = {
+                "seed": recipe.seed,
+                "methods": tools.methods,
+                "announce": self.say,
+                "report": self.say,
+            }
+            model = take_steps(model, data, recipe.steps, work=run.folder / "work", **more)
             if recipe.steps and first:
-                self.save(model, run.folder / "model")
-            for number, (name, options) in enumerate(_announced("measure", recipe.measures, recipe.seed, say), start=1):
-                entry = self.measures[name]
+                tools.save(model, run.folder / "model")
+            for number, (name, options) in enumerate(
+                _announced("measure", recipe.measures, recipe.seed, self.say), start=1
+            ):
+                entry = tools.measures[name]
                 with working_in(run.folder / "work" / f"measure-{number}"):
                     rows = entry(model, data, **seeded(entry, options, recipe.seed))
                 if first:
@@ -129,6 +263,16 @@ class _Tools:
             raise
         return run
 
+    def say(self, text: str) -> None:
+        """Tell the user, and the run's own log."""
+        if leads():
+            self.run.log(text)
+            self.log(f"{self.run.folder.name}: {text}")
+
+
+def _read(recipe: Mapping[str, Any] | str | Path) -> Recipe:
+    return Recipe.from_yaml(recipe) if isinstance(recipe, str | Path) else Recipe.from_dict(recipe)
+
 
 def _finished(root: str | Path, recipe: Recipe, extra_hash: Mapping[str, str] | None) -> Run | None:
     """The finished run of a recipe, with its model, if there is one."""
@@ -139,20 +283,12 @@ def _finished(root: str | Path, recipe: Recipe, extra_hash: Mapping[str, str] | 
     return run
 
 
-def _check(recipe: Recipe, methods: Registry, measures: Registry, *, reads: bool) -> None:
-    if recipe.vary:
-        raise SottovoceError(f"this recipe is a grid of {len(recipe.points())} points; execute each of its points().")
-    recipe.check(methods, measures)
-    if recipe.data is not None and not reads:
-        raise SottovoceError(f"the recipe has data='{recipe.data}', but nothing to read it with; give execute a read.")
-
-
 def seeded(entry: Entry, options: Mapping[str, Any], seed: int) -> dict[str, Any]:
     """The options with the recipe's seed, for a function that takes one and is not given it."""
     return {"seed": seed, **options} if entry.takes("seed") else dict(options)
 
 
-def _announced(kind: str, steps: Iterable[Step], seed: int, say: Callable[[str], None]) -> Iterable[Step]:
+def _announced(kind: str, steps: Iterable[Step], seed: int, say: Callable[[str], object]) -> Iterable[Step]:
     listed = list(steps)
     for number, (name, options) in enumerate(listed, start=1):
         given = ", ".join(f"{key}={value!r}" for key, value in options.items())
@@ -164,7 +300,7 @@ def _announced(kind: str, steps: Iterable[Step], seed: int, say: Callable[[str],
 
 def _seed(seed: int) -> None:
     import numpy
-    import torch  # here, because reading runs needs neither
+    import torch
 
     random.seed(seed)
     numpy.random.seed(seed)

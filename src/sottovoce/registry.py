@@ -38,6 +38,7 @@ class Entry:
     paper: str = ""
     version: int = 1
     shares: bool = False  # whether several processes can divide its work
+    reports_gain: bool = False  # whether what it brings is for each machine to say
 
     @property
     def place(self) -> str:
@@ -94,18 +95,22 @@ METHODS = Registry("method")
 MEASURES = Registry("measure")
 
 
-def method(name: str | None = None, *, paper: str = "") -> Callable[[Callable[P, R]], Callable[P, R]]:
+def register_method(
+    name: str | None = None, *, paper: str = "", reports_gain: bool = False
+) -> Callable[[Callable[P, R]], Callable[P, R]]:
     """Register a function `(model, data=None, *, options...) -> model`, which then works on a copy of the model.
 
+    With `reports_gain` runs measure before and after it what it brings on this machine, and log that.
+
     Example:
-        >>> @method(paper="arXiv:2110.01900")  # doctest: +SKIP
+        >>> @register_method(paper="arXiv:2110.01900")  # doctest: +SKIP
         ... def drop_layers(model: Encoder, data: Data = None, *, keep: int) -> Encoder:
         ...     "Keep the first layers."
     """
-    return _decorator("method", name, paper, version=1)
+    return _decorator("method", name, paper=paper, reports_gain=reports_gain)
 
 
-def measure(
+def register_measure(
     name: str | None = None, *, paper: str = "", version: int = 1, shares: bool = False
 ) -> Callable[[Callable[P, R]], Callable[P, R]]:
     """Register a function `(model, data=None, *, options...) -> list[Measurement]`.
@@ -114,18 +119,19 @@ def measure(
     in chunks that any number of machines can divide among themselves.
 
     Example:
-        >>> @measure(version=2)  # doctest: +SKIP
+        >>> @register_measure(version=2)  # doctest: +SKIP
         ... def size(model: Encoder, data: Data = None, *, trainable: bool = False) -> list[Measurement]:
         ...     "Count the parameters."
     """
-    return _decorator("measure", name, paper, version=version, shares=shares)
+    return _decorator("measure", name, paper=paper, version=version, shares=shares)
 
 
-def _decorator(
-    kind: Kind, name: object, paper: str, *, version: int, shares: bool = False
-) -> Callable[[Callable[P, R]], Callable[P, R]]:
+method, measure = register_method, register_measure
+
+
+def _decorator(kind: Kind, name: object, **about: Any) -> Callable[[Callable[P, R]], Callable[P, R]]:
     if name is not None and not isinstance(name, str):
-        raise TypeError(f"write @{kind}() with brackets, or @{kind}('name')")
+        raise TypeError(f"write @register_{kind}() with brackets, or @register_{kind}('name')")
 
     def decorate(function: Callable[P, R]) -> Callable[P, R]:
         options_of(function)  # a signature that cannot be a configuration fails at import
@@ -139,7 +145,7 @@ def _decorator(
             kwargs.update(check_options(entry, options))
             return _on_a_copy(function, args, kwargs) if kind == "method" else function(*args, **kwargs)
 
-        entry = Entry(name or function.__name__, kind, call, paper, version, shares)
+        entry = Entry(name or function.__name__, kind, call, **about)
         (METHODS if kind == "method" else MEASURES).add(entry)
         return call
 

@@ -64,7 +64,7 @@ class Run:
         atomic_write(run.folder / "measurements.jsonl", "")
         record = {"status": "running", "hash": digest, "extra": dict(extra_hash or {}), "seed": recipe.seed}
         record |= {"started": _now(), "finished": None, "error": None}
-        record |= {name: _version(name) for name in ("sottovoce", "torch", "transformers")}
+        record |= {name: version_of(name) for name in ("sottovoce", "torch", "transformers")}
         # The last file to appear: a folder with run.json has all that makes a run.
         run._write(record | {"python": platform.python_version(), "platform": platform.platform()})
         return run
@@ -224,7 +224,13 @@ def _now() -> str:
     return datetime.now(UTC).isoformat(timespec="seconds")
 
 
-def _version(name: str) -> str | None:
+def version_of(name: str) -> str | None:
+    """The version of an installed package.
+
+    Example:
+        >>> version_of("nothing") is None
+        True
+    """
     try:
         return metadata.version(name)
     except metadata.PackageNotFoundError:

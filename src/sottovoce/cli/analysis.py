@@ -1,20 +1,15 @@
 """Commands that look inside a model."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
 import sottovoce as sv
-from sottovoce.analyses import PAGE, PARTS, analyze
-from sottovoce.cli.common import AsJson, Model, SkipBad, app, err, folder_stamp, get_data, get_model, out, print_json
-from sottovoce.cli.outputs import PATH
-from sottovoce.data.utterance import Utterance, manifest_hash
+from sottovoce.cli.common import PATH, AsJson, Model, SkipBad, app, out, print_json, tell
 from sottovoce.errors import SottovoceError
+from sottovoce.files import leads
 from sottovoce.recipe import Step
-from sottovoce.registry import parse_step
-from sottovoce.report.cuts import cuts
-from sottovoce.training import processes
 
 # Whose options a part takes that stands for several measures.
 GROUPS = {"probes": "phones", "cost": "speed"}
@@ -28,8 +23,8 @@ def analyze_model(
     part: Annotated[
         list[str] | None,
         typer.Option(
-            help=f"{', '.join(PARTS)}, or any measure, with options: similarity:limit=256. Repeat for more; all but "
-            "slow ones if not given."
+            help="similarity, convexity, attention, probes, cost, or any measure, with options: similarity:limit=256. "
+            "Repeat for more; all but slow ones if not given."
         ),
     ] = None,
     preset: Annotated[str | None, typer.Option("--as", help="paper: the papers' own settings.")] = None,
@@ -44,22 +39,14 @@ def analyze_model(
     if preset not in (None, "paper"):
         raise SottovoceError(f"--as {preset}, but only 'paper' is known; leave it out for the defaults.")
     steps = [read_part(text) for text in part or ()]
-    known: list[Utterance] = get_data(data, skip_bad=skip_bad)
-    run = analyze(
-        model,
-        data,
-        output,
-        load=get_model,
-        read=lambda name: known,
-        parts=steps,
-        as_paper=preset == "paper",
-        seed=seed,
-        shard=None if shard is None else read_shard(shard),
-        extra_hash={"sottovoce": sv.__version__, model: folder_stamp(model), f"data {data}": manifest_hash(known)},
-        log=lambda text: err.print(text, markup=False),
-    )
-    if run is None or not processes().is_main_process:
+    about = None if shard is None else read_shard(shard)
+    more: dict[str, Any] = {"seed": seed, "shard": about, "skip_bad": skip_bad, "log": tell}
+    run = sv.analyze(model, data, output, parts=steps, as_paper=preset == "paper", **more)
+    if run is None or not leads():
         return
+    from sottovoce.analyses import PAGE
+    from sottovoce.report.cuts import cuts
+
     found = cuts(run.measurements())
     if as_json:
         print_json([*({"step": cut.step, "reason": cut.reason} for cut in found), {"page": str(run.folder / PAGE)}])
@@ -72,6 +59,8 @@ def analyze_model(
 
 def read_part(text: str) -> Step:
     """A part with its options, checked against the measure that takes them."""
+    from sottovoce.registry import parse_step
+
     name, colon, options = text.partition(":")
     return name, parse_step(f"{GROUPS.get(name, name)}{colon}{options}", sv.MEASURES)[1]
 

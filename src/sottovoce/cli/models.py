@@ -9,36 +9,24 @@ from rich.table import Table
 
 import sottovoce as sv
 from sottovoce.cli.common import (
+    PATH,
     AsJson,
     Data,
     Model,
     OptionalModel,
+    Overwrite,
     SkipBad,
+    Work,
     app,
-    err,
-    folder_stamp,
-    get_data,
-    get_model,
-    list_entries,
-    on_device,
     out,
     print_json,
     print_measurements,
+    tell,
 )
-from sottovoce.cli.outputs import PATH, Overwrite, Work, kept_in, new_file, new_model, replace_model
-from sottovoce.data.utterance import Utterance, manifest_hash
-from sottovoce.demo import run_demo
+from sottovoce.cli.listing import complete_measure, complete_method, list_entries
 from sottovoce.errors import SottovoceError
-from sottovoce.execution import execute_all
-from sottovoce.files import atomic_write, working_in
-from sottovoce.models.anatomy import FAMILIES
-from sottovoce.models.shapes import SHAPES
+from sottovoce.files import atomic_write, leads
 from sottovoce.progress import bar
-from sottovoce.recipe import Recipe
-from sottovoce.registry import parse_step
-from sottovoce.runs import Run
-from sottovoce.tables import cost_table, short, summary_table
-from sottovoce.training import processes
 
 Seconds = Annotated[float, typer.Option(help="The length of the audio.")]
 Convention = Annotated[
@@ -46,7 +34,12 @@ Convention = Annotated[
     typer.Option(help="MACs of one utterance, of a second of it, or of SUPERB's 32 utterances (224.86 s)."),
 ]
 Step = Annotated[
-    list[str] | None, typer.Option("--step", help="A method with options: drop_layers:keep=9. Repeat for more.")
+    list[str] | None,
+    typer.Option(
+        "--step",
+        help="A method with options: drop_layers:keep=9. Repeat for more.",
+        autocompletion=complete_method,
+    ),
 ]
 
 
@@ -56,6 +49,8 @@ def demo(
     overwrite: Overwrite = False,
 ) -> None:
     """The whole story, offline: what the layers of a teacher know, what it costs, a smaller one, what that saves."""
+    from sottovoce.demo import run_demo
+
     run_demo(output, out, overwrite=overwrite)
 
 
@@ -90,9 +85,11 @@ def cost(
     as_json: AsJson = False,
 ) -> None:
     """Parameters, MACs, latency, memory and bytes, whole and by part."""
+    from sottovoce.names import get_model, on_device
+    from sottovoce.tables import cost_table, summary_table
+
     names = [model, *([versus] if versus is not None else [])]
-    models = [get_model(name) for name in names]
-    models = [on_device(m, device) for m in models] if device is not None else models
+    models = [on_device(get_model(name), device) for name in names]
     timing: dict[str, Any] = {"batch": batch, "repeats": repeats, "threads": threads}
     common: dict[str, Any] = {"seconds": seconds, "convention": convention}
     if versus is not None and time:
@@ -133,61 +130,39 @@ def compress(
             "compress needs either --step drop_layers:keep=9 or --recipe FILE; `sottovoce methods` lists."
         )
     if recipe is not None:
-        for run in run_points(Recipe.from_yaml(recipe), output, model=model, data=data, skip_bad=skip_bad):
+        for run in sv.run(recipe, output, model=model, data=data, skip_bad=skip_bad, log=tell):
             out.print(f"wrote {run.folder}", markup=False, highlight=False)
         return
     if model is None:
         raise SottovoceError("compress by steps needs a model: a Hub id, a folder, or small-hubert or small-melhubert.")
+    from sottovoce.cli.outputs import new_model
+    from sottovoce.execution import take_steps
+    from sottovoce.names import get_data, get_model
+    from sottovoce.registry import parse_step
+    from sottovoce.tables import short
+
     steps = [parse_step(text, sv.METHODS) for text in step or ()]
     with new_model(output, overwrite, work, model=model, data=data) as made:
-        small, known = get_model(model), get_data(data, skip_bad=skip_bad) if data is not None else None
-        for number, (name, options) in enumerate(steps, start=1):
-            with working_in(made.work / f"step-{number}"):
-                before, small = small, sv.METHODS[name](small, known, **options)
-            if text := weigh(name, before, small, known):
-                out.print(text, markup=False, highlight=False)
-        if not processes().is_main_process:
+        known = get_data(data, skip_bad=skip_bad, tell=tell) if data is not None else None
+        report = lambda text: out.print(text, markup=False, highlight=False)  # noqa: E731
+        small = take_steps(get_model(model), known, steps, work=made.work, report=report)
+        if not leads():
             return
         with bar("saving and loading again"):
             made.save(small)
     out.print(f"wrote {output}: {short(sv.size(small)[0].value)} parameters", markup=False, highlight=False)
 
 
-def weigh(name: str, before: Any, after: Any, data: Any) -> str:
-    """What a step brought, of those that may bring nothing: whether int8 is faster is for the machine to say."""
-    if name != "quantize":
-        return ""
-    with bar("measuring what quantising brings"):
-        return f"quantize: {sv.gain(before, after, data)}."
-
-
-def run_points(
-    recipe: Recipe, root: Path, *, model: str | None = None, data: str | None = None, skip_bad: bool = False
-) -> list[Run]:
-    """Every point of a recipe's grid, finished ones skipped."""
-    points = recipe.points()
-    changes = {key: value for key, value in (("model", model), ("data", data)) if value is not None}
-    if changes:
-        changed = [Recipe.from_dict({**point.to_dict(), **changes}) for point in points]
-        points = list({point.hash(): point for point in changed}.values())  # what varied may be replaced now
-    for point in points:
-        point.check(sv.METHODS, sv.MEASURES)
-    extra = {"sottovoce": sv.__version__} | {name: folder_stamp(name) for name in {point.model for point in points}}
-    read: dict[str, list[Utterance]] = {}
-    for name in sorted({point.data for point in points if point.data is not None}):
-        read[name] = get_data(name, skip_bad=skip_bad)
-        extra[f"data {name}"] = manifest_hash(read[name])
-    tools: dict[str, Any] = {"load": get_model, "save": replace_model, "methods": sv.METHODS, "measures": sv.MEASURES}
-    tools["weigh"] = weigh
-    log = lambda text: err.print(text, markup=False)  # noqa: E731
-    return execute_all(points, root, read=read.__getitem__, extra_hash=extra, log=log, **tools)
-
-
 @app.command()
 def measure(
     model: Model,
     measures: Annotated[
-        list[str], typer.Option("--measure", help="phones,keywords or one with options: phones:layer=each. Repeatable.")
+        list[str],
+        typer.Option(
+            "--measure",
+            help="phones,keywords or one with options: phones:layer=each. Repeatable.",
+            autocompletion=complete_measure,
+        ),
     ],
     data: Data = None,
     skip_bad: SkipBad = False,
@@ -199,40 +174,44 @@ def measure(
     overwrite: Overwrite = False,
 ) -> None:
     """Measure a model, or log-mel: size, macs, speed, and with --data what it knows (`sottovoce tasks`)."""
-    listed = [name for text in measures for name in ([text] if ":" in text else text.split(","))]
-    names = [parse_step(text, sv.MEASURES) for text in listed]
+    from sottovoce.cli.outputs import kept_in, new_file
+    from sottovoce.execution import measured, steps_named
+    from sottovoce.names import get_data, get_model
+
+    steps = steps_named(measures)
     target = new_file(output, overwrite)
     rows: list[sv.Measurement] = []
     try:
         with kept_in(work):
-            loaded, known = get_model(model), get_data(data, skip_bad=skip_bad) if data is not None else None
-            with bar("measuring", len(names)) as advance:
-                for name, options in names:
-                    rows += sv.MEASURES[name](loaded, known, **options)
-                    advance(note=name)
-        if target is not None and processes().is_main_process:
+            known = get_data(data, skip_bad=skip_bad, tell=tell) if data is not None else None
+            for row in measured(get_model(model), known, steps):
+                rows.append(row)
+        if target is not None and leads():
             atomic_write(target, "".join(row.to_json() + "\n" for row in rows))
     finally:
         # What was measured before a fault is told all the same; the file has all of it, or is not there.
-        if rows and processes().is_main_process:
+        if rows and leads():
             print_measurements(rows, as_json=as_json)
 
 
 @app.command()
 def methods(as_json: AsJson = False) -> None:
     """The methods, their options and papers."""
-    list_entries(sv.METHODS, as_json)
+    list_entries("methods", as_json)
 
 
 @app.command("measures")
 def list_measures(as_json: AsJson = False) -> None:
     """The measures, their options and papers."""
-    list_entries(sv.MEASURES, as_json)
+    list_entries("measures", as_json)
 
 
 @app.command()
 def families(as_json: AsJson = False) -> None:
     """The families of encoders, and the named shapes that `cost` and `sv.new` know."""
+    from sottovoce.models.anatomy import FAMILIES
+    from sottovoce.models.shapes import SHAPES
+
     shapes = {name: [shape for shape, row in SHAPES.items() if row["model_type"] == name] for name in FAMILIES}
     if as_json:
         print_json({"family": name, "shapes": known} for name, known in shapes.items())

@@ -5,11 +5,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Any
 
-import typer
-
-import sottovoce as sv
 from sottovoce.data.sources import local_places
 from sottovoce.errors import SottovoceError
 from sottovoce.files import (
@@ -23,20 +20,7 @@ from sottovoce.files import (
     tidy_saved,
     working_in,
 )
-from sottovoce.models.hub import check_target
-
-
-def a_path(text: str) -> Path:
-    """A path from the line; an empty one, which would be the current folder, is a slip."""
-    return local_path(text, "the path")
-
-
-PATH: dict[str, Any] = {"parser": a_path, "metavar": "PATH"}
-Output = Annotated[Path, typer.Option("-o", "--output", help="The new model's folder.", **PATH)]
-Work = Annotated[
-    Path | None, typer.Option(help="Checkpoints, logs and caches; beside the output if not given.", **PATH)
-]
-Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace the output if it is there already.")]
+from sottovoce.models.hub import check_target, save
 
 
 def new_file(output: Path | None, overwrite: bool) -> Path | None:
@@ -63,7 +47,7 @@ class NewModel:
     def save(self, model: Any) -> None:
         """Write it; if this process is killed right behind, the next one knows that it is done."""
         note_saving(self.work, self.folder)
-        sv.save(model, self.folder, overwrite=self.overwrite)
+        save(model, self.folder, overwrite=self.overwrite)
 
 
 @contextmanager
@@ -100,8 +84,3 @@ def kept_in(work: Path | None) -> Iterator[None]:
         return
     with own_folder(work, "measuring") as own, working_in(own):
         yield
-
-
-def replace_model(model: Any, folder: Path) -> Path:
-    """Save the model of a run, which the run may have saved before it was killed."""
-    return sv.save(model, folder, overwrite=True)

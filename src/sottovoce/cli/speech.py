@@ -3,7 +3,7 @@
 from collections import Counter
 from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.table import Column, Table
@@ -12,29 +12,22 @@ import sottovoce as sv
 from sottovoce.cli.common import (
     AsJson,
     Model,
+    Output,
+    Overwrite,
     SkipBad,
+    Work,
     app,
     err,
-    get_data,
-    get_model,
     out,
     print_json,
     print_measurements,
+    tell,
 )
-from sottovoce.cli.outputs import NewModel, Output, Overwrite, Work, new_model
-from sottovoce.data.corpora import CORPORA, espeak
-from sottovoce.data.corpora.hub_dataset import from_hub_dataset
-from sottovoce.data.corpora.prepare import check as check_manifest
-from sottovoce.data.corpora.prepare import prepare as prepare_corpus
-from sottovoce.data.sources import ESPEAK
-from sottovoce.data.utterance import MANIFEST, Utterance
 from sottovoce.errors import SottovoceError, unknown
-from sottovoce.files import local_path
-from sottovoce.registry import parse_options
-from sottovoce.tasks import TASKS
-from sottovoce.tasks.finetune import score_head
-from sottovoce.tasks.kinds import GREEDY
-from sottovoce.training import processes
+from sottovoce.files import leads, local_path
+
+if TYPE_CHECKING:
+    from sottovoce.cli.outputs import NewModel
 
 SPOKEN = "synthetic speech, made on this machine"
 corpus = typer.Typer(no_args_is_help=True, help="Speech with labels: list, prepare, check.")
@@ -44,6 +37,9 @@ app.add_typer(corpus, name="corpus")
 @corpus.command("list")
 def list_corpora(as_json: AsJson = False) -> None:
     """The corpora that `prepare` knows, their licences and parts."""
+    from sottovoce.data.corpora import CORPORA, espeak
+    from sottovoce.data.sources import ESPEAK
+
     if as_json:
         spoken = {"name": ESPEAK, "about": SPOKEN, "licence": espeak.LICENCE, "page": "", "parts": []}
         rows = [{key: getattr(c, key) for key in ("name", "about", "licence", "page")} for c in CORPORA.values()]
@@ -69,6 +65,11 @@ def prepare(
     overwrite: Overwrite = False,
 ) -> None:
     """Write FOLDER/manifest.jsonl for a corpus that lies in FOLDER, is fetched there, or is made there (espeak)."""
+    from sottovoce.data.corpora import espeak
+    from sottovoce.data.corpora.prepare import prepare as prepare_corpus
+    from sottovoce.data.sources import ESPEAK
+    from sottovoce.data.utterance import MANIFEST
+
     made = name == ESPEAK
     given = {"--part": bool(part), "--download": download} if made else {"--size": size, "--seed": seed}
     for option, value in given.items():
@@ -101,6 +102,8 @@ def from_hub(
     overwrite: Overwrite = False,
 ) -> None:
     """Copy a dataset of the Hugging Face Hub as FLAC files and a manifest (needs sottovoce[datasets])."""
+    from sottovoce.data.corpora.hub_dataset import from_hub_dataset
+
     bad: list[str] = []
     columns = {"audio": audio, "text": text, "label": label, "speaker": speaker}
     manifest = from_hub_dataset(
@@ -120,9 +123,9 @@ def from_hub(
 def finish_corpus(manifest: Path, bad: list[str]) -> None:
     """Say what was left out, and how to go on."""
     if bad:
-        err.print(f"{len(bad)} left out as bad", markup=False)
+        tell(f"{len(bad)} left out as bad")
     for message in bad:
-        err.print(f"  {message}", markup=False)
+        tell(f"  {message}")
     out.print(f"wrote {manifest}; use it as --data {manifest.parent}", markup=False, highlight=False)
 
 
@@ -133,6 +136,9 @@ def check(
     as_json: AsJson = False,
 ) -> None:
     """Decode every file of a manifest; exit code 1 if one is bad."""
+    from sottovoce.data.corpora.prepare import check as check_manifest
+    from sottovoce.data.utterance import MANIFEST
+
     place = local_path(manifest, "the manifest")
     found = check_manifest(place / MANIFEST if place.is_dir() else place, root=root)
     if as_json:
@@ -154,10 +160,10 @@ def check(
 def tasks(as_json: AsJson = False) -> None:
     """What models are judged by: each is a measure, and a task for finetune."""
     if as_json:
-        print_json({"name": task.name, "about": task.about, "needs": task.needs} for task in TASKS.values())
+        print_json({"name": task.name, "about": task.about, "needs": task.needs} for task in sv.TASKS.values())
         return
     table = Table("task", "what", "an utterance needs")
-    for task in TASKS.values():
+    for task in sv.TASKS.values():
         table.add_row(task.name, task.about, task.needs)
     out.print(table)
 
@@ -179,8 +185,13 @@ def finetune(
     as_json: AsJson = False,
 ) -> None:
     """Train a model for a task and score it; stopped and started again, it goes on where it was."""
-    if task not in TASKS:
-        raise unknown("task", task, TASKS)
+    from sottovoce.cli.outputs import new_model
+    from sottovoce.registry import parse_options
+    from sottovoce.tasks.finetune import score_head
+    from sottovoce.tasks.kinds import GREEDY
+
+    if task not in sv.TASKS:
+        raise unknown("task", task, sv.TASKS)
     chosen = parse_options(sv.METHODS["finetune"], f"task={task}" + (f",{options}" if options else ""))
     with new_model(output, overwrite, work, model=model, data=data) as made:
         utterances = split_data(data, "train", skip_bad=skip_bad)
@@ -189,7 +200,7 @@ def finetune(
         return
     if any(utterance.split == "test" for utterance in utterances):
         some = {name: chosen[name] for name in ("limit", "seed") if name in chosen}
-        scores = score_head(TASKS[task], tuned, utterances, how=GREEDY, **some)
+        scores = score_head(sv.TASKS[task], tuned, utterances, how=GREEDY, **some)
         print_measurements([score.measured(task) for score in scores], as_json=as_json)
     (err if as_json else out).print(f"wrote {output}", markup=False, highlight=False)
 
@@ -205,16 +216,22 @@ def pretrain(
     skip_bad: SkipBad = False,
 ) -> None:
     """Train an encoder to name units of what it cannot hear: a round of HuBERT's pretraining."""
+    from sottovoce.cli.outputs import new_model
+    from sottovoce.names import get_data
+    from sottovoce.registry import parse_options
+
     chosen = parse_options(sv.METHODS["pretrain"], options)
     with new_model(output, overwrite, work, model=model, data=data) as made:
-        trained = train_and_save("pretrain", model, get_data(data, skip_bad=skip_bad), chosen, made)
+        trained = train_and_save("pretrain", model, get_data(data, skip_bad=skip_bad, tell=tell), chosen, made)
     if trained is not None:
         out.print(f"wrote {output}", markup=False, highlight=False)
 
 
-def split_data(name: str, split: str, *, skip_bad: bool) -> list[Utterance]:
+def split_data(name: str, split: str, *, skip_bad: bool) -> list[sv.Utterance]:
     """Utterances by name, some of them in a split."""
-    utterances = get_data(name, skip_bad=skip_bad)
+    from sottovoce.names import get_data
+
+    utterances = get_data(name, skip_bad=skip_bad, tell=tell)
     counts = Counter(str(utterance.split) for utterance in utterances)
     if not counts[split]:
         raise SottovoceError(f"{name} has no {split} split, but {dict(counts)}; give other data.")
@@ -222,11 +239,13 @@ def split_data(name: str, split: str, *, skip_bad: bool) -> list[Utterance]:
 
 
 def train_and_save(
-    method: str, model: str, utterances: list[Utterance], options: dict[str, Any], made: NewModel
+    method: str, model: str, utterances: list[sv.Utterance], options: dict[str, Any], made: "NewModel"
 ) -> Any:
     """The trained model, saved; None in all processes but the first."""
+    from sottovoce.names import get_model
+
     trained = sv.METHODS[method](get_model(model), utterances, **options)
-    if not processes().is_main_process:
+    if not leads():
         return None
     made.save(trained)
     return trained

@@ -23,7 +23,7 @@ PARTS = ("attention", "feed_forward", "projection", "head")
 LOWEST, OCTAVES, FINE = -30, 60, 16
 
 
-@method()
+@method(reports_gain=True)
 def quantize(
     model: Any,
     data: Any = None,

@@ -1,0 +1,87 @@
+"""What a name stands for: the models and the data that recipes, the command line and Python call by name."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from sottovoce.data.batches import only_sound
+from sottovoce.data.sources import read_data
+from sottovoce.data.utterance import Utterance
+from sottovoce.errors import SottovoceError
+from sottovoce.models.anatomy import FAMILIES
+from sottovoce.models.checkpoint import loader_reason
+from sottovoce.models.front_end import LogMel
+from sottovoce.models.hub import load, new
+from sottovoce.models.shapes import SHAPES
+from sottovoce.models.teachers import teacher_folder
+
+BASELINE = "log-mel"
+RANDOM = "random:"  # before a shape: its random weights, also where a model of this name comes with the package
+
+
+def get_model(name: str) -> Any:
+    """A model from a folder, the package or the Hub, a random one of a named shape, or the log-mel baseline.
+
+    Example:
+        >>> get_model("random:small-hubert").config.num_hidden_layers
+        12
+    """
+    if name.startswith(RANDOM) and not Path(name).exists():
+        return new(name.removeprefix(RANDOM))
+    if Path(name).exists() or teacher_folder(name) is not None:
+        return load(name)
+    if name == BASELINE:
+        return LogMel()
+    return new(name) if name in SHAPES or name in FAMILIES else load(name)
+
+
+def get_data(
+    name: str, *, skip_bad: bool = False, tell: Callable[[str], object] = lambda text: None
+) -> list[Utterance]:
+    """Utterances by name; with `skip_bad`, only those that can be decoded, and `tell` counts and lists the others.
+
+    Example:
+        >>> len(get_data("espeak:0.1", skip_bad=True, tell=print))  # doctest: +SKIP
+        0 left out as bad, 210 kept
+        210
+    """
+    bad: list[str] = []
+    utterances = read_data(name, on_bad=bad.append if skip_bad else None)
+    if skip_bad:
+        utterances = only_sound(utterances, bad.append)
+        tell(f"{len(bad)} left out as bad, {len(utterances)} kept")
+        for message in bad:
+            tell(f"  {message}")
+    return utterances
+
+
+def model_stamp(name: str) -> str:
+    """What tells one state of a local model's folder from the next: a run of another state is another run.
+
+    Example:
+        >>> model_stamp("facebook/hubert-base-ls960")
+        ''
+    """
+    files = sorted(Path(name).glob("*")) if Path(name).is_dir() else []
+    return " ".join(f"{path.name}:{path.stat().st_size}:{path.stat().st_mtime_ns}" for path in files if path.is_file())
+
+
+def on_device(model: Any, device: str | None) -> Any:
+    """The model on a device that is there; where it is, if none is named.
+
+    Example:
+        >>> on_device(model, "cuda")  # doctest: +SKIP
+    """
+    if device is None:
+        return model
+    try:
+        place = torch.device(device)
+        if place.type not in ("cpu", "cuda", "mps", "xpu"):
+            raise RuntimeError("no model runs there")
+        return model.to(place)
+    except (RuntimeError, AssertionError) as error:
+        raise SottovoceError(
+            f"there is no device '{device}' here ({loader_reason(error)}); give cpu, cuda or mps."
+        ) from error
