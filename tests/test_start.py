@@ -1,6 +1,7 @@
 """How the package and its command line start: nothing heavy before it is wanted, and Ctrl-C from the first moment."""
 
 import importlib
+import json
 import os
 import signal
 import subprocess
@@ -12,6 +13,8 @@ import pytest
 from test_house import definition, exported
 
 import sottovoce
+from sottovoce.cli import listing
+from sottovoce.registry import describe
 
 COMMAND = str(Path(sys.executable).with_name("sottovoce"))
 
@@ -35,6 +38,72 @@ def test_a_name_that_is_not_there() -> None:
         sottovoce.__getattr__("laod")
 
 
+HEAVY = "torch numpy transformers scipy"
+LIGHT = ["--help", "--version", "compress --help", "corpus --help", "methods", "measures --json"]
+
+
+@pytest.fixture(scope="module")
+def listed(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
+    """An environment in which methods were listed once: the first time after a change of the package takes seconds."""
+    home = {**os.environ, "XDG_CACHE_HOME": str(tmp_path_factory.mktemp("cache"))}
+    first, second = (
+        subprocess.run([COMMAND, "methods", "--json"], env=home, capture_output=True, text=True, check=True)
+        for _ in range(2)
+    )
+    assert first.stdout == second.stdout
+    assert [json.loads(line)["name"] for line in first.stdout.splitlines()] == list(sottovoce.METHODS)
+    return home
+
+
+@pytest.mark.parametrize("words", LIGHT)
+def test_what_needs_no_model_imports_nothing_heavy(words: str, listed: dict[str, str]) -> None:
+    code = f"""
+import sys, resource
+from sottovoce.start import main
+sys.argv = ["sottovoce", *{words.split()!r}]
+try:
+    main()
+except SystemExit as ended:
+    assert not ended.code, ended.code
+found = set({HEAVY.split()!r}) & sys.modules.keys()
+assert not found, found
+used = resource.getrusage(resource.RUSAGE_SELF)
+assert used.ru_utime + used.ru_stime < 2, used
+"""
+    done = subprocess.run([sys.executable, "-c", code], env=listed, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.strip()
+
+
+@pytest.mark.parametrize("damage", ["not json", "[]", "{}", '{"state": 1, "methods": 5}'])
+def test_a_listing_that_is_damaged_or_old_is_made_anew(
+    damage: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    wanted = [describe(entry) for entry in sottovoce.METHODS.values()]
+    assert listing.entries("methods") == wanted
+    (place,) = (tmp_path / "sottovoce").iterdir()
+    kept = place.read_text()
+    for text in (damage, kept.replace(listing.package_state(), "of another day").replace("drop_layers", "gone")):
+        place.write_text(text)
+        assert listing.entries("methods") == wanted
+        assert place.read_text() == kept
+    place.unlink()
+    (tmp_path / "sottovoce").rmdir()
+    (tmp_path / "sottovoce").write_text("a file where a folder is wanted")
+    assert listing.entries("methods") == wanted
+
+
+def test_the_shell_completes_commands_methods_and_measures(listed: dict[str, str]) -> None:
+    def completed(words: str) -> list[str]:
+        asked = {"_SOTTOVOCE_COMPLETE": "complete_bash", "COMP_WORDS": words, "COMP_CWORD": str(words.count(" "))}
+        return subprocess.run([COMMAND], env=listed | asked, capture_output=True, text=True).stdout.split()
+
+    assert completed("sottovoce comp") == ["compress"]
+    assert completed("sottovoce compress x --step drop") == ["drop_layers"]
+    assert completed("sottovoce measure x --measure simi") == ["similarity"]
+
+
 def catches_sigterm(pid: int) -> bool:
     lines = dict(line.split(":\t", 1) for line in Path(f"/proc/{pid}/status").read_text().splitlines() if ":\t" in line)
     return bool(int(lines["SigCgt"], 16) >> (signal.SIGTERM - 1) & 1)
@@ -42,7 +111,7 @@ def catches_sigterm(pid: int) -> bool:
 
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
 @pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="the system does not tell when handlers are set")
-@pytest.mark.parametrize("delay", [0.0, 1.0])
+@pytest.mark.parametrize("delay", [0.0, 0.4, 1.0])
 def test_a_signal_while_the_command_line_starts(number: int, code: int, delay: float) -> None:
     words = [COMMAND, "cost", "hubert-large", "--seconds", "60", "--repeats", "1000"]
     process = subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
@@ -53,3 +122,22 @@ def test_a_signal_while_the_command_line_starts(number: int, code: int, delay: f
     _, err = process.communicate(timeout=60)
     assert process.returncode == code, err
     assert err.startswith("sottovoce: stopped; ") and err.count("\n") == 1
+
+
+def test_a_signal_in_the_middle_of_an_import_ends_the_command_behind_it(tmp_path: Path) -> None:
+    """Libraries take any exception in an import of theirs for a module that is not installed."""
+    (tmp_path / "slow.py").write_text(
+        "import os, signal, time\nos.kill(os.getpid(), signal.SIGTERM)\ntime.sleep(0.2)\nprint('whole')\n"
+    )
+    code = """
+import time
+from sottovoce.signals import Stopped, handled_by, raise_stopped
+with handled_by(raise_stopped):
+    try:
+        import slow
+        time.sleep(60)
+    except Stopped as stopped:
+        print(stopped.code)
+"""
+    done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True)
+    assert done.stdout.split() == ["whole", "143"], done.stderr

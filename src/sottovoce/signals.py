@@ -1,5 +1,6 @@
 """Ctrl-C and SIGTERM: what must not be cut in two is finished first, and everything else ends in an orderly way."""
 
+import os
 import signal
 import threading
 from collections.abc import Iterator
@@ -8,6 +9,8 @@ from types import FrameType
 from typing import Any
 
 SIGNALS = tuple(getattr(signal, name) for name in ("SIGINT", "SIGTERM") if hasattr(signal, name))
+
+AGAIN = 0.05  # seconds after which a signal that met an import comes again
 
 
 class Stopped(BaseException):
@@ -28,14 +31,28 @@ STOPS = (Stopped, KeyboardInterrupt)
 
 
 def raise_stopped(number: int, frame: FrameType | None) -> None:
-    """The handler that the command line sets.
+    """The handler that the command line sets; it waits for the end of an import, which an exception would break.
 
     Example:
         >>> raise_stopped(signal.SIGINT, None)
         Traceback (most recent call last):
         sottovoce.signals.Stopped: stopped by SIGINT
     """
+    if _importing(frame):
+        again = threading.Timer(AGAIN, os.kill, (os.getpid(), number))
+        again.daemon = True
+        again.start()
+        return
     raise Stopped(number)
+
+
+def _importing(frame: FrameType | None) -> bool:
+    """Whether some module is being imported: libraries take any exception there for a module that is not installed."""
+    while frame is not None:
+        if frame.f_code.co_filename.startswith("<frozen importlib"):
+            return True
+        frame = frame.f_back
+    return False
 
 
 @contextmanager

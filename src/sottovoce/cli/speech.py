@@ -227,7 +227,7 @@ def pretrain(
         out.print(f"wrote {output}", markup=False, highlight=False)
 
 
-def split_data(name: str, split: str, *, skip_bad: bool) -> list[sv.Utterance]:
+def split_data(name: str, split: str, *, skip_bad: bool) -> "list[sv.Utterance]":
     """Utterances by name, some of them in a split."""
     from sottovoce.names import get_data
 
@@ -239,7 +239,7 @@ def split_data(name: str, split: str, *, skip_bad: bool) -> list[sv.Utterance]:
 
 
 def train_and_save(
-    method: str, model: str, utterances: list[sv.Utterance], options: dict[str, Any], made: "NewModel"
+    method: str, model: str, utterances: "list[sv.Utterance]", options: dict[str, Any], made: "NewModel"
 ) -> Any:
     """The trained model, saved; None in all processes but the first."""
     from sottovoce.names import get_model

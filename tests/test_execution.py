@@ -1,0 +1,129 @@
+"""Recipes from Python: `sv.run` and `sv.measure` mean by a name what the command line means."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from conftest import tiny
+from speech import toy_folder
+
+import sottovoce as sv
+from sottovoce.errors import SottovoceError
+from sottovoce.execution import run_stamps, steps_named
+from sottovoce.names import get_data, get_model, model_stamp, on_device
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("recipes")
+    sv.save(tiny("hubert"), folder / "tiny")
+    toy_folder(folder / "speech")
+    return folder
+
+
+@pytest.mark.parametrize("form", ["mapping", "text", "file", "recipe"])
+def test_a_recipe_in_every_form_is_the_same_run(place: Path, tmp_path: Path, form: str) -> None:
+    record: dict[str, Any] = {
+        "model": str(place / "tiny"),
+        "steps": [{"drop_layers": {"keep": 2}}],
+        "measures": ["size"],
+    }
+    recipe = sv.Recipe.from_dict(record)
+    (tmp_path / "recipe.yaml").write_text(recipe.to_yaml())
+    forms: dict[str, Any] = {"mapping": record, "text": recipe.to_yaml(), "recipe": recipe}
+    lines: list[str] = []
+    (done,) = sv.run(forms.get(form, tmp_path / "recipe.yaml"), tmp_path / "runs", log=lines.append)
+    assert done.finished and done.recipe == recipe
+    assert done.folder.name == f"drop_layers-{recipe.hash(run_stamps([record['model']], {}))}"
+    assert done.model is not None and sv.load(done.model).config.num_hidden_layers == 2
+    assert done.measurements()[0].value == sv.size(sv.load(done.model))[0].value
+    assert lines == [
+        f"{done.folder.name}: step 1 of 1: drop_layers(keep=2)",
+        f"{done.folder.name}: measure 1 of 1: size()",
+    ]
+    assert sv.run(recipe, tmp_path / "runs", log=lines.append) == [done]
+    assert lines[-1] == f"{done.folder.name}: finished already, skipped"
+
+
+def test_a_random_model_is_pretrained_by_a_recipe(place: Path, tmp_path: Path) -> None:
+    """What was possible on the command line alone: a name that stands for random weights."""
+    step = {"pretrain": {"clusters": 4, "steps": 2, "batch_seconds": 2.0}}
+    recipe = {
+        "model": "random:small-melhubert",
+        "data": str(place / "speech"),
+        "steps": [{"drop_layers": {"keep": 1}}, step],
+    }
+    (done,) = sv.run(recipe, tmp_path, log=lambda text: None)
+    assert done.model is not None and (done.model / "units.safetensors").is_file()
+
+
+def test_a_grid_is_as_many_runs_and_names_are_replaced(place: Path, tmp_path: Path) -> None:
+    recipe = {
+        "model": "nowhere",
+        "steps": [{"drop_layers": {"keep": 1}}],
+        "vary": {"steps.0.keep": [3, 2], "seed": [0, 1]},
+    }
+    runs = sv.run(recipe, tmp_path, model=str(place / "tiny"), log=lambda text: None)
+    assert [(run.recipe.steps[0][1]["keep"], run.recipe.seed) for run in runs] == [(3, 0), (3, 1), (2, 0), (2, 1)]
+    assert {run.recipe.model for run in runs} == {str(place / "tiny")}
+    varied = {"model": "a", "vary": {"model": ["a", "b"]}, "measures": ["size"]}
+    assert len(sv.run(varied, tmp_path, model=str(place / "tiny"), log=lambda text: None)) == 1
+
+
+def test_a_fault_is_found_before_any_work(place: Path, tmp_path: Path) -> None:
+    recipe = {"model": str(place / "tiny"), "measures": ["size", {"macs": {"second": 1}}]}
+    with pytest.raises(
+        SottovoceError, match=r"measure 2 \(macs\): macs has no option 'second'; did you mean 'seconds'"
+    ):
+        sv.run(recipe, tmp_path / "runs")
+    with pytest.raises(SottovoceError, match="recipe needs the key 'model'"):
+        sv.run({}, tmp_path / "runs")
+    assert not (tmp_path / "runs").exists()
+
+
+def test_another_state_of_a_model_is_another_run(place: Path, tmp_path: Path) -> None:
+    target = tmp_path / "model"
+    recipe = {"model": str(target), "measures": ["size"]}
+    sv.save(tiny("hubert"), target)
+    (first,) = sv.run(recipe, tmp_path / "runs", log=lambda text: None)
+    sv.save(tiny("hubert", seed=1), target, overwrite=True)
+    (second,) = sv.run(recipe, tmp_path / "runs", log=lambda text: None)
+    assert first != second
+    assert model_stamp("random:hubert") == "" != model_stamp(str(target))
+
+
+def test_measuring_from_python_is_measuring_on_the_line(place: Path) -> None:
+    model, data = get_model(str(place / "tiny")), get_data(str(place / "speech"))
+    options = {"mode": "probe", "steps": 3, "layer": 1}
+    forms = [
+        sv.measure(model, data, ["size,macs", "keywords:mode=probe,steps=3,layer=1"]),
+        sv.measure(model, data, ["size", ("macs", {}), ("keywords", options)]),
+        [*sv.size(model), *sv.macs(model), *sv.MEASURES["keywords"](model, data, **options)],
+    ]
+    assert forms[0] == forms[1] == forms[2]
+    assert sv.measure(model) == sv.measure(model, None, "size,macs") == [*sv.size(model), *sv.macs(model)]
+    assert steps_named("phones:layer=each") == [("phones", {"layer": "each"})]
+    with pytest.raises(SottovoceError, match="unknown measure 'sise'; did you mean 'size'"):
+        sv.measure(model, None, "sise")
+
+
+def test_what_is_left_out_is_told(place: Path, tmp_path: Path) -> None:
+    lines = (place / "speech" / "manifest.jsonl").read_text().splitlines()
+    record = json.loads(lines[0])
+    (key,) = [key for key, value in record.items() if str(value).endswith(".flac")]
+    record |= {key: "gone.flac", "id": "gone"}
+    manifest = tmp_path / "manifest.jsonl"
+    manifest.write_text("\n".join([json.dumps(record), *lines]) + "\n")
+    told: list[str] = []
+    known = get_data(f"{manifest}@{place / 'speech'}", skip_bad=True, tell=told.append)
+    assert len(known) == len(lines) and "gone" not in {utterance.id for utterance in known}
+    assert told[0] == f"1 left out as bad, {len(lines)} kept" and "gone.flac" in told[1]
+
+
+def test_a_device_that_is_not_there(place: Path) -> None:
+    model = get_model(str(place / "tiny"))
+    assert on_device(model, None) is model and on_device(model, "cpu") is model
+    for name in ("cuad", "meta", "vulkan"):
+        with pytest.raises(SottovoceError, match=f"there is no device '{name}' here .*; give cpu, cuda or mps"):
+            on_device(model, name)
