@@ -33,6 +33,12 @@ def test_each_name_is_where_type_checkers_find_it(name: str) -> None:
     assert getattr(importlib.import_module(f"sottovoce.{sottovoce._PLACES[name]}"), name, found) is found
 
 
+def test_what_is_registered_is_a_public_name() -> None:
+    for registry in (sottovoce.METHODS, sottovoce.MEASURES):
+        for name, entry in registry.items():
+            assert getattr(sottovoce, name) is entry.function
+
+
 def test_a_name_that_is_not_there() -> None:
     with pytest.raises(AttributeError, match="module 'sottovoce' has no attribute 'laod'"):
         sottovoce.__getattr__("laod")

@@ -169,11 +169,20 @@ _PLACES = {
 
 def __getattr__(name: str) -> _Any:
     if name not in _PLACES:
-        raise AttributeError(f"module 'sottovoce' has no attribute {name!r}")
+        return _registered(name)
     module = _import(f"sottovoce.{_PLACES[name]}")
     found = module if _PLACES[name].rpartition(".")[2] == name else getattr(module, name)
     globals()[name] = found
     return found
+
+
+def _registered(name: str) -> _Any:
+    """A method or measure that registered itself: it is `sv.<name>` without a line here."""
+    if not name.startswith("_"):
+        for registry in (__getattr__("METHODS"), __getattr__("MEASURES")):
+            if name in registry:
+                return registry[name].function
+    raise AttributeError(f"module 'sottovoce' has no attribute {name!r}")
 
 
 def __dir__() -> list[str]:
