@@ -7,7 +7,7 @@ import pytest
 import torch
 from conftest import TINY, edited, tiny
 
-from sottovoce.models.encoder import Encoder, frame_mask, mean_over_time
+from sottovoce.models.encoder import Encoder, fingerprint, frame_mask, mean_over_time
 from sottovoce.models.front_end import LogMel
 
 
@@ -76,3 +76,16 @@ def test_means_leave_padding_out() -> None:
     state = torch.arange(12.0).view(2, 3, 2)
     assert mean_over_time(state, torch.tensor([3, 1])).tolist() == [[2.0, 3.0], [6.0, 7.0]]
     assert frame_mask(torch.tensor([0, 2]), 3).tolist() == [[False] * 3, [True, True, False]]
+
+
+def test_a_fingerprint_tells_one_encoder_from_another(tmp_path: Any) -> None:
+    known = fingerprint(any_encoder("hubert"))
+    assert known == fingerprint(any_encoder("hubert"))
+    weights, settings, inputs = (tiny("hubert") for _ in range(3))
+    with torch.no_grad():
+        next(weights.parameters()).flatten()[0] += 1e-3
+    settings.config.layer_norm_eps *= 2
+    (tmp_path / "preprocessor_config.json").write_text('{"do_normalize": false}')
+    inputs.name_or_path = str(tmp_path)
+    others = [fingerprint(Encoder(model)) for model in (weights, settings, inputs, LogMel())]
+    assert len({known, *others}) == 5

@@ -15,13 +15,13 @@ from sottovoce.distillation.plan import Distillation, matched
 from sottovoce.distillation.source import kept_states, pays, speech_of_both
 from sottovoce.distillation.student import find_teacher, make_student, refuse_other_inputs, wanted_clusters
 from sottovoce.errors import SottovoceError
-from sottovoce.models.encoder import Encoder
+from sottovoce.models.encoder import Encoder, fingerprint
 from sottovoce.models.padding import exact_padding
 from sottovoce.pretraining.beside import keep_beside
 from sottovoce.pretraining.listen import calibrate, spread_out
 from sottovoce.pretraining.run import JUDGED_SECONDS, recordings
 from sottovoce.tasks.finetune import check_chance, only, set_chance
-from sottovoce.tasks.probe import a_folder, fingerprint
+from sottovoce.tasks.probe import a_folder
 from sottovoce.training import Training, train
 from sottovoce.training.precision import half
 

@@ -13,11 +13,11 @@ from sottovoce.data.shelf import Shelf
 from sottovoce.data.utterance import Utterance
 from sottovoce.distillation.objective import Heard, layer_states, nearest_frames
 from sottovoce.distillation.plan import Distillation
-from sottovoce.models.encoder import Encoder, Inputs
+from sottovoce.models.encoder import Encoder, Inputs, fingerprint
 from sottovoce.pretraining.crops import crops
 from sottovoce.progress import bar
 from sottovoce.tasks.batch import half as float16
-from sottovoce.tasks.probe import BATCH_SECONDS, fingerprint, refuse_full, refuse_nan
+from sottovoce.tasks.probe import BATCH_SECONDS, refuse_full, refuse_nan
 from sottovoce.training import Training, best_device
 from sottovoce.training.precision import half
 from sottovoce.training.settings import Precision

@@ -24,7 +24,7 @@ from sottovoce.distillation.source import speech_of_both
 from sottovoce.distillation.student import refuse_other_inputs
 from sottovoce.errors import SottovoceError, unknown
 from sottovoce.healing.units import named
-from sottovoce.models.encoder import Encoder
+from sottovoce.models.encoder import Encoder, fingerprint
 from sottovoce.models.heads import head_labels
 from sottovoce.pretraining.beside import Clusters, clusters_of, keep_beside
 from sottovoce.pretraining.objective import MaskedUnits
@@ -32,7 +32,7 @@ from sottovoce.pretraining.run import recordings, units_source
 from sottovoce.tasks import TASKS
 from sottovoce.tasks.batch import Questions
 from sottovoce.tasks.finetune import Headed, in_memory, speaks_for
-from sottovoce.tasks.probe import a_folder, check_answers, fingerprint
+from sottovoce.tasks.probe import a_folder, check_answers
 from sottovoce.tasks.task import Material, Task, material, require
 
 

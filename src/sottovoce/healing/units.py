@@ -13,9 +13,8 @@ from sottovoce.data.batches import ahead, data_stamp, plan_batches, samples
 from sottovoce.data.shelf import Shelf
 from sottovoce.data.utterance import Utterance
 from sottovoce.models.anatomy import Anatomy
-from sottovoce.models.encoder import Encoder
+from sottovoce.models.encoder import Encoder, fingerprint
 from sottovoce.progress import bar
-from sottovoce.tasks.probe import fingerprint
 from sottovoce.training import best_device
 
 

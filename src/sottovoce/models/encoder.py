@@ -1,5 +1,7 @@
 """One way to ask any encoder for the states of some audio, log-mel features among them as the baseline."""
 
+import hashlib
+import json
 import reprlib
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, nullcontext
@@ -173,6 +175,22 @@ class Encoder:
                 f"this model takes {width} features a frame, but an even number (two frames) is wanted."
             )
         return transformers.SeamlessM4TFeatureExtractor(feature_size=width // 2, num_mel_bins=width // 2)
+
+
+def fingerprint(encoder: Encoder) -> str:
+    """Twelve digits of an encoder: its tensors, its shape, how it takes its audio.
+
+    Example:
+        >>> len(fingerprint(Encoder(model)))
+        12
+    """
+    config = encoder.model.config.to_dict() if encoder.body is not None else {}
+    inputs = encoder.normalises if encoder.body is not None else None
+    digest = hashlib.sha256(json.dumps([config, inputs], sort_keys=True, default=str).encode())
+    for name, tensor in sorted(encoder.model.state_dict().items()):
+        digest.update(name.encode())
+        digest.update(tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy())
+    return digest.hexdigest()[:12]
 
 
 def frame_mask(frames: torch.Tensor, time: int) -> torch.Tensor:

@@ -15,14 +15,13 @@ from sottovoce.data.batches import ahead, decoded, plan_batches, samples
 from sottovoce.data.shelf import Shelf
 from sottovoce.data.utterance import Utterance, manifest_hash
 from sottovoce.errors import SottovoceError
-from sottovoce.models.encoder import Encoder
+from sottovoce.models.encoder import Encoder, fingerprint
 from sottovoce.models.front_end import LogMel
 from sottovoce.models.hub import load
 from sottovoce.pretraining.augment import sped
 from sottovoce.pretraining.plan import Round
 from sottovoce.pretraining.units import Codebook, mfcc
 from sottovoce.progress import bar
-from sottovoce.tasks.probe import fingerprint
 from sottovoce.training.precision import half
 
 SAMPLE_SECONDS = 3600.0  # of audio that k-means sees: 180 000 frames

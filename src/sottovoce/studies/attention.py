@@ -15,7 +15,7 @@ from sottovoce.data.utterance import Utterance
 from sottovoce.errors import SottovoceError
 from sottovoce.healing import own_task
 from sottovoce.models.anatomy import Anatomy
-from sottovoce.models.encoder import Encoder
+from sottovoce.models.encoder import Encoder, fingerprint
 from sottovoce.models.record import states
 from sottovoce.models.wavlm import adopt_attention
 from sottovoce.studies.chunks import Arrays, chunked
@@ -23,7 +23,6 @@ from sottovoce.studies.effects import add_effects
 from sottovoce.studies.speech import cut_to, ready, recordings
 from sottovoce.tasks.batch import Questions
 from sottovoce.tasks.finetune import Headed, head_labels
-from sottovoce.tasks.probe import fingerprint
 from sottovoce.tasks.task import Material, material
 
 CHUNK = 16  # utterances

@@ -13,14 +13,13 @@ from sottovoce.analysis.similarity import refuse_nan
 from sottovoce.data.batches import data_stamp, samples
 from sottovoce.data.utterance import Utterance
 from sottovoce.errors import SottovoceError
-from sottovoce.models.encoder import Encoder
+from sottovoce.models.encoder import Encoder, fingerprint
 from sottovoce.models.heads import TASK as TASK_NAME
 from sottovoce.progress import track
 from sottovoce.studies.chunks import Arrays, chunked
 from sottovoce.studies.speech import each_states, ready
 from sottovoce.tasks import TASKS
 from sottovoce.tasks.kinds import SILENCE
-from sottovoce.tasks.probe import fingerprint
 from sottovoce.tasks.task import SPLITS, Task, material
 
 CHUNK = 64  # utterances

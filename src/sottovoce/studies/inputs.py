@@ -13,11 +13,10 @@ from sottovoce.data.batches import data_stamp, plan_batches, samples
 from sottovoce.data.utterance import Utterance
 from sottovoce.errors import SottovoceError, unknown
 from sottovoce.models.anatomy import Anatomy
-from sottovoce.models.encoder import Encoder, frame_mask
+from sottovoce.models.encoder import Encoder, fingerprint, frame_mask
 from sottovoce.models.wavlm import adopt_attention
 from sottovoce.studies.chunks import Arrays, chunked
 from sottovoce.studies.speech import BATCH_SECONDS, ready, recordings
-from sottovoce.tasks.probe import fingerprint
 
 CHUNK = 16  # utterances, or more:
 CHUNKS = 8  # at most, for a chunk of a base model is a file of half a gigabyte

@@ -14,7 +14,7 @@ from sottovoce.distillation.objective import layer_states
 from sottovoce.distillation.source import often_heard, shelved
 from sottovoce.errors import SottovoceError
 from sottovoce.models.anatomy import Anatomy
-from sottovoce.models.encoder import Encoder, Inputs, frame_mask
+from sottovoce.models.encoder import Encoder, Inputs, fingerprint, frame_mask
 from sottovoce.models.padding import exact_padding
 from sottovoce.models.record import states
 from sottovoce.pretraining.run import recordings
@@ -22,7 +22,7 @@ from sottovoce.studies.similarity import likeness
 from sottovoce.studies.speech import not_tested
 from sottovoce.tasks.batch import Batch, Questions
 from sottovoce.tasks.finetune import in_memory, only
-from sottovoce.tasks.probe import a_folder, fingerprint
+from sottovoce.tasks.probe import a_folder
 from sottovoce.tasks.task import Material
 from sottovoce.training import Training, best_device, train
 

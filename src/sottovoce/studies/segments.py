@@ -15,12 +15,11 @@ from sottovoce.data.utterance import Utterance
 from sottovoce.errors import SottovoceError
 from sottovoce.models.anatomy import Anatomy
 from sottovoce.models.edits import keep_layers
-from sottovoce.models.encoder import Encoder
+from sottovoce.models.encoder import Encoder, fingerprint
 from sottovoce.models.heads import head_labels
 from sottovoce.studies.chunks import Arrays, chunked
 from sottovoce.studies.convexity import LayerConvexity, own_task, points_of, summed
 from sottovoce.studies.speech import cut_to, ready
-from sottovoce.tasks.probe import fingerprint
 
 POINTS = 10  # between two utterances
 BATCH = 64  # points in a pass

@@ -11,10 +11,9 @@ from sottovoce.analysis.similarity import NEIGHBOURS, normalised, similarities
 from sottovoce.data.batches import data_stamp, samples
 from sottovoce.data.utterance import Utterance
 from sottovoce.errors import SottovoceError
-from sottovoce.models.encoder import Encoder
+from sottovoce.models.encoder import Encoder, fingerprint
 from sottovoce.studies.chunks import Arrays, chunked
 from sottovoce.studies.speech import cut_to, each_states, ready, recordings
-from sottovoce.tasks.probe import fingerprint
 
 Reading = Literal["flatten", "mean", "frames"]
 BATCHES = 4  # of utterances in a chunk

@@ -1,7 +1,5 @@
 """What a frozen encoder knows: heads on its states, which one pass over the audio collects."""
 
-import hashlib
-import json
 import os
 import shutil
 from collections.abc import Iterator, Sequence
@@ -19,7 +17,7 @@ from sottovoce.data.batches import ahead, data_stamp
 from sottovoce.data.shelf import Shelf
 from sottovoce.errors import SottovoceError
 from sottovoce.files import scratch, work_folder
-from sottovoce.models.encoder import Encoder, mean_over_time
+from sottovoce.models.encoder import Encoder, fingerprint, mean_over_time
 from sottovoce.progress import bar
 from sottovoce.tasks.batch import Batch, Questions, half
 from sottovoce.tasks.kinds import GREEDY, Decoding, Score, refuse_strangers
@@ -207,17 +205,6 @@ def refuse_nan(names: Sequence[str], arrays: Sequence[np.ndarray], layers: Seque
                 f"layer {layers[int(bad.argmax())]} of this model gives NaN or infinite states for '{name}'; check the "
                 "model's weights with `sottovoce doctor`."
             )
-
-
-def fingerprint(encoder: Encoder) -> str:
-    """Twelve digits of an encoder: its tensors, its shape, how it takes its audio."""
-    config = encoder.model.config.to_dict() if encoder.body is not None else {}
-    inputs = encoder.normalises if encoder.body is not None else None
-    digest = hashlib.sha256(json.dumps([config, inputs], sort_keys=True, default=str).encode())
-    for name, tensor in sorted(encoder.model.state_dict().items()):
-        digest.update(name.encode())
-        digest.update(tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy())
-    return digest.hexdigest()[:12]
 
 
 def moments(shelf: Shelf, part: Material) -> tuple[torch.Tensor, torch.Tensor]:
