@@ -1,10 +1,8 @@
-"""Time functions in turns and compare them pairwise: what else the machine does falls on all of them alike."""
+"""What benchmarks time, as their records keep it."""
 
 import json
 import platform
-import random
 import statistics
-import time
 from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Any
@@ -13,32 +11,19 @@ import torch
 import transformers
 from tables import path_of, read, there
 
+from sottovoce import timing
 from sottovoce.models.teachers import weights_of
+from sottovoce.timing import in_turns
 
 
-def in_turns(functions: dict[str, Callable[[], Any]], *, rounds: int, warm_up: int = 3) -> dict[str, list[float]]:
-    """Seconds of each function in each round; every second round runs them in the opposite order."""
-    times: dict[str, list[float]] = {name: [] for name in functions}
-    for number in range(warm_up + rounds):
-        names = list(functions) if number % 2 else list(functions)[::-1]
-        for name in names:
-            begin = time.perf_counter()
-            functions[name]()
-            if number >= warm_up:
-                times[name].append(time.perf_counter() - begin)
-    return times
-
-
-def ratio(times: dict[str, list[float]], new: str, old: str, *, draws: int = 2000) -> dict[str, float]:
-    """The median over rounds of `new / old`, with the 95 % interval of a bootstrap over rounds."""
-    pairs = [a / b for a, b in zip(times[new], times[old], strict=True)]
-    source = random.Random(0)
-    medians = sorted(statistics.median(source.choices(pairs, k=len(pairs))) for _ in range(draws))
+def ratio(times: dict[str, list[float]], new: str, old: str) -> dict[str, float]:
+    """The median over rounds of `new / old` with its interval, and both medians, as records keep them."""
+    found = timing.ratio(times[new], times[old])
     return {
-        "ratio": statistics.median(pairs),
-        "low": medians[int(0.025 * draws)],
-        "high": medians[int(0.975 * draws)],
-        "rounds": len(pairs),
+        "ratio": found.median,
+        "low": found.low,
+        "high": found.high,
+        "rounds": found.rounds,
         f"{new}_median_s": statistics.median(times[new]),
         f"{old}_median_s": statistics.median(times[old]),
     }

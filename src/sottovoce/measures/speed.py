@@ -5,6 +5,7 @@ import statistics
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 from typing import Any
 
 import torch
@@ -18,6 +19,7 @@ from sottovoce.models.anatomy import Anatomy
 from sottovoce.models.front_end import SAMPLE_RATE, SHIFT, WINDOW, LogMel
 from sottovoce.models.modes import evaluating
 from sottovoce.registry import measure
+from sottovoce.timing import in_turns, quartiles, synchronize
 
 MOST = 10_000  # passes
 
@@ -70,18 +72,13 @@ def compare(
             f"seconds={seconds}, batch={batch}, repeats={repeats}, warm_up={warm_up}: give a length above 0, a batch "
             f"of 1 or more, repeats from 1 and a warm-up from 0, both to {MOST}."
         )
-    inputs = [noise(model, seconds, batch) for model in models]
-    times: list[list[float]] = [[] for _ in models]
+    passes = {index: partial(model, **noise(model, seconds, batch)) for index, model in enumerate(models)}
+    devices = {index: place_of(model) for index, model in enumerate(models)}
     with thread_count(threads), evaluating(*models), torch.inference_mode():
-        for round_number in range(warm_up + repeats):
-            for index, model in enumerate(models):
-                taken = timed(model, inputs[index])
-                if round_number >= warm_up:
-                    times[index].append(taken)
-                tick()
+        times = in_turns(passes, rounds=repeats, warm_up=warm_up, devices=devices, tick=tick)
         used = torch.get_num_threads()
     audio = seconds * batch
-    return [list(summary(taken, audio, used, batch)) for taken in times]
+    return [list(summary(taken, audio, used, batch)) for taken in times.values()]
 
 
 def noise(model: Any, seconds: float, batch: int) -> dict[str, torch.Tensor]:
@@ -117,39 +114,6 @@ def summary(times: list[float], audio: float, threads: int, batch: int) -> Itera
     yield Measurement("speed", "real_time_factor", median / audio, "s/s", error=(high - low) / 2 / audio, **common)
     yield Measurement("speed", "threads", threads, "threads")
     yield Measurement("speed", "batch", batch, "utterances")
-
-
-def quartiles(times: list[float]) -> tuple[float, float]:
-    """The first and the third quartile; of a single time, that time."""
-    if len(times) == 1:
-        return times[0], times[0]
-    low, _, high = statistics.quantiles(times, n=4, method="inclusive")
-    return low, high
-
-
-def timed(model: Any, inputs: dict[str, torch.Tensor]) -> float:
-    """Seconds of one forward pass, by events on a GPU and by the clock elsewhere."""
-    device = place_of(model)
-    if device.type == "cuda":
-        with torch.cuda.device(device):  # events are of the current device's stream
-            start, end = torch.cuda.Event(enable_timing=True), torch.cuda.Event(enable_timing=True)
-            start.record()
-            model(**inputs)
-            end.record()
-            torch.cuda.synchronize(device)
-        return start.elapsed_time(end) / 1000.0
-    begin = time.perf_counter()
-    model(**inputs)
-    synchronize(device)
-    return time.perf_counter() - begin
-
-
-def synchronize(device: torch.device) -> None:
-    """Wait for what was sent to an accelerator."""
-    if device.type == "cuda":
-        torch.cuda.synchronize(device)
-    elif device.type == "mps":
-        torch.mps.synchronize()
 
 
 def time_parts(model: Any, inputs: dict[str, torch.Tensor], *, repeats: int = 3) -> dict[Part, float]:
