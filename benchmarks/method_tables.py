@@ -6,6 +6,7 @@ from typing import Any
 import method_text
 from tables import Table, about, interval, number, percent, read, table, there
 
+from sottovoce.analysis.fronts import Better, dominates, lead
 from sottovoce.plots import line_plot
 
 TASKS = ("keywords", "speakers")
@@ -21,6 +22,7 @@ TECHNIQUES = {
     "combination": ("6 layers, 2 heads", "6 layers, 2 heads, 384 units", "6 layers, 2 heads, 128 units"),
 }
 COSTS = {"parameters": 1e6, "macs": 1e6, "time": 1.0}
+BETTER: tuple[Better, ...] = ("higher", "lower", "lower", "lower")  # of a task, and of the costs
 MEASURED = ("phones", "speakers")
 
 
@@ -118,16 +120,14 @@ def tradeoff() -> Table:
 
 
 def ahead(technique: str, cost: str, task: str) -> str:
-    """By how many points the combination is above a technique's front where that is most: at what one of its points
-    costs, over the best that the technique has for no more.
-    """
+    """By how many points the combination is above a technique's front where that is most."""
     rows = read("tradeoff")["rows"]
-    alone = [rows[name] for name in ("whole", *TECHNIQUES[technique])]
-    gains = []
-    for name in TECHNIQUES["combination"]:
-        affordable = [row[task] for row in alone if row[cost] <= rows[name][cost]]
-        gains += [rows[name][task] - max(affordable)] if affordable else []
-    return f"{100 * max(gains):+.1f}" if gains else "nothing as small"
+    first, second = (
+        [(rows[name][cost], rows[name][task]) for name in names]
+        for names in (TECHNIQUES["combination"], ("whole", *TECHNIQUES[technique]))
+    )
+    found = lead(first, second)
+    return "nothing as small" if found is None else f"{100 * found:+.1f}"
 
 
 def dominated(task: str) -> Table:
@@ -135,20 +135,17 @@ def dominated(task: str) -> Table:
     being no worse in the task and in all three costs.
     """
     rows = read("tradeoff")["rows"]
-    combined = [rows[name] for name in TECHNIQUES["combination"]]
+    points = {name: [row[task], *(row[cost] for cost in COSTS)] for name, row in rows.items()}
     lines = []
     for technique, names in TECHNIQUES.items():
         if technique != "combination":
-            found = sum(any(dominates(each, rows[name], task) for each in combined) for name in names)
+            found = sum(
+                any(dominates(points[each], points[name], BETTER) for each in TECHNIQUES["combination"])
+                for name in names
+            )
             cells = [ahead(technique, cost, task) for cost in COSTS]
             lines.append([technique, *cells, f"{found} of {len(names)}"])
     return [task, *(f"by {cost}" for cost in COSTS), "points dominated"], lines
-
-
-def dominates(better: dict[str, float], worse: dict[str, float], task: str) -> bool:
-    """Whether a point is no worse than another in the task and in all costs, and better in one of them."""
-    gains = [better[task] - worse[task], *(worse[cost] - better[cost] for cost in COSTS)]
-    return min(gains) >= 0 and max(gains) > 0
 
 
 def tradeoff_pictures() -> Iterator[tuple[str, str]]:
