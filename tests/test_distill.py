@@ -20,7 +20,7 @@ from speech import toys
 
 import sottovoce as sv
 from sottovoce.distillation import losses
-from sottovoce.distillation.objective import Distiller, layer_states, nearest_frames, whole_mask
+from sottovoce.distillation.objective import Distiller, layer_states, whole_mask
 from sottovoce.distillation.plan import Distillation, matched
 from sottovoce.distillation.run import judged_on
 from sottovoce.distillation.source import kept_states, pays, speech_of_both
@@ -181,7 +181,7 @@ def test_the_loss_is_what_the_states_say(family: str) -> None:
         audio = [np.asarray(DATA[0].audio)]
         mine, theirs = (layer_states(view, view.inputs(audio)) for view in views)
         times, others = views[0].centres(int(frames)), views[1].centres(theirs[0].shape[1])
-        places = nearest_frames(views[1], times).clip(0, len(others) - 1)
+        places = views[1].nearest(times).clip(0, len(others) - 1)
         for moment, place in zip(times, places, strict=True):  # of two that are as near, either may be taken
             assert abs(others[place] - moment) <= np.abs(others - moment).min() + 1e-9
         wanted = sum(
@@ -412,7 +412,7 @@ def test_states_are_kept_where_that_pays() -> None:
 def test_nearest_frames_are_the_nearest() -> None:
     one, other = Encoder(edited("hubert", "use_log_mel")), Encoder(tiny("hubert"))
     times, others = one.centres(20), other.centres(200)
-    found = nearest_frames(other, times)
+    found = other.nearest(times)
     assert found.tolist() == [int(np.abs(others - moment).argmin()) for moment in times]
 
 

@@ -5,12 +5,10 @@ from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from typing import Any, final
 
-import numpy as np
 import torch
 from torch import nn
 from torch.nn import functional as F
 
-from sottovoce.data.audio import SAMPLE_RATE
 from sottovoce.distillation import losses
 from sottovoce.distillation.plan import Distillation, Pair
 from sottovoce.distillation.student import student_head
@@ -47,17 +45,6 @@ class Heard:
         )
         kept = None if self.kept is None else self.kept.to(device)
         return Heard(first, self.frames.to(device), second, self.teacher_frames.to(device), kept)
-
-
-def nearest_frames(encoder: Encoder, centres: np.ndarray) -> np.ndarray:
-    """Which of an encoder's frames lies nearest to some times (in seconds); those past an end are still to be cut.
-
-    Example:
-        >>> nearest_frames(encoder, encoder.centres(3)).tolist()
-        [0, 1, 2]
-    """
-    field, shift = encoder.field()
-    return np.rint((centres * SAMPLE_RATE - field / 2) / shift).astype(np.int64)
 
 
 def layer_states(
@@ -208,12 +195,12 @@ class Distiller(nn.Module):
         if heard.kept is not None:
             return [heard.kept.float().unbind(2)]
         student, teacher = self._keep["student"], self._keep["teacher"]
-        places = torch.from_numpy(nearest_frames(teacher, student.centres(time))).to(heard.frames.device)
+        places = torch.from_numpy(teacher.nearest(student.centres(time))).to(heard.frames.device)
         places = places.clamp(min=0)[None, :].minimum(heard.teacher_frames[:, None] - 1)
         masks: list[torch.Tensor | None] = [None]
         if mask is not None:
             count = int(heard.teacher_frames.max())
-            back = torch.from_numpy(nearest_frames(student, teacher.centres(count))).to(heard.frames.device)
+            back = torch.from_numpy(student.nearest(teacher.centres(count))).to(heard.frames.device)
             masks.append(mask[:, back.clamp(0, time - 1)])
         made = []
         for hide in masks:

@@ -11,7 +11,7 @@ from sottovoce.data.audio import SAMPLE_RATE
 from sottovoce.data.batches import Speech, ahead, data_stamp, plan_batches, samples
 from sottovoce.data.shelf import Shelf
 from sottovoce.data.utterance import Utterance
-from sottovoce.distillation.objective import Heard, layer_states, nearest_frames
+from sottovoce.distillation.objective import Heard, layer_states
 from sottovoce.distillation.plan import Distillation
 from sottovoce.models.encoder import Encoder, Inputs, fingerprint
 from sottovoce.pretraining.crops import crops
@@ -48,19 +48,19 @@ def speech_of_both(
     shift = student.field()[1]
 
     def collate(chosen: Sequence[Utterance], audio: list[np.ndarray]) -> Heard:
-        counts = [max(1, student.frames(len(piece))) for piece in audio]
+        counts = student.counts(audio)
         begins = [0] * len(audio)
         if seed is not None:
             audio, begins, count = crops(student, chosen, audio, seed)
             counts = [count] * len(audio)
         inputs, frames = student.inputs(audio), torch.tensor(counts)
         if shelf is None:
-            theirs = torch.tensor([max(1, teacher.frames(len(piece))) for piece in audio])
+            theirs = torch.tensor(teacher.counts(audio))
             return Heard(inputs, frames, teacher.inputs(audio), theirs)
         kept = []
         for utterance, begin, count in zip(chosen, begins, counts, strict=True):
             rows = shelf[utterance.id]
-            places = nearest_frames(teacher, student.centres(count) + begin * shift / SAMPLE_RATE)
+            places = teacher.nearest(student.centres(count) + begin * shift / SAMPLE_RATE)
             kept.append(torch.from_numpy(rows[places.clip(0, len(rows) - 1)]))
         return Heard(inputs, frames, {}, frames, torch.nn.utils.rnn.pad_sequence(kept, batch_first=True))
 

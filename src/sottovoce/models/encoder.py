@@ -73,6 +73,10 @@ class Encoder:
             return max(1, min(self.body.frames(samples), samples // (2 * SHIFT)))
         return self.body.frames(samples) // self.squeeze
 
+    def counts(self, audio: Sequence[np.ndarray]) -> list[int]:
+        """How many frames are of each piece of audio: at least one, for what is too short is padded."""
+        return [max(1, self.frames(len(piece))) for piece in audio]
+
     def field(self) -> tuple[int, int]:
         """How many samples a frame sees, and how many lie between two frames."""
         field, shift = WINDOW, SHIFT
@@ -92,6 +96,11 @@ class Encoder:
         """The middle of each frame's audio, in seconds."""
         field, shift = self.field()
         return (field / 2 + shift * np.arange(frames)) / SAMPLE_RATE
+
+    def nearest(self, times: np.ndarray) -> np.ndarray:
+        """The number of the frame whose middle is nearest to each time in seconds; past an end, of one that is not."""
+        field, shift = self.field()
+        return np.rint((times * SAMPLE_RATE - field / 2) / shift).astype(np.int64)
 
     @property
     def shortest(self) -> int:

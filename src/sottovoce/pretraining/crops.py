@@ -24,7 +24,7 @@ def crops(
     """
     field, shift = encoder.field()
     rng = np.random.default_rng([seed, zlib.crc32(chosen[0].id.encode())])
-    frames = [max(1, encoder.frames(len(piece))) for piece in audio]
+    frames = encoder.counts(audio)
     count = min(frames)
     count -= count % STRIDE if count > 4 * STRIDE else 0
     size = max(field, shift) + shift * (count - 1)

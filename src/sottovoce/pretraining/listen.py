@@ -10,7 +10,6 @@ from typing import Any
 import numpy as np
 import torch
 
-from sottovoce.data.audio import SAMPLE_RATE
 from sottovoce.data.batches import ahead, decoded, plan_batches, samples
 from sottovoce.data.shelf import Shelf
 from sottovoce.data.utterance import Utterance, manifest_hash
@@ -83,19 +82,17 @@ class Listener:
     def frames(self, utterances: Sequence[Utterance]) -> list[torch.Tensor]:
         """The rows of each utterance, one a frame of the encoder."""
         audio = [samples(utterance) for utterance in utterances]
-        times = [self.encoder.centres(max(1, self.encoder.frames(len(piece)))) for piece in audio]
+        times = [self.encoder.centres(count) for count in self.encoder.counts(audio)]
         if self.plan.layer is None:
             return [
                 mfcc(piece, centres, context=self.plan.context) for piece, centres in zip(audio, times, strict=True)
             ]
         with self.namer.exact(), torch.no_grad(), half(self.namer.model, self.namer.device, self.plan.precision):
             state = self.namer.states(self.namer.inputs(audio))[self.plan.layer].float().cpu()
-        field, shift = self.namer.field()
-        rows = []
-        for row, piece, centres in zip(state, audio, times, strict=True):
-            nearest = np.rint((centres * SAMPLE_RATE - field / 2) / shift).astype(np.int64)
-            rows.append(row[nearest.clip(0, max(1, self.namer.frames(len(piece))) - 1)])
-        return rows
+        return [
+            row[self.namer.nearest(centres).clip(0, count - 1)]
+            for row, count, centres in zip(state, self.namer.counts(audio), times, strict=True)
+        ]
 
 
 def codebook(listener: Listener, learnt: Sequence[Utterance], path: Path, *, seed: int) -> Codebook:

@@ -125,7 +125,7 @@ def units_source(
         if seed is not None:
             audio, begins, count = crops(inputs, chosen, audio, seed)
             rows = [row[b : b + count] for row, b in zip(rows, begins, strict=True)]
-        frames = torch.tensor([max(1, inputs.frames(len(piece))) for piece in audio])
+        frames = torch.tensor(inputs.counts(audio))
         targets = tuple(rows)
         if noise:
             audio = [

@@ -10,7 +10,8 @@ from safetensors.torch import save
 
 from sottovoce.errors import SottovoceError
 from sottovoce.files import atomic_write
-from sottovoce.models.front_end import SAMPLE_RATE, SHIFT, WINDOW, LogMel
+from sottovoce.models.encoder import Encoder
+from sottovoce.models.front_end import WINDOW, LogMel
 from sottovoce.progress import track
 
 CEPSTRA = 13
@@ -117,14 +118,14 @@ def mfcc(audio: np.ndarray, centres: np.ndarray, *, context: int | None = None) 
         torch.Size([49, 130])
     """
     audio = np.pad(audio, (0, max(0, WINDOW - len(audio))))
-    log_mel = LogMel(bins=40, stack=1)(torch.from_numpy(np.ascontiguousarray(audio))[None])[0].T
+    mel = LogMel(bins=40, stack=1)
+    log_mel = mel(torch.from_numpy(np.ascontiguousarray(audio))[None])[0].T
     size = log_mel.shape[-1]
     angles = torch.pi / size * (torch.arange(size) + 0.5)
     cepstra = log_mel @ torch.cos(angles[:, None] * torch.arange(CEPSTRA)) * (2.0 / size) ** 0.5
     first = slope(cepstra)
     rows = torch.cat([cepstra, first, slope(first)], dim=-1)
-    wanted = np.rint((centres * SAMPLE_RATE - WINDOW / 2) / SHIFT).astype(np.int64)
-    rows = rows[torch.from_numpy(wanted).clamp(0, len(rows) - 1)]
+    rows = rows[Encoder(mel).nearest(centres).clip(0, len(rows) - 1)]
     if context is None:
         return rows
     own = (rows - rows.mean(0)) / rows.std(0, correction=0).clamp(min=1e-3)

@@ -169,7 +169,7 @@ def pooled(
             inside = np.flatnonzero((centres >= point.start) & (centres < point.end))
             # A phone between two frames' middles is heard in the nearest one.
             middle = (point.start + min(point.end, centres[-1] + 1)) / 2
-            chosen = inside if len(inside) else np.array([np.abs(centres - middle).argmin()])
+            chosen = inside if len(inside) else encoder.nearest(np.array([middle])).clip(0, len(centres) - 1)
             rows.setdefault(name, []).append((number, stacked[:, torch.from_numpy(chosen)].mean(1).cpu().numpy()))
     found: Arrays = {}
     for name, points in rows.items():

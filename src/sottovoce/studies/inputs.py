@@ -173,7 +173,7 @@ def moments(encoder: Encoder, audio: Sequence[np.ndarray], paths: Sequence[str])
     handles = [watch(path) for path in paths]
     try:
         for items in plan_batches([len(piece) / SAMPLE_RATE for piece in audio], most=BATCH_SECONDS, seed=None):
-            frames[:] = [max(1, encoder.frames(len(audio[item]))) for item in items]
+            frames[:] = encoder.counts([audio[item] for item in items])
             encoder.states(encoder.inputs([audio[item] for item in items]))
     finally:
         for handle in handles:

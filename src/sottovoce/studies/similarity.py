@@ -105,7 +105,7 @@ def samples_of(
 ) -> list[torch.Tensor]:
     """The samples of a batch of utterances in every state: (samples, numbers) each."""
     audio = [cut_to(u, seconds) if reading == "flatten" else samples(u) for u in utterances]
-    picked = pick([max(1, encoder.frames(len(piece))) for piece in audio], frames, seed)
+    picked = pick(encoder.counts(audio), frames, seed)
     rows: list[tuple[torch.Tensor, ...]] = [()] * len(audio)
     for item, states in each_states(encoder, audio):
         if reading == "frames":

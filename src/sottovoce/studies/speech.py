@@ -86,7 +86,7 @@ def each_states(encoder: Encoder, audio: Sequence[np.ndarray]) -> Iterator[tuple
     """
     lengths = [len(piece) / SAMPLE_RATE for piece in audio]
     for items in plan_batches(lengths, most=BATCH_SECONDS, seed=None):
-        hidden = encoder.states(encoder.inputs([audio[item] for item in items]))
-        for row, item in enumerate(items):
-            frames = max(1, encoder.frames(len(audio[item])))
+        pieces = [audio[item] for item in items]
+        hidden = encoder.states(encoder.inputs(pieces))
+        for row, (item, frames) in enumerate(zip(items, encoder.counts(pieces), strict=True)):
             yield item, tuple(state[row, :frames].float() for state in hidden)

@@ -71,7 +71,7 @@ class Questions:
         utterances = [self.material.utterances[item] for item in items]
         if self.shelf is None:
             audio = [samples(utterance) for utterance in utterances]
-            inputs, frames = self.encoder.inputs(audio), [max(1, self.encoder.frames(len(piece))) for piece in audio]
+            inputs, frames = self.encoder.inputs(audio), self.encoder.counts(audio)
         else:
             pieces = [torch.from_numpy(np.array(self.shelf[utterance.id])) for utterance in utterances]
             inputs, frames = (
