@@ -24,6 +24,7 @@ LEVELS = [
     ["names"],
     ["analysis"],
     ["training"],
+    ["hearing"],
     ["tasks"],
     ["pretraining"],
     ["distillation"],

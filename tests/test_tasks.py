@@ -118,7 +118,7 @@ def test_all_layers_of_a_thousand_utterances_take_one_pass(monkeypatch: pytest.M
         return samples(utterance)
 
     monkeypatch.setattr(Encoder, "states", listen)
-    monkeypatch.setattr("sottovoce.tasks.batch.samples", note)
+    monkeypatch.setattr("sottovoce.hearing.samples", note)
     rows = sv.MEASURES["keywords"](tiny("hubert"), data, layer="each", steps=30)
     assert len(rows) == 5 and sum(heard) == 1000 and sorted(read) == sorted(u.id for u in data)
 

@@ -1,26 +1,21 @@
 """Batches of speech as student and teacher hear it, and the teacher's states on the disk."""
 
-from collections.abc import Callable, Sequence
-from contextlib import closing
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 import torch
 
 from sottovoce.data.audio import SAMPLE_RATE
-from sottovoce.data.batches import Speech, ahead, data_stamp, plan_batches, samples
+from sottovoce.data.batches import Speech
 from sottovoce.data.shelf import Shelf
 from sottovoce.data.utterance import Utterance
 from sottovoce.distillation.objective import Heard, layer_states
 from sottovoce.distillation.plan import Distillation
-from sottovoce.models.encoder import Encoder, Inputs, fingerprint
+from sottovoce.hearing import shelved
+from sottovoce.models.encoder import Encoder, Inputs
 from sottovoce.pretraining.crops import crops
-from sottovoce.progress import bar
-from sottovoce.tasks.batch import half as float16
-from sottovoce.tasks.probe import BATCH_SECONDS, refuse_full, refuse_nan
-from sottovoce.training import Training, best_device
-from sottovoce.training.precision import half
-from sottovoce.training.settings import Precision
+from sottovoce.training import Training
 
 MOST_BYTES = 4e9  # of states that are kept without being asked for
 FEW_EPOCHS = 2.0
@@ -107,53 +102,5 @@ def kept_states(
         return seen if plan.outputs else [seen[layer] for layer in layers]
 
     named = [teacher.depth - 1] if plan.outputs else layers
-    return shelved(teacher, ask, named, utterances, folder, of=f"{plan.outputs}", precision=plan.precision)
-
-
-def shelved(
-    teacher: Encoder,
-    ask: Callable[[Inputs], Sequence[torch.Tensor]],
-    layers: Sequence[int],
-    utterances: Sequence[Utterance],
-    folder: Path,
-    *,
-    of: str,
-    precision: Precision = "fp32",
-) -> Shelf:
-    """What a question to the teacher brings, a state for each of these layers, of every utterance as float16.
-
-    `of` says in the shelf's identity what the question was.
-
-    Example:
-        >>> view = Encoder(teacher)
-        >>> shelved(view, lambda inputs: layer_states(view, inputs)[-1:], [12], utterances, folder, of="the last")
-    """
-    identity = f"teacher {fingerprint(teacher)} {list(layers)} {of} {precision} {data_stamp(utterances)}"
-    count = len(layers)
-    shelf = Shelf(folder, identity=identity, row=(count, teacher.width), dtype="float16")
-    # Batches of all, of which those that are there are left out: a pass that goes on pads as one that never stopped.
-    planned = plan_batches([utterance.seconds for utterance in utterances], most=BATCH_SECONDS, seed=None)
-    batches = [items for items in planned if any(utterances[item].id not in shelf for item in items)]
-    seconds = sum(utterances[item].seconds for items in batches for item in items)
-    refuse_full(folder, int(seconds * SAMPLE_RATE / teacher.field()[1]) * shelf.row_bytes)
-
-    def load(items: list[int]) -> list[np.ndarray]:
-        return [samples(utterances[item]) for item in items]
-
-    with (
-        bar("asking the teacher", len(batches)) as advance,
-        teacher.on(best_device()),
-        teacher.exact(),
-        torch.no_grad(),
-        half(teacher.model, best_device(), precision),
-        closing(ahead(load, batches)) as loads,
-    ):
-        for items, audio in zip(batches, loads, strict=True):
-            stacked = float16(torch.stack(list(ask(teacher.inputs(audio))), dim=2))
-            lengths = [max(1, teacher.frames(len(piece))) for piece in audio]
-            arrays = [row[:length] for row, length in zip(stacked, lengths, strict=True)]
-            names = [utterances[item].id for item in items]
-            refuse_nan(names, arrays, layers)
-            shelf.add(dict(zip(names, arrays, strict=True)))
-            advance()
-    return shelf
+    of = f"read with outputs {plan.outputs}"
+    return shelved(teacher, ask, named, utterances, folder, of=of, doing="asking the teacher", precision=plan.precision)

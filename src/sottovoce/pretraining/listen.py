@@ -1,7 +1,6 @@
 """From audio to units: what is heard of each utterance, its clusters, and the number of each frame's cluster."""
 
 from collections.abc import Sequence
-from contextlib import closing
 from dataclasses import replace
 from functools import cached_property, partial
 from pathlib import Path
@@ -10,11 +9,12 @@ from typing import Any
 import numpy as np
 import torch
 
-from sottovoce.data.batches import ahead, decoded, plan_batches, samples
+from sottovoce.data.batches import decoded, plan_batches, samples
 from sottovoce.data.shelf import Shelf
 from sottovoce.data.utterance import Utterance, manifest_hash
 from sottovoce.errors import SottovoceError
-from sottovoce.models.encoder import Encoder, fingerprint
+from sottovoce.hearing import Audio, heard_once
+from sottovoce.models.encoder import Encoder, Inputs, fingerprint
 from sottovoce.models.front_end import LogMel
 from sottovoce.models.hub import load
 from sottovoce.pretraining.augment import sped
@@ -82,13 +82,18 @@ class Listener:
     def frames(self, utterances: Sequence[Utterance]) -> list[torch.Tensor]:
         """The rows of each utterance, one a frame of the encoder."""
         audio = [samples(utterance) for utterance in utterances]
+        with self.namer.exact(), torch.no_grad():
+            return self.rows(audio, self.namer.inputs(audio))
+
+    def rows(self, audio: Audio, inputs: Inputs) -> list[torch.Tensor]:
+        """The same of a batch of audio, and what the one that names the units takes of it, which must be ready."""
         times = [self.encoder.centres(count) for count in self.encoder.counts(audio)]
         if self.plan.layer is None:
             return [
                 mfcc(piece, centres, context=self.plan.context) for piece, centres in zip(audio, times, strict=True)
             ]
-        with self.namer.exact(), torch.no_grad(), half(self.namer.model, self.namer.device, self.plan.precision):
-            state = self.namer.states(self.namer.inputs(audio))[self.plan.layer].float().cpu()
+        with half(self.namer.model, self.namer.device, self.plan.precision):
+            state = self.namer.states(inputs)[self.plan.layer].float().cpu()
         return [
             row[self.namer.nearest(centres).clip(0, count - 1)]
             for row, count, centres in zip(state, self.namer.counts(audio), times, strict=True)
@@ -116,16 +121,8 @@ def all_units(listener: Listener, utterances: Sequence[Utterance], book: Codeboo
     """The units of every utterance, kept."""
     identity = f"units {listener.identity} {float(book.centres.sum())} {manifest_hash(utterances)}"
     shelf = Shelf(folder, identity=identity, row=(), dtype="uint16")
-    rest = [utterance for utterance in utterances if utterance.id not in shelf]
-    batches = plan_batches([utterance.seconds for utterance in rest], most=60.0, seed=None)
 
-    def work(items: list[int]) -> dict[str, np.ndarray]:
-        chosen = [rest[item] for item in items]
-        found = [book.units(rows).numpy().astype(np.uint16) for rows in listener.frames(chosen)]
-        return dict(zip([utterance.id for utterance in chosen], found, strict=True))
+    def work(inputs: Inputs, audio: Audio) -> list[np.ndarray]:
+        return [book.units(rows).numpy().astype(np.uint16) for rows in listener.rows(audio, inputs)]
 
-    with bar("naming units", len(batches)) as advance, closing(ahead(work, batches, workers=1)) as results:
-        for made in results:
-            shelf.add(made)
-            advance()
-    return shelf
+    return heard_once(listener.namer, utterances, shelf, work, doing="naming units")

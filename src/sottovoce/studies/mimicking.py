@@ -11,8 +11,9 @@ from sottovoce.analysis.blocks import blocks
 from sottovoce.data.batches import data_stamp
 from sottovoce.data.utterance import Utterance
 from sottovoce.distillation.objective import layer_states
-from sottovoce.distillation.source import often_heard, shelved
+from sottovoce.distillation.source import often_heard
 from sottovoce.errors import SottovoceError
+from sottovoce.hearing import shelved
 from sottovoce.models.anatomy import Anatomy
 from sottovoce.models.encoder import Encoder, Inputs, fingerprint, frame_mask
 from sottovoce.models.padding import exact_padding
@@ -141,7 +142,10 @@ def teach(
         mean = sum(utterance.seconds for utterance in learnt) / len(learnt)
         keep = often_heard(view, asked, 1 + len(targets), settings.steps * settings.accumulate * size * mean)
         about = f"mimic {before_norm}"
-        shelf = shelved(view, objective.heard, [0, *targets], asked, folder / "states", of=about) if keep else None
+        shelf = None
+        if keep:
+            named, place = [0, *targets], folder / "states"
+            shelf = shelved(view, objective.heard, named, asked, place, of=about, doing="asking the teacher")
 
         def questions(name: str, seed: int | None = None) -> Questions:
             # Of a student no more is asked than how audio becomes its input, and that is as with the teacher.

@@ -97,8 +97,3 @@ class Questions:
     def seconds(self, items: Sequence[int]) -> float:
         """The audio without padding."""
         return sum(self.material.utterances[item].seconds for item in items)
-
-
-def half(state: torch.Tensor) -> np.ndarray:
-    """States as float16, what is beyond it at its end."""
-    return state.float().clamp(-65504.0, 65504.0).half().cpu().numpy()

@@ -1,7 +1,6 @@
 """What a frozen encoder knows: heads on its states, which one pass over the audio collects."""
 
 import os
-import shutil
 from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
@@ -12,20 +11,19 @@ import numpy as np
 import torch
 from torch import nn
 
-from sottovoce.data.audio import SAMPLE_RATE
 from sottovoce.data.batches import ahead, data_stamp
 from sottovoce.data.shelf import Shelf
 from sottovoce.errors import SottovoceError
 from sottovoce.files import scratch, work_folder
-from sottovoce.models.encoder import Encoder, fingerprint, mean_over_time
+from sottovoce.hearing import Audio, heard_once, shelved
+from sottovoce.models.encoder import Encoder, Inputs, fingerprint, mean_over_time
 from sottovoce.progress import bar
-from sottovoce.tasks.batch import Batch, Questions, half
+from sottovoce.tasks.batch import Batch, Questions
 from sottovoce.tasks.kinds import GREEDY, Decoding, Score, refuse_strangers
 from sottovoce.tasks.task import Material, Task, material, require
-from sottovoce.training import Training, best_device, train
+from sottovoce.training import Training, train
 
 DRAWS = 1000  # of a bootstrap
-BATCH_SECONDS = 60.0  # of audio in a pass through the encoder
 Layer = int | Literal["sum", "each"]
 
 
@@ -153,58 +151,22 @@ def collect(encoder: Encoder, parts: Sequence[Material], folder: Path, *, layers
         (1, 13, 768)
     """
     utterances = [utterance for part in parts for utterance in part.utterances]
-    identity = f"states {fingerprint(encoder)} {list(layers)} {pooled} {data_stamp(utterances)}"
-    row, dtype = (len(layers), encoder.width), "float32" if pooled else "float16"
-    shelf = Shelf(folder, identity=identity, row=row, dtype=dtype)
-    rest = Material(tuple(u for u in utterances if u.id not in shelf), ())
-    # The task is not asked for anything here: no labels, no targets.
-    mean = sum(utterance.seconds for utterance in rest.utterances) / max(1, len(rest))
-    source = Questions(None, rest, encoder, size=BATCH_SECONDS / max(mean, 1e-3))
-    plan = source.plan(0)
-    rows = len(rest) if pooled else int(sum(u.seconds for u in rest.utterances) / encoder.field()[1] * SAMPLE_RATE)
-    refuse_full(folder, rows * shelf.row_bytes)
-    with (
-        bar("encoding", len(rest)) as advance,
-        encoder.on(best_device()),
-        encoder.exact(),
-        torch.no_grad(),
-        closing(ahead(source.load, plan)) as loads,
-    ):
-        for items, batch in zip(plan, loads, strict=True):
-            hidden = encoder.states(batch.inputs)
-            names, frames = source.names(items), batch.frames.to(encoder.device)
-            arrays: list[np.ndarray]
-            if pooled:
-                means = torch.stack([mean_over_time(hidden[layer].float(), frames) for layer in layers], dim=1)
-                arrays = list(means[:, None].cpu().numpy())
-            else:
-                stacked = half(torch.stack([hidden[layer] for layer in layers], dim=2))
-                arrays = [row[:count] for row, count in zip(stacked, frames.tolist(), strict=True)]
-            refuse_nan(names, arrays, layers)
-            shelf.add(dict(zip(names, arrays, strict=True)))
-            advance(len(items))
-    return shelf
 
+    def ask(inputs: Inputs) -> list[torch.Tensor]:
+        hidden = encoder.states(inputs)
+        return [hidden[layer] for layer in layers]
 
-def refuse_full(folder: Path, wanted: int) -> None:
-    """Stop before a disk is filled with states."""
-    free = shutil.disk_usage(folder).free
-    if wanted > 0.95 * free:
-        raise SottovoceError(
-            f"the states need {wanted / 1e9:.1f} GB in {folder}, where {free / 1e9:.1f} GB are free; take one layer, "
-            "fewer utterances (limit=...), or another disk (--work FOLDER)."
-        )
+    if not pooled:
+        return shelved(encoder, ask, layers, utterances, folder, of="each")
+    identity = f"means {fingerprint(encoder)} {list(layers)} {data_stamp(utterances)}"
+    shelf = Shelf(folder, identity=identity, row=(len(layers), encoder.width), dtype="float32")
 
+    def means(inputs: Inputs, audio: Audio) -> list[np.ndarray]:
+        frames = torch.tensor(encoder.counts(audio), device=encoder.device)
+        found = torch.stack([mean_over_time(state.float(), frames) for state in ask(inputs)], dim=1)
+        return list(found[:, None].cpu().numpy())
 
-def refuse_nan(names: Sequence[str], arrays: Sequence[np.ndarray], layers: Sequence[int]) -> None:
-    """Stop where a state is no number, and say in which layer of which utterance."""
-    for name, array in zip(names, arrays, strict=True):
-        bad = ~np.isfinite(array).all(axis=(0, 2))
-        if bad.any():
-            raise SottovoceError(
-                f"layer {layers[int(bad.argmax())]} of this model gives NaN or infinite states for '{name}'; check the "
-                "model's weights with `sottovoce doctor`."
-            )
+    return heard_once(encoder, utterances, shelf, means, doing="encoding", pooled=True, states=layers)
 
 
 def moments(shelf: Shelf, part: Material) -> tuple[torch.Tensor, torch.Tensor]:
