@@ -24,9 +24,10 @@ from sottovoce.models.front_end import LogMel
 from sottovoce.studies import attention as attention_study
 from sottovoce.studies import convexity as convexity_study
 from sottovoce.studies import similarity as similarity_study
-from sottovoce.studies.attention import effects_of, heads_of, norms_of
+from sottovoce.studies.attention import heads_of, norms_of
 from sottovoce.studies.chunks import Arrays, Unfinished, chunked, sharing
 from sottovoce.studies.convexity import convexity_of
+from sottovoce.studies.effects import effects_of
 from sottovoce.studies.segments import euclidean_convexity_of
 from sottovoce.studies.similarity import influences, likeness, spans
 

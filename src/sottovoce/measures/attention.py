@@ -10,7 +10,8 @@ from sottovoce.analysis.attention import PATTERNS, REACH
 from sottovoce.measurement import Measurement
 from sottovoce.models.anatomy import Anatomy
 from sottovoce.registry import measure
-from sottovoce.studies.attention import Heads, effects_of, heads_of, norms_of
+from sottovoce.studies.attention import Heads, heads_of, norms_of
+from sottovoce.studies.effects import effects_of
 
 VERSION = 1
 PROFILE = (-50, -25, -10, -5, -2, -1, 0, 1, 2, 5, 10, 25, 50)  # the distances of a profile that are told

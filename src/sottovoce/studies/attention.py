@@ -8,22 +8,16 @@ import numpy as np
 import torch
 
 from sottovoce.analysis.attention import PATTERNS, patterns, profile
-from sottovoce.analysis.importance import head_norms, over_layer
+from sottovoce.analysis.importance import head_norms
 from sottovoce.analysis.similarity import refuse_nan
 from sottovoce.data.batches import data_stamp, samples
 from sottovoce.data.utterance import Utterance
 from sottovoce.errors import SottovoceError
-from sottovoce.healing import own_task
 from sottovoce.models.anatomy import Anatomy
 from sottovoce.models.encoder import Encoder, fingerprint
 from sottovoce.models.record import states
-from sottovoce.models.wavlm import adopt_attention
 from sottovoce.studies.chunks import Arrays, chunked
-from sottovoce.studies.effects import add_effects
 from sottovoce.studies.speech import cut_to, ready, recordings
-from sottovoce.tasks.batch import Questions
-from sottovoce.tasks.finetune import Headed, head_labels
-from sottovoce.tasks.task import Material, material
 
 CHUNK = 16  # utterances
 
@@ -119,52 +113,3 @@ def norms_of(model: Any) -> list[torch.Tensor]:
         heads = body.heads(layer)
         found.append(head_norms(rows, heads) if heads else torch.zeros(0, dtype=torch.float64))
     return found
-
-
-def effects_of(
-    model: Any,
-    data: Sequence[Utterance] | None,
-    *,
-    task: str | None = None,
-    limit: int | None = 128,
-    size: int = 8,
-    seed: int = 0,
-) -> list[torch.Tensor]:
-    """What the loss of a model's own task would change by without each head, to first order, by stored layer.
-
-    Each layer's scores are divided by their L2 norm, as in the paper's code; gradients are of the whole model in
-    evaluation mode, on the train split.
-
-    Example:
-        >>> effects_of(tuned, data, task="keywords")[0].norm()
-        tensor(1., dtype=torch.float64)
-    """
-    chosen = own_task(model, data or (), task)
-    if chosen is None:
-        raise SottovoceError(
-            "the effect of heads on a loss needs a model with a head for a task of this data; fine-tune it first "
-            "(`sottovoce finetune`), or take l1, which needs no data."
-        )
-    adopt_attention(model)
-    body, encoder = Anatomy(model), Encoder(model, outputs=True)
-    watched = [(body.linear(layer, "output"), body.heads(layer)) for layer in range(len(body.layers))]
-    part = material(chosen, data, limit=limit, seed=seed)["train"]
-    labels = head_labels(model)
-    objective = Headed(chosen, model)
-    chunks = [slice(begin, begin + CHUNK) for begin in range(0, len(part), CHUNK)]
-
-    def work(chunk: slice) -> Arrays:
-        some = Material(part.utterances[chunk], part.answers[chunk])
-        source = Questions(chosen, some, encoder, labels, size=size)
-        sums = [torch.zeros(heads, dtype=torch.float64) for _, heads in watched]
-        for items in source.plan(0):
-            add_effects(objective, source.load(items), watched, sums)
-        return {str(layer): total.numpy() for layer, total in enumerate(sums)}
-
-    about = {"model": fingerprint(encoder), "data": data_stamp(part.utterances), "task": chosen.name, "size": size}
-    with ready(encoder), torch.enable_grad():
-        made = list(chunked("effects", about, chunks, work))
-    totals = [
-        torch.from_numpy(np.sum([part[str(layer)] for part in made], axis=0)) for layer in range(len(body.layers))
-    ]
-    return [over_layer(total) for total in totals]

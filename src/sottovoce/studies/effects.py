@@ -1,21 +1,28 @@
 """What a loss would change by without parts of a layer, to first order, in a pass that looks at gradients."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+import numpy as np
 import torch
 from torch import nn
 
 from sottovoce.analysis.importance import head_effects, over_layer
-from sottovoce.data.batches import samples
+from sottovoce.data.batches import Source, data_stamp, samples
 from sottovoce.data.utterance import Utterance
-from sottovoce.healing import Objective
+from sottovoce.errors import SottovoceError
+from sottovoce.healing import Objective, own_task
 from sottovoce.models.anatomy import Anatomy
-from sottovoce.models.encoder import Encoder
+from sottovoce.models.encoder import Encoder, fingerprint
 from sottovoce.models.wavlm import adopt_attention
 from sottovoce.progress import track
+from sottovoce.studies.chunks import Arrays, chunked
 from sottovoce.studies.speech import not_tested, ready, recordings
+from sottovoce.tasks.batch import Questions
+from sottovoce.tasks.finetune import Headed, head_labels
+from sottovoce.tasks.task import Material, material
 
+CHUNK = 16  # utterances
 Watched = Sequence[tuple[nn.Module, int]]  # a module, and in how many parts its input is taken apart
 
 
@@ -43,6 +50,16 @@ def add_effects(module: nn.Module, batch: Any, watched: Watched, sums: Sequence[
         sums[number].add_(head_effects(context, gradient, watched[number][1]))
 
 
+def summed_effects(
+    module: nn.Module, source: Source, plan: Iterable[list[int]], watched: Watched
+) -> list[torch.Tensor]:
+    """The effects on a module's loss over the batches of a plan, summed."""
+    sums = [torch.zeros(parts, dtype=torch.float64) for _, parts in watched]
+    for items in plan:
+        add_effects(module, source.load(items), watched, sums)
+    return sums
+
+
 def effects_on(model: Any, objective: Objective, watched: Watched, *, share: float, seed: int) -> list[torch.Tensor]:
     """The effects on the loss that the model is trained with, over a share of its utterances; sums over frames.
 
@@ -54,15 +71,12 @@ def effects_on(model: Any, objective: Objective, watched: Watched, *, share: flo
     """
     adopt_attention(model)  # WavLM's own attention, as Hugging Face loads it, does not call its output projection
     count = max(1, round(share * len(objective.utterances)))
-    sums = [torch.zeros(parts, dtype=torch.float64) for _, parts in watched]
     with ready(Encoder(model)), torch.enable_grad(), torch.random.fork_rng():
         torch.manual_seed(seed)  # which frames are hidden is a matter of chance
         module = objective.module(model).eval()
         source = objective.source(model, seed=seed, limit=count)
         plan = source.plan(0)
-        for items in track(plan, "effects on the loss", len(plan)):
-            add_effects(module, source.load(items), watched, sums)
-    return sums
+        return summed_effects(module, source, track(plan, "effects on the loss", len(plan)), watched)
 
 
 def effects_of_heads(model: Any, objective: Objective, *, share: float, seed: int) -> list[torch.Tensor]:
@@ -72,17 +86,70 @@ def effects_of_heads(model: Any, objective: Objective, *, share: float, seed: in
         >>> effects_of_heads(tuned, objective, share=0.25, seed=0)[0].norm()
         tensor(1., dtype=torch.float64)
     """
-    body = Anatomy(model)
-    layers = [layer for layer in range(len(body.layers)) if body.heads(layer)]
-    found = effects_on(
-        model,
-        objective,
-        [(body.linear(layer, "output"), body.heads(layer)) for layer in layers],
-        share=share,
-        seed=seed,
+    watched = output_projections(model)
+    found = effects_on(model, objective, list(watched.values()), share=share, seed=seed)
+    return by_layer(model, dict(zip(watched, found, strict=True)))
+
+
+def effects_of(
+    model: Any,
+    data: Sequence[Utterance] | None,
+    *,
+    task: str | None = None,
+    limit: int | None = 128,
+    size: int = 8,
+    seed: int = 0,
+) -> list[torch.Tensor]:
+    """What the loss of a model's own task would change by without each head, to first order, by stored layer.
+
+    Each layer's scores are divided by their L2 norm, as in the paper's code; gradients are of the whole model in
+    evaluation mode, on the train split.
+
+    Example:
+        >>> effects_of(tuned, data, task="keywords")[0].norm()
+        tensor(1., dtype=torch.float64)
+    """
+    chosen = own_task(model, data or (), task)
+    if chosen is None:
+        raise SottovoceError(
+            "the effect of heads on a loss needs a model with a head for a task of this data; fine-tune it first "
+            "(`sottovoce finetune`), or take l1, which needs no data."
+        )
+    adopt_attention(model)
+    encoder, watched = Encoder(model, outputs=True), output_projections(model)
+    part = material(chosen, data, limit=limit, seed=seed)["train"]
+    labels = head_labels(model)
+    objective = Headed(chosen, model)
+    chunks = [slice(begin, begin + CHUNK) for begin in range(0, len(part), CHUNK)]
+
+    def work(chunk: slice) -> Arrays:
+        some = Material(part.utterances[chunk], part.answers[chunk])
+        source = Questions(chosen, some, encoder, labels, size=size)
+        sums = summed_effects(objective, source, source.plan(0), list(watched.values()))
+        return {str(layer): total.numpy() for layer, total in zip(watched, sums, strict=True)}
+
+    about = {"model": fingerprint(encoder), "data": data_stamp(part.utterances), "task": chosen.name, "size": size}
+    with ready(encoder), torch.enable_grad():
+        made = list(chunked("effects", about, chunks, work))
+    return by_layer(
+        model, {layer: torch.from_numpy(np.sum([part[str(layer)] for part in made], axis=0)) for layer in watched}
     )
-    scores = dict(zip(layers, found, strict=True))
-    return [over_layer(scores.get(layer, torch.zeros(0, dtype=torch.float64))) for layer in range(len(body.layers))]
+
+
+def output_projections(model: Any) -> dict[int, tuple[nn.Module, int]]:
+    """What the heads of each stored layer that has any enter, and how many they are."""
+    body = Anatomy(model)
+    return {
+        layer: (body.linear(layer, "output"), body.heads(layer))
+        for layer in range(len(body.layers))
+        if body.heads(layer)
+    }
+
+
+def by_layer(model: Any, scores: Mapping[int, torch.Tensor]) -> list[torch.Tensor]:
+    """The scores of each stored layer's heads over their L2 norm; none where there are no heads."""
+    none = torch.zeros(0, dtype=torch.float64)
+    return [over_layer(scores.get(layer, none)) for layer in range(len(Anatomy(model).layers))]
 
 
 def feed_forwards(model: Any) -> list[tuple[Any, Any]]:

@@ -12,11 +12,12 @@ from sottovoce.data.audio import SAMPLE_RATE
 from sottovoce.data.batches import data_stamp, plan_batches, samples
 from sottovoce.data.utterance import Utterance
 from sottovoce.errors import SottovoceError, unknown
+from sottovoce.hearing import BATCH_SECONDS
 from sottovoce.models.anatomy import Anatomy
 from sottovoce.models.encoder import Encoder, fingerprint, frame_mask
 from sottovoce.models.wavlm import adopt_attention
 from sottovoce.studies.chunks import Arrays, chunked
-from sottovoce.studies.speech import BATCH_SECONDS, ready, recordings
+from sottovoce.studies.speech import ready, recordings
 
 CHUNK = 16  # utterances, or more:
 CHUNKS = 8  # at most, for a chunk of a base model is a file of half a gigabyte

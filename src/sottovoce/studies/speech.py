@@ -11,10 +11,9 @@ from sottovoce.data.audio import SAMPLE_RATE
 from sottovoce.data.batches import plan_batches, samples
 from sottovoce.data.utterance import Utterance, recording
 from sottovoce.errors import SottovoceError
+from sottovoce.hearing import BATCH_SECONDS
 from sottovoce.models.encoder import Encoder
 from sottovoce.training import best_device
-
-BATCH_SECONDS = 60.0  # of audio in a pass through the encoder
 
 
 def recordings(
