@@ -23,7 +23,7 @@ from sottovoce.pretraining.run import JUDGED_SECONDS, recordings
 from sottovoce.tasks.finetune import check_chance, only, set_chance
 from sottovoce.tasks.probe import a_folder
 from sottovoce.training import Training, train
-from sottovoce.training.precision import half
+from sottovoce.training.validation import totals
 
 
 def distill_model(
@@ -105,12 +105,7 @@ def judged_on(
 
     def validate(module: nn.Module) -> tuple[float, dict[str, float]]:
         generator = torch.Generator().manual_seed(0)
-        device = next(objective.parameters()).device
-        loss = count = 0.0
-        for items in source.plan(0):
-            with half(objective, device, plan.precision):
-                summed, frames = objective(source.load(items).to(device), generator)
-            loss, count = loss + float(summed), count + float(frames)
+        loss, count = totals(objective, source, lambda batch: objective(batch, generator), precision=plan.precision)
         return -loss / count, {"validation_loss": loss / count}
 
     return validate

@@ -30,7 +30,7 @@ from sottovoce.tasks.finetune import set_chance
 from sottovoce.tasks.probe import a_folder, probe
 from sottovoce.tasks.task import material, require
 from sottovoce.training import Training, best_device, train
-from sottovoce.training.precision import half
+from sottovoce.training.validation import totals
 
 JUDGED_SECONDS = 900.0  # of audio in a validation
 
@@ -150,14 +150,13 @@ class Judge:
     def __call__(self, objective: nn.Module) -> tuple[float, dict[str, float]]:
         """The accuracy, and what else is to be logged. The frames that are hidden are always the same."""
         generator = torch.Generator().manual_seed(0)
-        right = loss = count = 0.0
-        device = next(self.objective.parameters()).device
-        for items in self.source.plan(0):
-            with half(self.objective, device, self.plan.precision):
-                logits, wanted = self.objective.asked(self.source.load(items).to(device), generator)
-            right += float((logits.argmax(-1) == wanted).sum())
-            loss += float(nn.functional.cross_entropy(logits.float(), wanted, reduction="sum"))
-            count += len(wanted)
+
+        def named(batch: Batch) -> tuple[torch.Tensor, torch.Tensor, int]:
+            logits, wanted = self.objective.asked(batch, generator)
+            loss = nn.functional.cross_entropy(logits.float(), wanted, reduction="sum")
+            return loss, (logits.argmax(-1) == wanted).sum(), len(wanted)
+
+        loss, right, count = totals(self.objective, self.source, named, precision=self.plan.precision)
         found = {"validation_loss": loss / count, "unit_accuracy": right / count}
         if self.quality is not None:
             found |= {f"unit_{name}": value for name, value in asdict(self.quality).items()}

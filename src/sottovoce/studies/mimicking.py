@@ -25,7 +25,8 @@ from sottovoce.tasks.batch import Batch, Questions
 from sottovoce.tasks.finetune import in_memory, only
 from sottovoce.tasks.probe import a_folder
 from sottovoce.tasks.task import Material
-from sottovoce.training import Training, best_device, train
+from sottovoce.training import Training, train
+from sottovoce.training.validation import totals
 
 JUDGED = 1024  # recordings of the dev split, as in the paper's code
 
@@ -152,10 +153,7 @@ def teach(
             return Questions(None, parts[name], view, size=size, seed=seed, shelf=shelf)
 
         def validate(module: nn.Module) -> float:
-            dev, loss, count = questions("dev"), 0.0, 0.0
-            for items in dev.plan(0):
-                summed, weight = objective(dev.load(items).to(best_device()))
-                loss, count = loss + float(summed), count + float(weight)
+            loss, count = totals(objective, questions("dev"), objective)
             return -loss / count
 
         home = next(teacher.parameters()).device
