@@ -16,7 +16,7 @@ help:
 	@echo "make test-all    the same with the slow tests"
 	@echo "make docs        the documentation, into site/"
 	@echo "make format      put the code into its format, and mend what ruff can mend"
-	@echo "make benchmarks  every side-by-side timing in benchmarks/"
+	@echo "make benchmarks  what is in benchmarks/; with SPEECH=FOLDER, where speech-mini lies, also what needs recordings"
 	@echo "make clean       remove what the commands above made, except $(VENV)/"
 
 demo: $(VENV)/.ready-base
@@ -44,11 +44,7 @@ format: $(VENV)/.ready-dev-docs
 	$(BIN)/ruff check --fix .
 
 benchmarks: $(VENV)/.ready-base
-	@for file in benchmarks/*.py; do \
-		test -e "$$file" || { echo "benchmarks/ is empty"; exit 0; }; \
-		echo "== $$file"; \
-		$(BIN)/python "$$file" || exit 1; \
-	done
+	$(BIN)/python benchmarks/lib/run.py $(if $(SPEECH),--speech "$(SPEECH)")
 
 clean:
 	rm -rf site build dist sottovoce-demo .pytest_cache .ruff_cache .hypothesis

@@ -15,14 +15,16 @@ import time
 
 import numpy as np
 import torch
+from lib.records import ratio, record
 from scipy.sparse import csr_matrix
 from scipy.sparse.csgraph import dijkstra
-from turns import in_turns, ratio, record
 
 from sottovoce.analysis.convexity import graph_convexity, neighbour_graph, sampled
 from sottovoce.analysis.similarity import similarities
+from sottovoce.timing import in_turns
 from sottovoce.training import best_device
 
+NEEDS = {"nothing": ""}
 LAYERS, BATCH, FRAMES, WIDTH, K = 13, 128, 49, 768, 8
 UTTERANCES = 1024
 POINTS, CLASSES, GRAPH_LAYERS, PAIRS = 5000, 35, 25, 5000

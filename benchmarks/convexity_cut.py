@@ -13,13 +13,15 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from corpora import of_task, shown
-from turns import in_turns, made, ratio, record
+from lib.corpora import of_task, shown
+from lib.records import made, ratio, record
 
 import sottovoce as sv
 from sottovoce.files import working_in
 from sottovoce.models.anatomy import Anatomy
+from sottovoce.timing import in_turns
 
+NEEDS = {"speech": "speech-mini@FOLDER"}
 TEACHER = "small-melhubert"
 UPDATES: dict[str, dict[str, Any]] = {
     "keywords": {"steps": 600, "lr": 5e-4, "batch": 32, "precision": "bf16", "validate_every": 60},

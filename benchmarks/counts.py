@@ -2,9 +2,11 @@
 
 from typing import Any
 
-from turns import record
+from lib.records import record
 
 import sottovoce as sv
+
+NEEDS = {"nothing": ""}
 
 
 def main() -> None:

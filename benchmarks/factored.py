@@ -9,12 +9,14 @@ import sys
 from typing import Any
 
 import torch
-from corpora import of_task, shown
-from turns import in_turns, ratio, record
+from lib.corpora import of_task, shown
+from lib.records import ratio, record
 
 import sottovoce as sv
 from sottovoce.models.anatomy import Anatomy
+from sottovoce.timing import in_turns
 
+NEEDS = {"speech": "speech-mini@FOLDER"}
 MODEL = "small-melhubert-keywords"
 STEPS: dict[str, tuple[str, dict[str, Any]]] = {
     f"{name}, {share:g} of the weights": ("low_rank", {"ratio": share, "by": by})

@@ -8,12 +8,14 @@ The stored record is of speech-mini@FOLDER and espeak:4.
 import sys
 from typing import Any
 
-from corpora import shown
-from turns import record
+from lib.corpora import shown
+from lib.records import record
 
 import sottovoce as sv
 from sottovoce.models.heads import TASK
 from sottovoce.models.teachers import DIFFERENCE, TEACHERS, teacher_names
+
+NEEDS = {"espeak speech": "speech-mini@FOLDER espeak:4"}
 
 
 def main(corpora: list[str]) -> None:

@@ -10,12 +10,13 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-from corpora import of_task, shown
-from turns import record
+from lib.corpora import of_task, shown
+from lib.records import record
 
 import sottovoce as sv
 from sottovoce.files import working_in
 
+NEEDS = {"speech": "speech-mini@FOLDER"}
 MODEL, BY, MOST, HEAL = "small-melhubert-keywords", "bi", 9, 60
 WAYS: dict[str, dict[str, Any]] = {
     "scored anew": {"rescore": True},

@@ -9,8 +9,8 @@ effect of its heads on that task, and the convexity of its own answers).
 import sys
 from typing import Any
 
-from corpora import shown
-from turns import record
+from lib.corpora import shown
+from lib.records import record
 
 import sottovoce as sv
 from sottovoce.analyses import steps_of
@@ -19,6 +19,7 @@ from sottovoce.registry import MEASURES
 from sottovoce.tasks import TASKS
 from sottovoce.tasks.finetune import speaks_for
 
+NEEDS = {"speech": "speech-mini@FOLDER small-hubert small-melhubert small-melhubert-keywords"}
 CONCEPTS = ["keywords", "speakers", "phones", "emotion", "intents"]
 
 

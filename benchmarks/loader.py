@@ -6,14 +6,16 @@ from typing import Any
 
 import numpy as np
 import soundfile
-from turns import in_turns, ratio, record
+from lib.records import ratio, record
 
 from sottovoce.data.batches import Speech, ahead, decoded
 from sottovoce.data.corpora import espeak
 from sottovoce.data.utterance import Utterance
 from sottovoce.models.encoder import Encoder
 from sottovoce.models.front_end import LogMel
+from sottovoce.timing import in_turns
 
+NEEDS = {"espeak": ""}
 FORMATS = {"flac": {"format": "FLAC"}, "opus": {"format": "OGG", "subtype": "OPUS"}}
 
 

@@ -10,10 +10,12 @@ import time
 from typing import Any
 
 import torch
-from turns import in_turns, ratio, record
+from lib.records import ratio, record
 
 import sottovoce as sv
+from sottovoce.timing import in_turns
 
+NEEDS = {"nothing": ""}
 METHODS: dict[str, dict[str, Any]] = {
     "drop_layers": {"keep": 9},
     "prune_heads": {"keep": 6},

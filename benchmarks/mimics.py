@@ -14,13 +14,14 @@ import time
 from pathlib import Path
 from typing import Any
 
-from corpora import of_task, shown
-from turns import made, record, times_over
+from lib.corpora import of_task, shown
+from lib.records import made, record, times_over
 
 import sottovoce as sv
 from sottovoce.files import working_in
 from sottovoce.models.anatomy import Anatomy
 
+NEEDS = {"speech": "speech-mini@FOLDER"}
 MODEL = "small-melhubert-keywords"
 STEPS, TASK_STEPS, BATCH = 1500, 600, 32
 SHAPES: list[tuple[str, int, int, bool]] = [

@@ -10,14 +10,16 @@ import sys
 import time
 from typing import get_args
 
-from corpora import shown
-from turns import record
+from lib.corpora import shown
+from lib.records import record
 
 import sottovoce as sv
 from sottovoce.models.heads import TASK
 from sottovoce.studies.cuts import scores_of_cuts
 from sottovoce.studies.orders import By, cuts_by
 from sottovoce.tasks import TASKS
+
+NEEDS = {"speech": "speech-mini@FOLDER small-melhubert-keywords small-melhubert-speakers"}
 
 
 def main(corpus: str, names: list[str]) -> None:

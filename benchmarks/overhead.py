@@ -9,10 +9,12 @@ import tempfile
 
 import torch
 import transformers
-from turns import in_turns, ratio, record
+from lib.records import ratio, record
 
 import sottovoce as sv
+from sottovoce.timing import in_turns
 
+NEEDS = {"nothing": ""}
 SECONDS = 2.0
 ROUNDS = 60
 

@@ -3,11 +3,12 @@
 Random models of each family's own base shape with two layers; 24 000 and 15 000 samples of noise in one batch.
 """
 
-from turns import record
+from lib.records import record
 
 import sottovoce as sv
 from sottovoce.checkup import padding_error
 
+NEEDS = {"nothing": ""}
 SHAPES = {
     "wav2vec2 (group norm)": "wav2vec2-base",
     "wav2vec2 (layer norm)": "wav2vec2-large-lv60",

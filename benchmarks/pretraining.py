@@ -14,17 +14,19 @@ from typing import Any
 
 import numpy as np
 import torch
+from lib.records import ratio, record
 from torch.utils.flop_counter import FlopCounterMode
-from turns import in_turns, ratio, record
 
 import sottovoce as sv
 from sottovoce.models.encoder import Encoder
 from sottovoce.pretraining.objective import MaskedUnits
 from sottovoce.tasks.batch import Batch
+from sottovoce.timing import in_turns
 from sottovoce.training import Training, best_device
 from sottovoce.training.optimisers import make_optimisers
 from sottovoce.training.precision import DTYPES, half
 
+NEEDS = {"nothing": ""}
 SECONDS, UTTERANCES, UNITS = 4.0, 12, 500
 SIZE = 2048  # of the matrices that show the processor's rate
 # Precision, optimiser, and whether attention runs as the loop has it (`half`) or as the precision alone would.

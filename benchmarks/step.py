@@ -5,11 +5,13 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from turns import in_turns, ratio, record
+from lib.records import ratio, record
 
 import sottovoce as sv
+from sottovoce.timing import in_turns
 from sottovoce.training import Training, train
 
+NEEDS = {"nothing": ""}
 STEPS = 20
 SHAPES: dict[str, dict[str, Any]] = {
     "2 layers of 64, 4 x 4 s": {"hidden_size": 64, "num_hidden_layers": 2, "num_attention_heads": 4, "batch": 4},

@@ -12,10 +12,13 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-from turns import made, record
+from lib.records import made, record
 
 import sottovoce as sv
 from sottovoce.models.front_end import LogMel
+
+NEEDS = {"espeak": "espeak:4", "speech": "speech-mini@FOLDER"}
+
 
 # A small encoder that learns something in minutes: 0.9 M parameters, log-mel in, norms before the layers.
 SMALL: dict[str, Any] = {

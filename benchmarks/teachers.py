@@ -11,13 +11,16 @@ import sys
 import time
 from typing import Any
 
-from corpora import shown
-from tables import read, there
-from turns import made, record
+from lib.corpora import shown
+from lib.records import made, record
+from lib.tables import read, there
 
 import sottovoce as sv
 from sottovoce.models.front_end import LogMel
 from sottovoce.models.teachers import TEACHERS, WHOLE, teacher_names
+
+NEEDS = {"espeak speech": "speech-mini@FOLDER espeak:4"}
+
 
 # Phones until more updates bring nothing; a phone error rate to compare layers by, from few utterances.
 PROBES: dict[str, dict[str, Any]] = {

@@ -17,14 +17,15 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from corpora import shown
-from turns import made, record, times_over
+from lib.corpora import shown
+from lib.records import made, record, times_over
 
 import sottovoce as sv
 from sottovoce.files import working_in
 from sottovoce.models.anatomy import Anatomy
 from sottovoce.pretraining.run import recordings
 
+NEEDS = {"speech": "speech-mini@FOLDER"}
 TEACHER = "small-melhubert"
 MODELS = Path("runs/tradeoff")
 RECORDINGS = 1000  # to train on with: each is heard once, and naming the units of all would take longer than training

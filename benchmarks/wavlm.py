@@ -6,11 +6,13 @@ from typing import Any
 
 import torch
 import transformers
-from turns import in_turns, ratio, record
+from lib.records import ratio, record
 
 from sottovoce.measures.macs import macs_by_part
 from sottovoce.models.wavlm import adopt_attention
+from sottovoce.timing import in_turns
 
+NEEDS = {"nothing": ""}
 ROUNDS = 30
 
 

@@ -6,13 +6,14 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).parent))
 
-import layer_tables as layers  # noqa: E402
-import method_tables as methods  # noqa: E402
-import teacher_tables as teachers  # noqa: E402 (it lies beside this file, which a test loads from elsewhere)
-from tables import about, interval, number, percent, read, table, there  # noqa: E402
-from teacher_text import FEWER, HEADS, NO_PROBES, PROBES  # noqa: E402
-from teacher_text import TEXT as TEACHERS_TEXT  # noqa: E402
+from lib import layer_tables as layers  # noqa: E402
+from lib import method_tables as methods  # noqa: E402
+from lib import teacher_tables as teachers  # noqa: E402 (it lies beside this file, which a test loads from elsewhere)
+from lib.tables import about, interval, number, percent, read, table, there  # noqa: E402
+from lib.teacher_text import FEWER, HEADS, NO_PROBES, PROBES  # noqa: E402
+from lib.teacher_text import TEXT as TEACHERS_TEXT  # noqa: E402
 
+NEEDS = {"nothing": ""}
 PAGE = Path(__file__).parents[1] / "docs" / "results.md"
 PICTURES = PAGE.parent / "images"
 

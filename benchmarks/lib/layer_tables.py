@@ -3,9 +3,8 @@
 import math
 from collections.abc import Iterator
 
-from layer_text import LAYERS, NO_LAYERS, TEXT
-from tables import Table, about, read, table, there
-
+from lib.layer_text import LAYERS, NO_LAYERS, TEXT
+from lib.tables import Table, about, read, table, there
 from sottovoce.measurement import Measurement
 from sottovoce.plots import line_plot, matrix_plot
 

@@ -6,7 +6,7 @@ from typing import Any
 
 from sottovoce.models.teachers import weights_of
 
-RECORDS = Path(__file__).parent / "records"
+RECORDS = Path(__file__).parents[1] / "records"
 Table = tuple[list[str], list[list[str]]]
 
 

@@ -3,8 +3,7 @@
 from collections.abc import Iterator
 from typing import Any
 
-from tables import percent, read, there
-
+from lib.tables import percent, read, there
 from sottovoce.plots import line_plot
 
 TEACHERS = ("small-melhubert", "small-hubert")

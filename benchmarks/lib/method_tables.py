@@ -3,9 +3,8 @@
 from collections.abc import Iterator
 from typing import Any
 
-import method_text
-from tables import Table, about, interval, number, percent, read, table, there
-
+from lib import method_text
+from lib.tables import Table, about, interval, number, percent, read, table, there
 from sottovoce.analysis.fronts import Better, dominates, lead
 from sottovoce.plots import line_plot
 

@@ -9,8 +9,8 @@ from typing import Any
 
 import torch
 import transformers
-from tables import path_of, read, there
 
+from lib.tables import path_of, read, there
 from sottovoce import timing
 from sottovoce.models.teachers import weights_of
 from sottovoce.timing import in_turns
