@@ -13,7 +13,8 @@ from sottovoce.models.build import compressed
 from sottovoce.models.edits import keep_layers, use_log_mel
 from sottovoce.models.front_end import LogMel
 from sottovoce.models.hub import load
-from sottovoce.pretraining.beside import UNITS_FILE, Clusters, clusters_of
+from sottovoce.models.loading import UNITS_FILE
+from sottovoce.pretraining.beside import Clusters, clusters_of
 
 
 def refuse_other_inputs(model: Any) -> None:

@@ -23,10 +23,9 @@ from sottovoce.distillation.plan import Distillation, matched
 from sottovoce.distillation.source import speech_of_both
 from sottovoce.distillation.student import refuse_other_inputs
 from sottovoce.errors import SottovoceError, unknown
-from sottovoce.healing.units import named
 from sottovoce.models.encoder import Encoder, fingerprint
 from sottovoce.models.heads import head_labels
-from sottovoce.pretraining.beside import Clusters, clusters_of, keep_beside
+from sottovoce.pretraining.beside import Clusters, clusters_of, keep_beside, named_units
 from sottovoce.pretraining.objective import MaskedUnits
 from sottovoce.pretraining.run import recordings, units_source
 from sottovoce.tasks import TASKS
@@ -259,7 +258,7 @@ def objective_of(
             teacher = copy.deepcopy(model).requires_grad_(False).eval()
             yield StateObjective(learnt, teacher, seconds, known)
             return
-        units = named(model, learnt, clusters.head(), folder / "units")
+        units = named_units(model, learnt, clusters, folder / "units")
         yield UnitObjective(learnt, units, clusters, seconds, known)
 
 

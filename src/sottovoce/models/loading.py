@@ -32,6 +32,7 @@ from sottovoce.models.weights import INDEX, check_headers, read_weights, shardin
 
 GENERATION = "generation_config.json"
 MODEL_FILES = ("config.json", GENERATION, INDEX, FILE)
+UNITS_FILE = "units.safetensors"  # the head over units that pretraining keeps beside a model
 PROCESSOR_FILES = (
     "preprocessor_config.json",
     "processor_config.json",
@@ -40,7 +41,7 @@ PROCESSOR_FILES = (
     "special_tokens_map.json",
     "added_tokens.json",
     "vocab.json",
-    "units.safetensors",
+    UNITS_FILE,
 )
 
 

@@ -1,23 +1,29 @@
-"""The head over units, with its codebook, as a file that lies beside a pretrained model and goes where it goes."""
+"""The head over units that lies beside a pretrained model and goes where it goes: kept, read, asked for units."""
 
 import reprlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import load as tensors_of
 from safetensors.torch import save as tensor_bytes
 from torch import nn
 
+from sottovoce.data.batches import data_stamp
+from sottovoce.data.shelf import Shelf
+from sottovoce.data.utterance import Utterance
 from sottovoce.errors import SottovoceError, reason_of
 from sottovoce.files import json_object
+from sottovoce.hearing import Audio, heard_once, trimmed
 from sottovoce.models.anatomy import Anatomy
-from sottovoce.models.hub import PROCESSOR_FILES, processor_file
+from sottovoce.models.encoder import Encoder, Inputs, fingerprint
+from sottovoce.models.loading import PROCESSOR_FILES, UNITS_FILE, processor_file
 from sottovoce.pretraining.plan import Round
-
-UNITS_FILE = "units.safetensors"
+from sottovoce.training import best_device
 
 
 @dataclass(frozen=True)
@@ -123,6 +129,26 @@ def keep_beside(model: Any, head: nn.Linear, clusters: Clusters) -> None:
     tensors = {name: tensor.detach().cpu().clone() for name, tensor in {**clusters.tensors, **own}.items()}
     content = tensor_bytes({name: tensor.contiguous() for name, tensor in tensors.items()}, dict(clusters.about))
     model.processor_files = {**files_beside(model), UNITS_FILE: content}
+
+
+def named_units(model: Any, utterances: Sequence[Utterance], clusters: Clusters, folder: Path) -> Shelf:
+    """The unit that a head beside a model names for each frame of it, kept.
+
+    Example:
+        >>> named_units(model, utterances, clusters_of(model), folder)["a-1"].shape
+        (49,)
+    """
+    encoder, head = Encoder(model, outputs=True), clusters.head()
+    identity = f"named {fingerprint(encoder)} {float(head.weight.sum())} {data_stamp(utterances)}"
+    shelf = Shelf(folder, identity=identity, row=(), dtype="uint16")
+    head = head.to(best_device())
+
+    def units(inputs: Inputs, audio: Audio) -> list[np.ndarray]:
+        placed: dict[str, Any] = encoder.placed(inputs)
+        last = Anatomy(model).base(**placed)[0].float()
+        return trimmed(encoder, head(last).argmax(-1).cpu().numpy().astype(np.uint16), audio)
+
+    return heard_once(encoder, utterances, shelf, units, doing="naming units")
 
 
 def files_beside(model: Any) -> dict[str, str | bytes]:
