@@ -11,7 +11,7 @@ from sottovoce.healing import Healing, Objective, in_rounds
 from sottovoce.models.anatomy import Anatomy
 from sottovoce.models.edits import keep_feed_forward
 from sottovoce.registry import method
-from sottovoce.studies.effects import activity_of_units, effects_of_units, feed_forwards
+from sottovoce.studies.effects import activity_of_units, check_share, effects_of_units, feed_forwards
 
 By = Literal["l1", "taylor", "activation", "random"]
 
@@ -52,8 +52,8 @@ def prune_ffn(
     start = widths_of(model)
     end = wanted_widths(start, keep, drop, round_to, per)
     healing = Healing(heal, lr, batch, task)
-    if by == "taylor" and not 0 < share <= 1:
-        raise SottovoceError(f"share={share}, but a share of the training speech is wanted: above 0, up to 1.")
+    if by == "taylor":
+        check_share(share)
 
     def cut(model: Any, objective: Objective | None, number: int) -> None:
         scores = unit_scores(model, data, objective, by, share=share, limit=limit, seed=seed + number)

@@ -12,7 +12,7 @@ from sottovoce.models.anatomy import Anatomy
 from sottovoce.models.edits import keep_heads
 from sottovoce.registry import method
 from sottovoce.studies.attention import heads_of, norms_of
-from sottovoce.studies.effects import effects_of_heads
+from sottovoce.studies.effects import check_share, effects_of_heads
 from sottovoce.studies.speech import not_tested
 
 By = Literal["l1", "taylor", "diagonality", "random"]
@@ -53,8 +53,8 @@ def prune_heads(
     counts = [body.heads(layer) for layer in range(len(body.layers))]
     gone = to_drop(counts, keep, drop, per)
     healing = Healing(heal, lr, batch, task)
-    if by == "taylor" and not 0 < share <= 1:
-        raise SottovoceError(f"share={share}, but a share of the training speech is wanted: above 0, up to 1.")
+    if by == "taylor":
+        check_share(share)
     parts = [portions(total, rounds) for total in gone] if rounds > 0 else []
 
     def cut(model: Any, objective: Objective | None, number: int) -> None:

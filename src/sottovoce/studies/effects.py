@@ -60,6 +60,16 @@ def summed_effects(
     return sums
 
 
+def check_share(share: float) -> None:
+    """Refuse a share of the training speech that is none.
+
+    Example:
+        >>> check_share(0.25)
+    """
+    if not 0 < share <= 1:
+        raise SottovoceError(f"share={share}, but a share of the training speech is wanted: above 0, up to 1.")
+
+
 def effects_on(model: Any, objective: Objective, watched: Watched, *, share: float, seed: int) -> list[torch.Tensor]:
     """The effects on the loss that the model is trained with, over a share of its utterances; sums over frames.
 
