@@ -87,5 +87,5 @@ def test_a_fingerprint_tells_one_encoder_from_another(tmp_path: Any) -> None:
     settings.config.layer_norm_eps *= 2
     (tmp_path / "preprocessor_config.json").write_text('{"do_normalize": false}')
     inputs.name_or_path = str(tmp_path)
-    others = [fingerprint(Encoder(model)) for model in (weights, settings, inputs, LogMel())]
-    assert len({known, *others}) == 5
+    others = [fingerprint(Encoder(model)) for model in (weights, settings, inputs, LogMel(), LogMel(stack=1))]
+    assert len({known, *others}) == 6

@@ -193,7 +193,8 @@ def fingerprint(encoder: Encoder) -> str:
         >>> len(fingerprint(Encoder(model)))
         12
     """
-    config = encoder.model.config.to_dict() if encoder.body is not None else {}
+    # How many frames log-mel features stack is in none of their tensors.
+    config = encoder.model.config.to_dict() if encoder.body is not None else {"stack": encoder.model.stack}
     inputs = encoder.normalises if encoder.body is not None else None
     digest = hashlib.sha256(json.dumps([config, inputs], sort_keys=True, default=str).encode())
     for name, tensor in sorted(encoder.model.state_dict().items()):
