@@ -17,7 +17,7 @@ FUNCTION_LINES = 60
 
 # Low to high: a module imports from its own line and the lines above it. "" is `sottovoce` itself, its public names.
 LEVELS = [
-    ["errors", "measurement", "signals", "files", "progress", "timing"],
+    ["errors", "measurement", "measurement_old", "views", "signals", "files", "progress", "timing"],
     ["models"],
     ["edits"],
     ["data"],

@@ -51,16 +51,21 @@ if _CHECKING:
     from sottovoce.runs import Run
     from sottovoce.tasks import TASKS
     from sottovoce.training import Training, train
+    from sottovoce.views import Cut, HeatMap, Lines, Shown
 
 __all__ = [
     "MEASURES",
     "METHODS",
     "Anatomy",
     "Cost",
+    "Cut",
     "Finding",
+    "HeatMap",
+    "Lines",
     "Measurement",
     "Recipe",
     "Run",
+    "Shown",
     "SottovoceError",
     "States",
     "Structure",
@@ -112,12 +117,16 @@ __all__ = [
 _PLACES = {
     "Anatomy": "models.anatomy",
     "Cost": "costs",
+    "Cut": "views",
     "Finding": "checkup",
+    "HeatMap": "views",
+    "Lines": "views",
     "MEASURES": "measures",
     "METHODS": "methods",
     "Measurement": "measurement",
     "Recipe": "recipe",
     "Run": "runs",
+    "Shown": "views",
     "SottovoceError": "errors",
     "States": "models.record",
     "Structure": "models.structure",

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from sottovoce.data.utterance import Utterance
-from sottovoce.measurement import Measurement
+from sottovoce.measurement import Measurement, Where, select
 from sottovoce.measures.macs import macs
 from sottovoce.measures.memory import peak_bytes
 from sottovoce.measures.size import size
@@ -31,18 +31,24 @@ class Cost:
 
     def __getitem__(self, metric: str) -> float | int:
         """The value of a metric for the whole model."""
-        return self.part(metric, ())
+        return self.part(metric)
 
-    def part(self, metric: str, where: Sequence[str | int]) -> float | int:
-        """The value of a metric for one part, such as `("layer", 3, "feed_forward")`."""
-        found = [row.value for row in self.measurements if row.metric == metric and row.where == tuple(where)]
+    def part(self, metric: str, **where: str | int) -> float | int:
+        """The value of a metric for one part, or the sum over the parts that share these coordinates.
+
+        Example:
+            >>> cost.part("macs", layer=3, part="feed_forward") < cost.part("macs", layer=3) < cost["macs"]
+            True
+        """
+        found = [row.value for row in select(self.measurements, metric, **where) if where or not row.where]
         if not found:
-            raise KeyError(f"no {metric} of {tuple(where) or 'the whole model'}; there are: {', '.join(self.metrics)}")
-        return found[0]
+            place = Where(where) if where else "the whole model"
+            raise KeyError(f"no {metric} of {place}; there are: {', '.join(self.metrics)}")
+        return sum(found) if where else found[0]
 
-    def parts(self, metric: str) -> dict[tuple[str | int, ...], float | int]:
+    def parts(self, metric: str) -> dict[Where, float | int]:
         """A metric by part of the model."""
-        return {row.where: row.value for row in self.measurements if row.metric == metric and row.where}
+        return {Where(row.where): row.value for row in select(self.measurements, metric) if row.where}
 
     @property
     def metrics(self) -> tuple[str, ...]:

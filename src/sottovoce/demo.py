@@ -1,7 +1,6 @@
 """What sottovoce does, on this machine and without a network."""
 
 import json
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -76,7 +75,7 @@ def show_layers(model: Any, folder: Path, console: Console, *, speech: str, step
         lines, title=f"What each layer of {TEACHER} knows", x="layer", y="accuracy of a probe", percent=True
     )
     atomic_write(folder / "layers.svg", picture.encode())
-    record = {name: [asdict(row) for row in rows] for name, rows in measured.items()}
+    record = {name: [row.record() for row in rows] for name, rows in measured.items()}
     atomic_write(folder / "layers.json", (json.dumps(record, indent=2) + "\n").encode())
     console.print(f"The numbers are in {folder / 'layers.json'}, a plot in {folder / 'layers.svg'}.\n", soft_wrap=True)
 
@@ -98,7 +97,7 @@ def show_cost(model: Any, folder: Path, console: Console) -> None:
     console.print(cost_table(f"{TEACHER}, 5 s of audio", before))
     console.print(summary_table(["12 layers", "6 layers"], [before, after]))
     saved = {metric: 1 - after[metric] / before[metric] for metric in ("parameters", "macs", "latency")}
-    front = sum(value for where, value in before.parts("macs").items() if where[0] == "front_end") / before["macs"]
+    front = before.part("macs", part="front_end") / before["macs"]
     console.print(
         f"\nHalf of the layers are gone, and with them {saved['parameters']:.0%} of the parameters, "
         f"{saved['macs']:.0%} of the multiply-accumulates and {saved['latency']:.0%} of the time; "

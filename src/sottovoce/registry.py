@@ -4,14 +4,15 @@ import copy
 import functools
 import inspect
 import re
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal, ParamSpec, TypeVar, final
 
 from sottovoce.errors import SottovoceError, cut, hint, shown, unknown
 from sottovoce.files import load_yaml
 from sottovoce.options import Option, options_of
+from sottovoce.views import Shown
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -39,6 +40,7 @@ class Entry:
     version: int = 1
     shares: bool = False  # whether several processes can divide its work
     reports_gain: bool = False  # whether what it brings is for each machine to say
+    shown: tuple[Shown, ...] = ()  # how a measure's rows are shown
 
     @property
     def place(self) -> str:
@@ -111,19 +113,29 @@ def register_method(
 
 
 def register_measure(
-    name: str | None = None, *, paper: str = "", version: int = 1, shares: bool = False
+    name: str | None = None,
+    *,
+    paper: str = "",
+    version: int = 1,
+    shares: bool = False,
+    shown: Shown | Sequence[Shown] = (),
 ) -> Callable[[Callable[P, R]], Callable[P, R]]:
     """Register a function `(model, data=None, *, options...) -> list[Measurement]`.
 
     A new version says that its numbers cannot be compared with those of the one before; `shares`, that its passes are
-    in chunks that any number of machines can divide among themselves.
+    in chunks that any number of machines can divide among themselves; `shown`, what pages and tables make of its rows,
+    and whether these speak for cuts (if not given: a plain table under the measure's name, and for none).
 
     Example:
-        >>> @register_measure(version=2)  # doctest: +SKIP
-        ... def size(model: Encoder, data: Data = None, *, trainable: bool = False) -> list[Measurement]:
-        ...     "Count the parameters."
+        >>> flat = Shown("Flatness", (Lines("layer"),), better="lower")  # doctest: +SKIP
+        >>> @register_measure(version=2, shown=flat)  # doctest: +SKIP
+        ... def flatness(model: Encoder, data: Data = None, *, trim: float = 0.0) -> list[Measurement]:
+        ...     "How flat the weights of each layer are."
     """
-    return _decorator("measure", name, paper=paper, version=version, shares=shares)
+    sections = (shown,) if isinstance(shown, Shown) else tuple(shown)
+    if not all(isinstance(section, Shown) for section in sections):
+        raise TypeError("write @register_measure(shown=Shown(...)), or give several of them in a list")
+    return _decorator("measure", name, paper=paper, version=version, shares=shares, shown=sections)
 
 
 method, measure = register_method, register_measure
@@ -143,7 +155,9 @@ def _decorator(kind: Kind, name: object, **about: Any) -> Callable[[Callable[P, 
                 _check_inputs(entry.name, given["model"], given.get("data"))
             options = {key: value for key, value in kwargs.items() if key not in ("model", "data")}
             kwargs.update(check_options(entry, options))
-            return _on_a_copy(function, args, kwargs) if kind == "method" else function(*args, **kwargs)
+            if kind == "method":
+                return _on_a_copy(function, args, kwargs)
+            return _with_direction(function(*args, **kwargs), entry.shown)
 
         entry = Entry(name or function.__name__, kind, call, **about)
         (METHODS if kind == "method" else MEASURES).add(entry)
@@ -156,6 +170,25 @@ def _on_a_copy(function: Callable[..., R], args: tuple[Any, ...], kwargs: dict[s
     if args:
         return function(copy.deepcopy(args[0]), *args[1:], **kwargs)
     return function(**{key: copy.deepcopy(value) if key == "model" else value for key, value in kwargs.items()})
+
+
+def _with_direction(rows: Any, sections: tuple[Shown, ...]) -> Any:
+    """The rows, those that do not say which direction is better with what the measure says of all."""
+    better = next((one.better for one in sections if one.better != "neither"), None)
+    if better is None:
+        return rows
+    return [replace(row, better=better) if row.better == "neither" else row for row in rows]
+
+
+def sections_of(measure: str) -> tuple[Shown, ...]:
+    """How a measure's rows are shown: as it registered, or else as a plain table under its name.
+
+    Example:
+        >>> sections_of("nobody's")[0].title
+        "nobody's"
+    """
+    registered = MEASURES[measure].shown if measure in MEASURES else ()
+    return registered or (Shown(measure),)
 
 
 def _check_inputs(name: str, model: object, data: object) -> None:

@@ -1,10 +1,13 @@
 """Measurements as tables in a terminal."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
+from rich.markup import escape
 from rich.table import Table
 
 from sottovoce.costs import Cost
+from sottovoce.measurement import Measurement, Where
+from sottovoce.registry import sections_of
 
 UNITS = {"bytes": (1024.0, ("B", "KiB", "MiB", "GiB")), "": (1000.0, ("", "k", "M", "G", "T"))}
 
@@ -28,19 +31,82 @@ def short(value: float | int | None, unit: str = "") -> str:
     return f"{digits} {names[index]}".strip()
 
 
-def grouped(values: Mapping[tuple[str | int, ...], float], detail: bool) -> dict[str, float]:
-    """Values by part under readable names; without detail, convolutions and layers are summed up."""
+def grouped(values: Mapping[Where, float], detail: bool) -> dict[str, float]:
+    """Values by part under readable names; without detail, convolutions and layers are summed up.
+
+    Example:
+        >>> grouped({Where(part="norms", layer=0): 2.0, Where(part="norms", layer=1): 3.0}, False)
+        {'layers: norms': 5.0}
+    """
     sums: dict[str, float] = {}
     for where, value in values.items():
-        if where[0] == "layer":
-            name = f"layer {where[1]} {where[2]}" if detail else f"layers: {where[2]}"
-        elif where[0] == "front_end":
-            name = f"front end, convolution {where[1]}" if detail else "front end"
-        else:
-            name = str(where[0])
+        name = str(where.get("part", where))
+        if "layer" in where:
+            name = f"layer {where['layer']} {name}" if detail else f"layers: {name}"
+        elif "index" in where and detail:
+            name = f"{name}, convolution {where['index']}"
         name = name.replace("_", " ")
         sums[name] = sums.get(name, 0) + value
     return sums
+
+
+def number(value: float | int) -> str:
+    """A measured value in a table; nothing, where a measure found none.
+
+    Example:
+        >>> number(0.5), number(94_371_712), number(1234.5), number(float("nan"))
+        ('0.5000', '94,371,712', '1,234.5', '')
+    """
+    if value != value:
+        return ""
+    return f"{value:.4f}" if isinstance(value, float) and abs(value) < 100 else f"{value:,}"
+
+
+def plain(rows: Sequence[Measurement]) -> tuple[list[str], list[list[str]]]:
+    """The header and lines of a table of measurements: a column a coordinate; those with nothing in them are left out.
+
+    Example:
+        >>> plain([Measurement("m", "bi", 0.25, where={"layer": 3}, n=8)])
+        (['metric', 'layer', 'value', 'n'], [['bi', '3', '0.2500', '8']])
+    """
+    coordinates = list(dict.fromkeys(name for row in rows for name in row.where))
+    header = ["metric", *(name.replace("_", " ") for name in coordinates), "value", "± 95 %", "unit", "better", "n"]
+    lines = [
+        [
+            row.metric,
+            *(str(row.where.get(name, "")) for name in coordinates),
+            number(row.value),
+            "" if row.error is None or row.error != row.error else f"{row.error:.2g}",
+            row.unit,
+            "" if row.better == "neither" else row.better,
+            str(row.n),
+        ]
+        for row in rows
+    ]
+    kept = [index for index, name in enumerate(header) if name == "value" or any(line[index] for line in lines)]
+    return [header[index] for index in kept], [[line[index] for index in kept] for line in lines]
+
+
+def measurement_tables(rows: Iterable[Measurement]) -> list[Table]:
+    """Measurements as a table a measure, under the title that it registered.
+
+    Example:
+        >>> measurement_tables(sv.size(model))[0].title
+        'size: Cost'
+    """
+    by_measure: dict[str, list[Measurement]] = {}
+    for row in rows:
+        by_measure.setdefault(row.measure, []).append(row)
+    tables = []
+    for name, own in by_measure.items():
+        header, lines = plain(own)
+        title = sections_of(name)[0].title
+        alike = title.lower() == name.lower()
+        table = Table(*header, title=escape(title if alike else f"{name}: {title}"), title_justify="left")
+        for line in lines:
+            table.add_row(*map(escape, line))
+        tables.append(table)
+    return tables
 
 
 def cost_table(title: str, cost: Cost, *, detail: bool = False) -> Table:

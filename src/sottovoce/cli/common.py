@@ -5,7 +5,6 @@ import sys
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
-from dataclasses import asdict
 from importlib.metadata import version
 from pathlib import Path
 from typing import Annotated, Any
@@ -13,7 +12,6 @@ from typing import Annotated, Any
 import typer
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
-from rich.table import Table
 
 from sottovoce.files import local_path
 from sottovoce.measurement import Measurement
@@ -117,14 +115,11 @@ def print_json(records: Iterable[Any]) -> None:
 
 
 def print_measurements(rows: Iterable[Measurement], *, as_json: bool) -> None:
-    """Measurements as a table, or as JSON lines."""
+    """Measurements as a table a measure, or as JSON lines."""
     if as_json:
-        print_json(asdict(row) for row in rows)
+        print_json(row.record() for row in rows)
         return
-    table = Table("measure", "metric", "where", "value", "± 95 %", "unit", "n")
-    for row in rows:
-        where = " ".join(str(part) for part in row.where)
-        value = f"{row.value:.4f}" if isinstance(row.value, float) and abs(row.value) < 100 else f"{row.value:,}"
-        error = "" if row.error is None else f"{row.error:.2g}"
-        table.add_row(row.measure, row.metric, where, value, error, row.unit, str(row.n))
-    out.print(table)
+    from sottovoce.tables import measurement_tables  # with torch, which only what measures needs
+
+    for table in measurement_tables(rows):
+        out.print(table)

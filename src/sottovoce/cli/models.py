@@ -100,7 +100,7 @@ def cost(
             costs = [sv.cost(m, time=time, **common, **timing) for m in models]
     if as_json:
         print_json(
-            {"model": name, **asdict(row)} for name, c in zip(names, costs, strict=True) for row in c.measurements
+            {"model": name, **row.record()} for name, c in zip(names, costs, strict=True) for row in c.measurements
         )
         return
     for name, one in zip(names, costs, strict=True):

@@ -1,12 +1,13 @@
 """What a task loses when one layer goes."""
 
 import copy
+from collections.abc import Iterator
 from contextlib import nullcontext
 from typing import Any
 
 from sottovoce.errors import SottovoceError, unknown
 from sottovoce.files import work_folder, working_in
-from sottovoce.measurement import Measurement
+from sottovoce.measurement import Measurement, select
 from sottovoce.measures.tasks import TASK_MEASURES
 from sottovoce.models.anatomy import Anatomy
 from sottovoce.models.edits import keep_layers
@@ -14,9 +15,25 @@ from sottovoce.progress import track
 from sottovoce.registry import measure
 from sottovoce.tasks import TASKS
 from sottovoce.tasks.finetune import speaks_for
+from sottovoce.views import Cut, Lines, Rows, Shown
 
 
-@measure()
+def least_missed(rows: Rows) -> Iterator[Cut]:
+    """The layer that a task misses least."""
+    for metric in dict.fromkeys(row.metric for row in rows):
+        found = [row for row in select(rows, metric) if row.where]
+        whole = next((row for row in select(rows, metric) if not row.where), None)
+        if found and whole is not None:
+            sign = 1 if whole.better == "higher" else -1
+            best = max(found, key=lambda row: sign * row.value)
+            layer, told = best.at("layer"), metric.replace("_", " ")
+            reason = f"Without layer {layer}, {told} is {best.value:.3f}; with all layers {whole.value:.3f}."
+            yield Cut(f"drop_layers:drop=[{layer}]", reason)
+
+
+@measure(
+    shown=Shown("Ablation", (Lines("layer", x_label="layer left out", y="score"),), recommends=least_missed, place=50)
+)
 def ablation(
     model: Any,
     data: Any = None,
@@ -32,8 +49,8 @@ def ablation(
     Layers count from 0.
 
     Example:
-        >>> ablation(tuned, data, task="keywords")[0].where
-        ()
+        >>> ablation(tuned, data, task="keywords")[1].where
+        {'layer': 0}
     """
     if task not in TASK_MEASURES:
         raise unknown("task", task, TASK_MEASURES)
@@ -49,7 +66,7 @@ def ablation(
         # Each in a folder of its own: probes of different models are different trainings.
         with working_in(place / f"without-{gone}") if place is not None else nullcontext():
             rows.append(score(cut, data, task, steps=steps, limit=limit, seed=seed))
-    where = [(), *(("layer", layer) for layer in range(layers))]
+    where = [{}, *({"layer": layer} for layer in range(layers))]
     return [
         Measurement("ablation", f"{task} {row.metric}", row.value, row.unit, row.better, place, row.n, row.error)
         for row, place in zip(rows, where, strict=True)

@@ -12,12 +12,39 @@ from sottovoce.models.anatomy import Anatomy
 from sottovoce.registry import measure
 from sottovoce.studies.attention import Heads, heads_of, norms_of
 from sottovoce.studies.effects import effects_of
+from sottovoce.views import HeatMap, Numbers, Profiles, Shown
 
 VERSION = 1
+MEANINGS = {
+    "diagonality": "1: looks at its own frame; 0: as far as equal weights would",
+    "verticality": "1: all frames look at the same one",
+    "globality": "1: looks at all frames alike (entropy over its largest value)",
+    "blockness": "high: stands still for a while and then jumps",
+    "l1": "L1 norm of its query, key and value weights",
+    "effect": "first-order effect on the task's loss, over the layer's norm",
+}
 PROFILE = (-50, -25, -10, -5, -2, -1, 0, 1, 2, 5, 10, 25, 50)  # the distances of a profile that are told
 
 
-@measure(paper="Compressing Transformer-based SSL models (arXiv 2211.09949)", version=VERSION, shares=True)
+SHOWN = Shown(
+    "Attention heads",
+    (
+        HeatMap("head", "layer", metrics=MEANINGS),
+        Profiles(
+            "weight",
+            x="distance",
+            across="head",
+            down="layer",
+            title="How far heads look",
+            note="The mean weight by distance (key less query, -50 to 50 frames), each in its own scale.",
+        ),
+        Numbers(("rank_correlation",), title="Patterns and importance"),
+    ),
+    place=70,
+)
+
+
+@measure(paper="Compressing Transformer-based SSL models (arXiv 2211.09949)", version=VERSION, shares=True, shown=SHOWN)
 def attention(
     model: Any,
     data: Any = None,
@@ -35,7 +62,7 @@ def attention(
 
     Example:
         >>> attention(model, data, limit=20)[0].where
-        ('head', 0, 0)
+        {'layer': 0, 'head': 0}
     """
     found = heads_of(model, data, limit=limit, seconds=seconds, seed=seed)
     importance = {"l1": [np.asarray(layer) for layer in norms_of(model)]}
@@ -49,13 +76,13 @@ def attention(
 def patterns_of(found: Heads) -> Iterator[Measurement]:
     """Each head's patterns and profile."""
     for step, head in zip(*np.nonzero(~np.isnan(found.values["entropy"])), strict=True):
-        where = ("head", int(step), int(head))
+        where = {"layer": int(step), "head": int(head)}
         for name in PATTERNS:
             value, error = float(found.values[name][step, head]), float(found.errors[name][step, head])
             yield Measurement("attention", name, value, where=where, n=found.utterances, error=error, version=VERSION)
         for distance in PROFILE:
             weight = float(found.profiles[step, head, distance + REACH])
-            place = (*where, "distance", distance)
+            place = {**where, "distance": distance}
             yield Measurement("attention", "weight", weight, where=place, n=found.utterances, version=VERSION)
 
 
@@ -64,8 +91,8 @@ def importances(scores: dict[str, list[np.ndarray]], count: int) -> Iterator[Mea
     for name, steps in scores.items():
         for step, heads in enumerate(steps):
             for head, value in enumerate(heads):
-                n = 1 if name == "l1" else count
-                yield Measurement("attention", name, float(value), where=("head", step, head), n=n, version=VERSION)
+                n, where = 1 if name == "l1" else count, {"layer": step, "head": head}
+                yield Measurement("attention", name, float(value), where=where, n=n, version=VERSION)
 
 
 def relations(found: Heads, scores: dict[str, list[np.ndarray]]) -> Iterator[Measurement]:
@@ -77,7 +104,5 @@ def relations(found: Heads, scores: dict[str, list[np.ndarray]]) -> Iterator[Mea
             values = found.values[pattern][there]
             if len(values) > 2 and np.ptp(values) > 0 and np.ptp(ranked) > 0:
                 correlation: Any = spearmanr(values, ranked)
-                value = float(correlation.statistic)
-                yield Measurement(
-                    "attention", "rank_correlation", value, where=(pattern, name), n=len(values), version=VERSION
-                )
+                value, where = float(correlation.statistic), {"pattern": pattern, "importance": name}
+                yield Measurement("attention", "rank_correlation", value, where=where, n=len(values), version=VERSION)

@@ -1,19 +1,47 @@
 """Where concepts lie in convex regions: along graphs of neighbours, and on straight lines through the network."""
 
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from typing import Any, Literal
 
 from sottovoce.errors import SottovoceError
-from sottovoce.measurement import Measurement
+from sottovoce.measurement import Measurement, select
 from sottovoce.registry import measure
 from sottovoce.studies.convexity import LayerConvexity, convexity_of
 from sottovoce.studies.segments import euclidean_convexity_of
+from sottovoce.views import Cut, Lines, Numbers, Rows, Shown
 
 VERSION = 1
 Concept = Literal["keywords", "speakers", "phones", "emotion", "intents", "predictions"]
 
 
-@measure(paper="Convexity-based Pruning (arXiv 2408.11858)", version=VERSION, shares=True)
+TIE = 0.01  # of convexity: a lower state that is as good to this is the better cut
+
+
+def most_convex(found: Rows) -> Iterator[Cut]:
+    """Everything behind the state in which a concept lies most convex (arXiv 2408.11858)."""
+    for concept in dict.fromkeys(row.at("concept") for row in found):
+        values = {int(row.at("state")): row.value for row in select(found, "by_class", concept=concept)}
+        top = max(values.values(), default=0.0)
+        state = min((state for state, value in values.items() if value >= top - TIE), default=0)
+        if 0 < state < max(values):
+            last = f"{values[max(values)]:.3f} in the last"
+            reason = f"The classes of {concept} lie most convex in state {state} ({values[state]:.3f}; {last})."
+            yield Cut(f"drop_layers:keep={state}", f"{reason} For this task, prune first and fine-tune after.")
+
+
+def shown(kind: str) -> Shown:
+    """A curve a concept, and its classes by state."""
+    curves = Lines("state", y="mean over classes", title=f"Convexity of concepts ({kind})", metrics={"by_class": ""})
+    return Shown("Convexity", (curves, Numbers(("class",), down="class", across="state")), place=30)
+
+
+@measure(
+    paper="Convexity-based Pruning (arXiv 2408.11858)",
+    version=VERSION,
+    shares=True,
+    shown=replace(shown("graph"), recommends=most_convex),
+)
 def convexity(
     model: Any,
     data: Any = None,
@@ -34,13 +62,15 @@ def convexity(
 
     Example:
         >>> convexity(model, data, of=["speakers"], limit=500)[0].where
-        ('speakers', 'layer', 0)
+        {'concept': 'speakers', 'state': 0}
     """
     found = convexity_of(model, data, of=of, k=k, pairs=pairs, limit=limit, classes=classes, seed=seed)
     return [row for concept, layers in found.items() for row in rows("convexity", concept, layers)]
 
 
-@measure(paper="On Convexity of Latent Spaces (arXiv 2305.17154)", version=VERSION, shares=True)
+@measure(
+    paper="On Convexity of Latent Spaces (arXiv 2305.17154)", version=VERSION, shares=True, shown=shown("Euclidean")
+)
 def euclidean_convexity(
     model: Any,
     data: Any = None,
@@ -69,10 +99,9 @@ def rows(name: str, concept: str, layers: Sequence[LayerConvexity]) -> Iterator[
     """Both means of each state, then its classes."""
     common: dict[str, Any] = {"better": "higher", "version": VERSION}
     for layer in layers:
-        where = (concept, "layer", layer.state)
+        where = {"concept": concept, "state": layer.state}
         yield Measurement(name, "by_class", layer.by_class, where=where, n=layer.points, error=layer.error, **common)
         yield Measurement(name, "by_pair", layer.by_pair, where=where, n=layer.points, **common)
         for row in layer.classes:
-            yield Measurement(
-                name, "class", row.value, where=(*where, row.name), n=row.points, error=row.error, **common
-            )
+            place = {**where, "class": row.name}
+            yield Measurement(name, "class", row.value, where=place, n=row.points, error=row.error, **common)

@@ -9,11 +9,15 @@ from sottovoce.measurement import Measurement
 from sottovoce.registry import measure
 from sottovoce.studies.cuts import scores_of_cuts
 from sottovoce.studies.orders import By, cuts_by
+from sottovoce.views import Lines, Shown
 
 ORDERS = ["forward", "backward", "bi", "knn_bi_averaged"]
 
 
-@measure(paper="arXiv 2409.16302")
+@measure(
+    paper="arXiv 2409.16302",
+    shown=Shown("Orders of layers", (Lines("dropped", x_label="layers left out", y="score"),), place=55),
+)
 def layer_orders(
     model: Any,
     data: Any = None,
@@ -30,7 +34,7 @@ def layer_orders(
 
     Example:
         >>> layer_orders(tuned, data, by=["forward", "bi"])[3].where
-        ('forward', 3)
+        {'order': 'forward', 'dropped': 3}
     """
     wrong = [name for name in by if name not in get_args(By)]
     if wrong or not by:
@@ -47,6 +51,8 @@ def layer_orders(
     scores = {cut: row[0].measured(chosen.name) for cut, row in zip(different, found, strict=True)}
     rows = [(name, gone, scores[tuple(cut)]) for name in orders for gone, cut in enumerate(cuts[name])]
     return [
-        replace(row, measure="layer_orders", metric=f"{chosen.name} {row.metric}", where=(name, gone))
+        replace(
+            row, measure="layer_orders", metric=f"{chosen.name} {row.metric}", where={"order": name, "dropped": gone}
+        )
         for name, gone, row in rows
     ]

@@ -10,6 +10,7 @@ from torch import nn
 from sottovoce.errors import SottovoceError
 from sottovoce.measurement import Measurement
 from sottovoce.measures.parts import Part
+from sottovoce.measures.places import COST, place
 from sottovoce.models.anatomy import Anatomy
 from sottovoce.models.front_end import FFT, SAMPLE_RATE, SHIFT, WINDOW, LogMel
 from sottovoce.models.int8 import Int8Linear
@@ -26,7 +27,7 @@ SUPERB_SAMPLES = (
 )
 
 
-@measure("macs", paper="arXiv 2302.14132 (formulas), 2211.09949 (per second), SUPERB (32 utterances)")
+@measure("macs", paper="arXiv 2302.14132 (formulas), 2211.09949 (per second), SUPERB (32 utterances)", shown=COST)
 def macs(
     model: Any,
     data: Any = None,
@@ -56,7 +57,7 @@ def macs(
     scale = seconds if convention == "per_second" else 1
     rows = {(): sum(parts.values()), **parts}
     return [
-        Measurement("macs", "macs", count / scale if scale != 1 else count, unit, "lower", where)
+        Measurement("macs", "macs", count / scale if scale != 1 else count, unit, "lower", place(where))
         for where, count in rows.items()
     ]
 

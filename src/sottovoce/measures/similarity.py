@@ -1,20 +1,91 @@
 """How alike a model's layers are, which blocks they form, and how little each of them changes."""
 
 import itertools
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any, Literal
 
 from sottovoce.analysis.blocks import blocks
 from sottovoce.analysis.similarity import NEIGHBOURS
-from sottovoce.measurement import Measurement
+from sottovoce.measurement import Coordinate, Measurement, select
 from sottovoce.models.hub import load
 from sottovoce.registry import measure
 from sottovoce.studies.similarity import Likeness, Reading, influences, likeness, spans
+from sottovoce.views import Cut, HeatMap, Lines, Rows, Shown, Words
 
 VERSION = 1
+SHARE = 0.25  # of the layers that a cut of layers takes
+SAMPLES = {
+    "flatten": "A sample: an utterance, cut or padded to one length, flat over time and numbers (as in the paper).",
+    "mean": "A sample: the mean of an utterance over time.",
+    "frames": "A sample: a frame.",
+}
 
 
-@measure(paper="How Redundant Is the Transformer Stack (arXiv 2409.16302)", version=VERSION, shares=True)
+def blocks_told(rows: Rows) -> str:
+    """The blocks of states of one reading, with what says whether they are there."""
+    starts = [int(row.value) for row in select(rows, "block_start")]
+    last = max((int(row.at("second_state")) for row in rows if "second_state" in row.where), default=None)
+    value = {row.metric: row.value for row in rows if set(row.where) == {"reading"}}
+    if not starts or last is None or not value:
+        return ""
+    names = [f"{a}-{b - 1}" for a, b in zip(starts, [*starts[1:], last + 1], strict=True)]
+    return (
+        f"Blocks of states: {', '.join(names)}; the best cut in two begins at state {value['boundary']:.0f}. "
+        f"Gain {value['block_gain']:.2f}; where pairs of equal distance are shuffled "
+        f"{value['block_gain_shuffled']:.2f}, and as much in {value['block_chance']:.1%} of all cases."
+    )
+
+
+def redundant(rows: Rows) -> Iterator[Cut]:
+    """The layers that change their input least, then the run of as many with the smallest angle between its ends.
+
+    Never the first one, as in the paper.
+    """
+    layers = 1 + max((int(row.at("layer")) for row in select(rows, "bi")), default=-1)
+    wanted = round(SHARE * layers)
+    flat = [row for row in select(rows, reading="flatten") if row.where.get("layer", row.where.get("first_layer"))]
+    for metric, name in (("knn_bi_averaged", "the neighbours of utterances"), ("bi", "the direction of states")):
+        scores = {int(row.at("layer")): row.value for row in select(flat, metric)}
+        if wanted and len(scores) > wanted:
+            gone = sorted(sorted(scores, key=scores.__getitem__)[:wanted])
+            listed = ", ".join(f"{layer} ({scores[layer]:.3f})" for layer in gone)
+            kept = min(value for layer, value in scores.items() if layer not in gone)
+            reason = f"Layers {listed} change {name} least ({metric}); the next one changes it by {kept:.3f}."
+            yield Cut(f"drop_layers:drop={gone}", reason)
+    wanted = max(1, wanted)
+    ends = [(int(row.at("first_layer")), int(row.at("last_layer")), row.value) for row in select(flat, "span_angle")]
+    runs = [(first, last, angle) for first, last, angle in ends if last - first + 1 == wanted]
+    if runs and layers > wanted:
+        first, last, angle = min(runs, key=lambda run: run[2])
+        reason = f"What enters layer {first} and what leaves layer {last} are {180 * angle:.0f} degrees apart"
+        reason += f", less than over any other {wanted} layers." if len(runs) > 1 else "."
+        yield Cut(f"drop_layers:drop={list(range(first, last + 1))}", reason)
+
+
+ALIKE = ("cka", "knn", "cosine", "cka_unbiased")
+INFLUENCE = {"bi": "cosine", "knn_bi": "8 neighbours", "knn_bi_averaged": "2-64 neighbours", "cka_bi": "CKA"}
+STATES: dict[str, Any] = {"x": "second_state", "y": "first_state", "y_label": "state"}
+OWN = HeatMap(
+    **STATES,
+    x_label="state",
+    metrics=dict.fromkeys(ALIKE, ""),
+    diagonal=dict.fromkeys(ALIKE, 1.0),
+    blocks="block_start",
+)
+ACROSS = HeatMap(**STATES, x_label="state of the other model", metrics={f"{metric}_to_other": "" for metric in ALIKE})
+SHOWN = (
+    Shown("Similarity of layers", (OWN, ACROSS, Words(blocks_told)), each="reading", notes=SAMPLES, place=10),
+    Shown(
+        "Influence of layers",
+        (Lines("layer", y="1 - similarity to its input", metrics=INFLUENCE),),
+        recommends=redundant,
+        each="reading",
+        place=20,
+    ),
+)
+
+
+@measure(paper="How Redundant Is the Transformer Stack (arXiv 2409.16302)", version=VERSION, shares=True, shown=SHOWN)
 def similarity(
     model: Any,
     data: Any = None,
@@ -39,7 +110,7 @@ def similarity(
 
     Example:
         >>> similarity(model, data, reading="mean")[0].where
-        ('mean', 0, 1)
+        {'reading': 'mean', 'first_state': 0, 'second_state': 1}
     """
     options: dict[str, Any] = {"batch": batch, "seconds": seconds, "frames": frames, "limit": limit, "seed": seed}
     models = [model] if other is None else [model, load(other)]
@@ -64,7 +135,7 @@ def pairs_of(found: Likeness, reading: str, k: int) -> Iterator[Measurement]:
             if value != value or (two and names[0].endswith("'") == names[1].endswith("'")):
                 continue  # cosines of layers of different widths are not there
             error = None if found.errors is None or key not in found.errors else float(found.errors[key][i, j])
-            where = (reading, int(names[0]), int(names[1].rstrip("'")))
+            where = {"reading": reading, "first_state": int(names[0]), "second_state": int(names[1].rstrip("'"))}
             name = f"{metric}_to_other" if two else metric
             yield row(name, value, where, found, error)
 
@@ -72,7 +143,7 @@ def pairs_of(found: Likeness, reading: str, k: int) -> Iterator[Measurement]:
 def row(
     metric: str,
     value: float,
-    where: tuple[str | int, ...],
+    where: Mapping[str, Coordinate],
     found: Likeness,
     error: float | None = None,
 ) -> Measurement:
@@ -91,11 +162,11 @@ def blocks_in(found: Likeness, reading: str, metric: str, seed: int) -> Iterator
         return
     shape, state = blocks(found.matrices[metric][first:, first:], seed=seed), int(found.names[first])
     for number, start in enumerate(shape.starts):
-        yield row("block_start", state + start, (reading, "block", number), found)
-    yield row("boundary", state + shape.boundary, (reading,), found)
-    yield row("block_gain", shape.gain, (reading,), found)
-    yield row("block_gain_shuffled", shape.shuffled, (reading,), found)
-    yield row("block_chance", shape.chance, (reading,), found)
+        yield row("block_start", state + start, {"reading": reading, "block": number}, found)
+    yield row("boundary", state + shape.boundary, {"reading": reading}, found)
+    yield row("block_gain", shape.gain, {"reading": reading}, found)
+    yield row("block_gain_shuffled", shape.shuffled, {"reading": reading}, found)
+    yield row("block_chance", shape.chance, {"reading": reading}, found)
 
 
 def scores_of(found: Likeness, reading: str, k: int) -> Iterator[Measurement]:
@@ -103,6 +174,7 @@ def scores_of(found: Likeness, reading: str, k: int) -> Iterator[Measurement]:
     if f"knn_{k}" in found.matrices:
         for layer in influences(found, k=k):
             for metric in ("bi", "knn_bi", "knn_bi_averaged", "cka_bi"):
-                yield row(metric, getattr(layer, metric), (reading, "layer", layer.layer), found)
+                yield row(metric, getattr(layer, metric), {"reading": reading, "layer": layer.layer}, found)
     for first, count, angle in spans(found):
-        yield row("span_angle", angle, (reading, "layers", first, first + count), found)
+        run = {"reading": reading, "first_layer": first, "last_layer": first + count - 1}
+        yield row("span_angle", angle, run, found)

@@ -8,11 +8,12 @@ from torch import nn
 
 from sottovoce.measurement import Measurement
 from sottovoce.measures.parts import Part, modules_by_part
+from sottovoce.measures.places import COST, place
 from sottovoce.models.int8 import Int8Linear
 from sottovoce.registry import measure
 
 
-@measure("size")
+@measure("size", shown=COST)
 def size(model: Any, data: Any = None) -> list[Measurement]:
     """Parameters (stored, and of these not zero) and bytes of all tensors, whole and by part.
 
@@ -37,7 +38,9 @@ def size(model: Any, data: Any = None) -> list[Measurement]:
         if not where:
             counts["bytes"] += sum(buffer.numel() * buffer.element_size() for buffer in saved_buffers(model))
         units = {"parameters": "parameters", "nonzero": "parameters", "bytes": "bytes"}
-        rows += [Measurement("size", metric, value, units[metric], "lower", where) for metric, value in counts.items()]
+        rows += [
+            Measurement("size", metric, value, units[metric], "lower", place(where)) for metric, value in counts.items()
+        ]
     return rows
 
 

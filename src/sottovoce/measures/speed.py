@@ -15,6 +15,7 @@ from sottovoce.errors import SottovoceError
 from sottovoce.measurement import Measurement
 from sottovoce.measures.memory import peak_bytes
 from sottovoce.measures.parts import Part, modules_by_part
+from sottovoce.measures.places import COST, place
 from sottovoce.models.anatomy import Anatomy
 from sottovoce.models.front_end import SAMPLE_RATE, SHIFT, WINDOW, LogMel
 from sottovoce.models.modes import evaluating
@@ -24,7 +25,7 @@ from sottovoce.timing import in_turns, quartiles, synchronize
 MOST = 10_000  # passes
 
 
-@measure("speed")
+@measure("speed", shown=COST)
 def speed(
     model: Any,
     data: Any = None,
@@ -48,7 +49,7 @@ def speed(
         inputs = noise(model, seconds, batch)
         rows.append(Measurement("speed", "peak_bytes", peak_bytes(model, inputs), "bytes", "lower"))
         for where, value in time_parts(model, inputs, repeats=max(1, repeats // 3)).items():
-            rows.append(Measurement("speed", "latency", value, "s", "lower", where, n=max(1, repeats // 3)))
+            rows.append(Measurement("speed", "latency", value, "s", "lower", place(where), n=max(1, repeats // 3)))
     return rows
 
 

@@ -12,6 +12,14 @@ from sottovoce.tasks.finetune import finetune_model, score_head, speaks_for
 from sottovoce.tasks.kinds import VERSION, Decoding
 from sottovoce.tasks.probe import probe
 from sottovoce.training import Training
+from sottovoce.views import Lines, Shown, first_good_state
+
+SHOWN = Shown(
+    "What states know",
+    (Lines("state", y="score", title="Probes of each state", main=True, percent=True, upward=True),),
+    recommends=first_good_state,
+    place=40,
+)
 
 
 def register(task: Task) -> Any:
@@ -48,14 +56,14 @@ def register(task: Task) -> Any:
                 task, model, data, layer=layer, settings=settings, size=batch, inner=inner, limit=limit, how=how
             )
             rows = [
-                score.measured(task.name, () if found.layer is None else ("layer", found.layer))
+                score.measured(task.name, {} if found.layer is None else {"state": found.layer})
                 for found in probed
                 for score in found.scores
             ]
-            weights = [(("layer", index), weight) for found in probed for index, weight in enumerate(found.weights)]
             return rows + [
-                Measurement(task.name, "layer_weight", weight, where=where, version=VERSION)
-                for where, weight in weights
+                Measurement(task.name, "layer_weight", weight, where={"state": state}, version=VERSION)
+                for found in probed
+                for state, weight in enumerate(found.weights)
             ]
         if mode == "finetune":
             settings = Training(steps=steps, lr=1e-4 if lr is None else lr, seed=seed)
@@ -70,7 +78,7 @@ def register(task: Task) -> Any:
         f"How well a model does at this: {task.about}. A probe of the frozen encoder (on the learned sum of its "
         "layers, on one, or on each), the model's own head, or a fine-tuned copy; with a 95 % bootstrap interval."
     )
-    return measure(paper=task.paper, version=VERSION)(run)
+    return measure(paper=task.paper, version=VERSION, shown=SHOWN)(run)
 
 
 TASK_MEASURES = {task.name: register(task) for task in TASKS.values()}

@@ -64,6 +64,26 @@ def paragraph(text: str, *, note: bool = False) -> str:
     return f"<p{kind}>{escape(text)}</p>"
 
 
+def heading(text: str) -> str:
+    """A heading inside a section.
+
+    Example:
+        >>> heading("flatten")
+        '<h3>flatten</h3>'
+    """
+    return f"<h3>{escape(text)}</h3>"
+
+
+def captioned(drawing: str, text: str) -> str:
+    """A drawing with words below.
+
+    Example:
+        >>> captioned("<svg></svg>", "in frames")
+        "<figure><svg></svg><figcaption class='note'>in frames</figcaption></figure>"
+    """
+    return f"<figure>{drawing}<figcaption class='note'>{escape(text)}</figcaption></figure>"
+
+
 def drawings(pictures: Iterable[str]) -> str:
     """Drawings side by side.
 

@@ -1,6 +1,6 @@
 """The three kinds of tasks: one answer an utterance, one a frame, or a sequence without times."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, Protocol
 
@@ -11,7 +11,7 @@ from torch.nn import functional as F
 
 from sottovoce.data.utterance import Phone
 from sottovoce.errors import SottovoceError
-from sottovoce.measurement import Measurement
+from sottovoce.measurement import WHOLE, Coordinate, Measurement
 from sottovoce.models.encoder import mean_over_time
 from sottovoce.tasks import decoding, scores
 
@@ -37,7 +37,7 @@ class Score:
     better: Literal["higher", "lower"]
     n: int
 
-    def measured(self, task: str, where: tuple[str | int, ...] = ()) -> Measurement:
+    def measured(self, task: str, where: Mapping[str, Coordinate] = WHOLE) -> Measurement:
         """As a Measurement of a task."""
         return Measurement(
             task, self.metric, self.value, better=self.better, where=where, n=self.n, error=self.error, version=VERSION
