@@ -39,7 +39,7 @@ def main(corpus: str, names: list[str]) -> None:
             rows += MEASURES[measure](model, data, **options)
         # Classes are many and their mean is what is told.
         kept = [
-            [row.measure, row.metric, list(row.where), round(row.value, 6), row.error and round(row.error, 6), row.n]
+            [row.measure, row.metric, dict(row.where), round(row.value, 6), row.error and round(row.error, 6), row.n]
             for row in rows
             if row.metric != "class"
         ]

@@ -65,7 +65,7 @@ def main(name: str, corpora: list[str]) -> None:
                 measured = sv.MEASURES[task](model, data, mode="probe", layer="each", **options)
                 scores: dict[str, list[dict[str, Any]]] = {}
                 for m in measured:
-                    layer = {"layer": m.where[1], "value": m.value, "error": m.error, "n": m.n}
+                    layer = {"layer": m.at("state"), "value": m.value, "error": m.error, "n": m.n}
                     scores.setdefault(m.metric, []).append(layer)
                 rows[key] = {"seconds": round(time.perf_counter() - begin, 1), "scores": scores}
                 places = " ".join(map(shown, corpora))

@@ -106,7 +106,7 @@ def test_the_page_has_everything_and_asks_for_nothing(analysed: Path) -> None:
 def test_the_run_has_every_number(analysed: Path) -> None:
     rows = sv.Run.open(analysed).measurements()
     matrix = {row.where: row for row in rows if row.metric == "cka"}
-    assert {where[0] for where in matrix} == {"flatten", "mean", "frames"} and len(matrix) == 30
+    assert {where["reading"] for where in matrix} == {"flatten", "mean", "frames"} and len(matrix) == 30
     assert all(0 <= row.value <= 1 + 1e-9 and row.n and row.error is not None for row in matrix.values())
     assert {row.measure for row in rows} >= {"similarity", "convexity", "attention", "ablation", "keywords", "macs"}
     assert not (analysed.parent / "chunks").exists()
@@ -183,13 +183,15 @@ def test_the_papers_settings_are_one_word(place: Path) -> None:
 
 
 def test_cuts_follow_from_numbers() -> None:
-    def row(measure: str, metric: str, value: float, *where: str | int, error: float | None = None) -> Measurement:
+    def row(measure: str, metric: str, value: float, error: float | None = None, **where: str | int) -> Measurement:
         return Measurement(measure, metric, value, better="higher", where=where, error=error)
 
     scores = [0.9, 0.4, 0.1, 0.3, 0.2, 0.5, 0.6, 0.7]
-    rows = [row("similarity", "bi", value, "flatten", "layer", layer) for layer, value in enumerate(scores)]
-    rows += [row("convexity", "by_class", v, "keywords", "layer", s) for s, v in enumerate([0.1, 0.5, 0.8, 0.805, 0.3])]
-    rows += [row("phones", "accuracy", v, "layer", s, error=0.05) for s, v in enumerate([0.2, 0.56, 0.6, 0.5])]
+    rows = [row("similarity", "bi", value, reading="flatten", layer=layer) for layer, value in enumerate(scores)]
+    rows += [
+        row("convexity", "by_class", v, concept="keywords", state=s) for s, v in enumerate([0.1, 0.5, 0.8, 0.805, 0.3])
+    ]
+    rows += [row("phones", "accuracy", v, error=0.05, state=s) for s, v in enumerate([0.2, 0.56, 0.6, 0.5])]
     found = {cut.step: cut.reason for cut in cuts(rows)}
     assert list(found) == ["drop_layers:drop=[2, 4]", "drop_layers:keep=2", "drop_layers:keep=1"]
     assert "2 (0.100), 4 (0.200)" in found["drop_layers:drop=[2, 4]"]

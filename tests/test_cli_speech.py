@@ -46,7 +46,7 @@ def test_measuring_knowledge(capsys: pytest.CaptureFixture[str], corpus: Path, s
     code, out, _ = run(capsys, "measure", str(saved), *wanted, "--data", str(corpus), "--json", "-o", str(target))
     rows = [json.loads(line) for line in out.splitlines()]
     assert code == 0 and rows == [json.loads(line) for line in target.read_text().splitlines()]
-    assert [row["where"] for row in rows if row["measure"] == "keywords"] == [["layer", n] for n in range(3)]
+    assert [row["where"] for row in rows if row["measure"] == "keywords"] == [{"state": n} for n in range(3)]
     assert {row["measure"] for row in rows} == {"keywords", "size", "speakers"}
     code, out, _ = run(capsys, "measure", "log-mel", "--measure", "keywords:steps=30", "--data", str(corpus))
     assert code == 0 and "accuracy" in out and "± 95 %" in out

@@ -44,7 +44,7 @@ def test_shared_layers_count_once_in_size_and_each_time_in_macs() -> None:
     whole, shared = tiny("hubert"), edited("hubert", "share_layers")
     before, after = sv.cost(whole, time=False), sv.cost(shared, time=False)
     assert after["macs"] == before["macs"]
-    layer = sum(value for where, value in before.parts("parameters").items() if where[:2] == ("layer", 1))
+    layer = before.part("parameters", layer=1)
     assert before["parameters"] - after["parameters"] == 3 * layer
 
 

@@ -99,7 +99,10 @@ def test_scores_of_cuts_are_those_of_cut_models() -> None:
 def test_layer_orders_are_measured_in_one_pass() -> None:
     model = tuned()
     rows = sv.MEASURES["layer_orders"](model, DATA, by=["bi", "backward"])
-    assert [row.where for row in rows] == [*(("backward", n) for n in range(5)), *(("bi", n) for n in range(4))]
+    assert [row.where for row in rows] == [
+        *({"order": "backward", "dropped": n} for n in range(5)),
+        *({"order": "bi", "dropped": n} for n in range(4)),
+    ]
     assert rows[0].metric == "keywords accuracy" and rows[0].value == rows[5].value
     assert rows[3].value == sv.MEASURES["keywords"](sv.drop_layers(model, drop=3), DATA, mode="head")[0].value
     with pytest.raises(SottovoceError, match="unknown order 'bii'; did you mean 'bi'"):
@@ -447,7 +450,7 @@ def test_the_baseline_of_a_mimic_sees_no_teacher(folder: Path) -> None:
 def test_layers_behind_the_most_convex_state_go() -> None:
     model = tiny("hubert")
     rows = sv.MEASURES["convexity"](model, [u for u in DATA if u.split != "test"], of=["keywords"], limit=2000)
-    values = {int(row.where[-1]): row.value for row in rows if row.metric == "by_class"}
+    values = {int(row.at("state")): row.value for row in rows if row.metric == "by_class"}
     best = min(state for state, value in values.items() if value == max(values.values()))
     if best:
         assert len(sv.Anatomy(sv.cut_at_convexity(model, DATA)).order) == best

@@ -26,7 +26,7 @@ from sottovoce.registry import Entry, Registry
 from sottovoce.runs import Run, find, read_runs
 
 RECIPE = Recipe("tiny", seed=5, steps=(("drop", {"keep": 2}), ("drop", {"keep": 1})), measures=(("count", {}),))
-ROWS = [Measurement("m", "a", 1), Measurement("m", "b", 0.5, "s", "lower", ("layer", 4), 9, 0.1, 2)]
+ROWS = [Measurement("m", "a", 1), Measurement("m", "b", 0.5, "s", "lower", {"layer": 4}, 9, 0.1, 2)]
 PRELUDE = f"""
 import sys, types
 package = types.ModuleType("sottovoce")

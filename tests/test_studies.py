@@ -301,7 +301,7 @@ def test_effects_of_heads_agree_with_loops(family: str) -> None:
 def test_ablation_scores_every_layer_gone() -> None:
     model = tuned()
     rows = sv.MEASURES["ablation"](model, DATA, task="keywords")
-    assert [row.where for row in rows] == [(), ("layer", 0), ("layer", 1)]
+    assert [row.where for row in rows] == [{}, {"layer": 0}, {"layer": 1}]
     assert rows[0].value > 0.5 and rows[0].metric == "keywords accuracy"
     probed = sv.MEASURES["ablation"](tiny("hubert", num_hidden_layers=2), DATA, task="keywords", steps=20)
     assert len(probed) == 3

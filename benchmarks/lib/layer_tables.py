@@ -5,7 +5,7 @@ from collections.abc import Iterator
 
 from lib.layer_text import LAYERS, NO_LAYERS, TEXT
 from lib.tables import Table, about, read, table, there
-from sottovoce.measurement import Measurement
+from sottovoce.measurement import Measurement, select
 from sottovoce.plots import line_plot, matrix_plot
 
 MODELS = ("small-melhubert", "small-hubert", "small-melhubert-keywords")
@@ -16,8 +16,8 @@ PATTERNS = ("diagonality", "verticality", "globality", "blockness")
 def rows_of(name: str) -> list[Measurement]:
     """What was measured in a model."""
     return [
-        Measurement(measure, metric, value, where=tuple(where), error=error, n=n)
-        for measure, metric, where, value, error, n in read(f"layers-{name}")["rows"]
+        Measurement.from_record(dict(zip(("measure", "metric", "where", "value", "error", "n"), row, strict=True)))
+        for row in read(f"layers-{name}")["rows"]
     ]
 
 
@@ -36,9 +36,9 @@ def speed() -> Table:
     return ["", "plain way over ours", "s for all"], lines
 
 
-def value_of(rows: list[Measurement], metric: str, *where: str | int) -> float:
+def value_of(rows: list[Measurement], metric: str, **where: str | int) -> float:
     """One number."""
-    return next((row.value for row in rows if row.metric == metric and row.where == where), math.nan)
+    return next((row.value for row in select(rows, metric, **where)), math.nan)
 
 
 def blocks() -> Table:
@@ -47,11 +47,11 @@ def blocks() -> Table:
     for name in analysed():
         rows = rows_of(name)
         for reading in ("flatten", "mean", "frames"):
-            starts = [int(r.value) for r in rows if r.metric == "block_start" and r.where[0] == reading]
+            starts = [int(row.value) for row in select(rows, "block_start", reading=reading)]
             shown = ", ".join(f"{a}-{b - 1}" for a, b in zip(starts, [*starts[1:], 13], strict=True))
-            gains = [value_of(rows, metric, reading) for metric in ("block_gain", "block_gain_shuffled")]
-            chance = value_of(rows, "block_chance", reading)
-            cut = f"{value_of(rows, 'boundary', reading):.0f}"
+            gains = [value_of(rows, metric, reading=reading) for metric in ("block_gain", "block_gain_shuffled")]
+            chance = value_of(rows, "block_chance", reading=reading)
+            cut = f"{value_of(rows, 'boundary', reading=reading):.0f}"
             lines.append(
                 [f"{name}, {reading}", shown, cut, *(f"{gain:.2f}" for gain in gains), f"{100 * chance:.1f} %"]
             )
@@ -65,7 +65,7 @@ def peaks() -> Table:
         rows = [row for row in rows_of(name) if row.metric == "by_class"]
         line = [name]
         for concept in CONCEPTS:
-            values = [row.value for row in rows if row.where[0] == concept]
+            values = [row.value for row in select(rows, concept=concept)]
             top = max(values, default=math.nan)
             line.append(f"{top:.2f} ({values.index(top)}; {values[-1]:.2f} in the last)" if values else "")
         lines.append(line)
@@ -77,8 +77,8 @@ def relations() -> Table:
     lines = []
     for name in analysed():
         rows = [row for row in rows_of(name) if row.metric == "rank_correlation"]
-        for importance in dict.fromkeys(str(row.where[1]) for row in rows):
-            cells = [value_of(rows, "rank_correlation", pattern, importance) for pattern in PATTERNS]
+        for importance in dict.fromkeys(str(row.at("importance")) for row in rows):
+            cells = [value_of(rows, "rank_correlation", pattern=name, importance=importance) for name in PATTERNS]
             lines.append([f"{name}, {importance}", *(f"{cell:.2f}" for cell in cells)])
     return ["", *PATTERNS], lines
 
@@ -87,9 +87,9 @@ def least(metric: str, count: int = 4) -> list[list[str]]:
     """The layers of each model that change their input least, the first left out as in the paper."""
     lines = []
     for name in analysed():
-        found = [r for r in rows_of(name) if r.metric == metric and r.where[0] == "flatten" and r.where[2] != 0]
+        found = [row for row in select(rows_of(name), metric, reading="flatten") if row.at("layer") != 0]
         some = sorted(found, key=lambda row: row.value)[:count]
-        lines.append([name, ", ".join(f"{row.where[2]} ({row.value:.3f})" for row in some)])
+        lines.append([name, ", ".join(f"{row.at('layer')} ({row.value:.3f})" for row in some)])
     return lines
 
 
@@ -103,23 +103,24 @@ def layer_pictures() -> Iterator[tuple[str, str]]:
     """Names and contents of the drawings."""
     for name in analysed():
         rows = rows_of(name)
-        starts = [int(r.value) - 1 for r in rows if r.metric == "block_start" and r.where[0] == "flatten"]
+        starts = [int(row.value) - 1 for row in select(rows, "block_start", reading="flatten")]
         for metric in ("cka", "knn"):
-            values = {(r.where[1], r.where[2]): r.value for r in rows if r.metric == metric and r.where[0] == "flatten"}
+            found = select(rows, metric, reading="flatten")
+            values = {(row.at("first_state"), row.at("second_state")): row.value for row in found}
             states = range(1, 13)
             grid = [[values.get((min(i, j), max(i, j)), 1.0) for j in states] for i in states]
             title = f"{metric} of {name}"
             plot = matrix_plot(grid, title=title, x="state", y="state", first=(1, 1), blocks=starts)
             yield f"{name}-{metric}.svg", plot
         lines = {
-            concept: [(float(r.where[2]), r.value) for r in rows if r.metric == "by_class" and r.where[0] == concept]
+            concept: [(float(row.at("state")), row.value) for row in select(rows, "by_class", concept=concept)]
             for concept in CONCEPTS
         }
         plot = line_plot(lines, title=f"Graph convexity in {name}", x="state", y="mean over classes")
         yield f"{name}-convexity.svg", plot
         shown = ("diagonality", "effect") if any(row.metric == "effect" for row in rows) else ("diagonality", "l1")
         for pattern in shown:
-            heads = {(r.where[1], r.where[2]): r.value for r in rows if r.metric == pattern and r.where[0] == "head"}
+            heads = {(row.at("layer"), row.at("head")): row.value for row in select(rows, pattern)}
             grid = [[heads[layer, head] for head in range(4)] for layer in range(12)]
             yield f"{name}-{pattern}.svg", matrix_plot(grid, title=f"{pattern} of {name}", x="head", y="layer")
 
