@@ -13,12 +13,8 @@ def main() -> None:
     """Count and store; nothing here depends on the machine."""
     base = sv.new("wav2vec2-base")
     parts = sv.cost(base, time=False)
-    layer = {
-        name: sum(v for w, v in parts.parts(name).items() if w[:2] == ("layer", 0)) for name in ("parameters", "macs")
-    }
-    convs = {
-        name: sum(v for w, v in parts.parts(name).items() if w[0] == "front_end") for name in ("parameters", "macs")
-    }
+    layer = {name: parts.part(name, layer=0) for name in ("parameters", "macs")}
+    convs = {name: parts.part(name, part="front_end") for name in ("parameters", "macs")}
     headless, narrower = sv.new("wav2vec2-base"), sv.new("wav2vec2-base")
     sv.edits.keep_heads(headless, 0, range(11))
     sv.edits.keep_feed_forward(narrower, 0, range(3071))

@@ -17,6 +17,7 @@ from speech import toys
 from torch import nn
 
 import sottovoce as sv
+from sottovoce.measurement import WHOLE, Where
 from sottovoce.measures.memory import peak_bytes
 from sottovoce.methods.quantize import best_range, count_magnitudes, quantize
 from sottovoce.models import int8
@@ -207,8 +208,8 @@ def test_cost_counts_bytes_as_parameters() -> None:
     linears = [module for module in small.modules() if isinstance(module, Int8Linear)]
     weights = sum(module.levels.numel() for module in linears)
     scales = sum(module.scale.numel() for module in linears)
-    assert after["bytes", ()] == before["bytes", ()] - 3 * weights + 4 * scales
-    place = ("layer", 1, "feed_forward")
+    assert after["bytes", WHOLE] == before["bytes", WHOLE] - 3 * weights + 4 * scales
+    place = Where(layer=1, part="feed_forward")
     assert before["bytes", place] - after["bytes", place] == 3 * 2 * 32 * 48
     assert after["nonzero", place] < before["nonzero", place]  # some are rounded to zero
     inputs = sv.Anatomy(model).dummy_inputs(0.5)

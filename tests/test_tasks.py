@@ -20,6 +20,7 @@ from sottovoce.data.sources import read_data
 from sottovoce.data.utterance import Phone, Utterance
 from sottovoce.errors import SottovoceError
 from sottovoce.files import working_in
+from sottovoce.measurement import Where
 from sottovoce.models.encoder import Encoder
 from sottovoce.models.front_end import LogMel
 from sottovoce.models.heads import head_labels, with_head
@@ -86,7 +87,7 @@ def log_mel_model(**settings: Any) -> Any:
 def test_other_families_run(family: str, task: str) -> None:
     model = tiny(family)
     rows = sv.MEASURES[task](model, DATA, steps=2, layer="each", batch=18)
-    assert {row.at("state") for row in rows} == set(range(5))
+    assert {row.where for row in rows} == {Where(state=state) for state in range(5)}
     settings = Training(steps=2, lr=1e-3)
     if family == "whisper" and task != "keywords":
         with pytest.raises(SottovoceError, match="no ForCTC for the whisper family"):

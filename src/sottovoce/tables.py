@@ -102,7 +102,7 @@ def measurement_tables(rows: Iterable[Measurement]) -> list[Table]:
         header, lines = plain(own)
         title = sections_of(name)[0].title
         alike = title.lower() == name.lower()
-        table = Table(*header, title=escape(title if alike else f"{name}: {title}"), title_justify="left")
+        table = Table(*map(escape, header), title=escape(title if alike else f"{name}: {title}"), title_justify="left")
         for line in lines:
             table.add_row(*map(escape, line))
         tables.append(table)

@@ -114,6 +114,9 @@ def run_cases() -> Iterator[Case]:
 STATUS = dict.fromkeys(["running", "failed", "stopped"], "a run that was not finished is a run")
 
 
+PLACES = ("a list", "an empty list", "an object")  # lists are of earlier versions
+
+
 def row_reason(key: str, kind: str) -> str:
     """Why a measurement is right with a value."""
     if kind == "missing":
@@ -127,7 +130,7 @@ def row_reason(key: str, kind: str) -> str:
         return "a measure may find any number, and NaN where there is none"
     if key in ("n", "version") and kind in ("zero", "huge", "negative"):
         return "a whole number"
-    return "a place of any parts" if key == "where" and kind in ("a list", "an empty list") else ""
+    return "a place with any coordinates" if key == "where" and kind in PLACES else ""
 
 
 def train_case(kind: str, damage: Callable[[Path], object], act: Callable[[Path], object], why: str = "") -> Case:

@@ -26,7 +26,8 @@ def blocks_told(rows: Rows) -> str:
     starts = [int(row.value) for row in select(rows, "block_start")]
     last = max((int(row.at("second_state")) for row in rows if "second_state" in row.where), default=None)
     value = {row.metric: row.value for row in rows if set(row.where) == {"reading"}}
-    if not starts or last is None or not value:
+    wanted = {"boundary", "block_gain", "block_gain_shuffled", "block_chance"}
+    if not starts or last is None or not wanted <= value.keys():
         return ""
     names = [f"{a}-{b - 1}" for a, b in zip(starts, [*starts[1:], last + 1], strict=True)]
     return (
