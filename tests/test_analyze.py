@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 from conftest import tiny
+from old_rows import ROWS
 from speech import toy_folder
 from test_cli import run
 
@@ -110,6 +111,12 @@ def test_the_run_has_every_number(analysed: Path) -> None:
     assert all(0 <= row.value <= 1 + 1e-9 and row.n and row.error is not None for row in matrix.values())
     assert {row.measure for row in rows} >= {"similarity", "convexity", "attention", "ablation", "keywords", "macs"}
     assert not (analysed.parent / "chunks").exists()
+
+
+def test_old_places_are_read_to_those_of_today(analysed: Path) -> None:
+    known = {(measure, frozenset(new)) for measure, _, _, new in ROWS}
+    rows = sv.Run.open(analysed).measurements()
+    assert {(row.measure, frozenset(row.where)) for row in rows} <= known
 
 
 def test_shares_put_together_end_in_the_same_numbers(

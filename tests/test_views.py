@@ -39,7 +39,7 @@ def states(measure: str, **more: Any) -> list[Measurement]:
 def register(shown: Shown | Sequence[Shown] = (), rows: list[Measurement] | None = None) -> Any:
     """A stranger's measure, `tilt`."""
 
-    @sv.measure(shown=shown)
+    @sv.register_measure(shown=shown)
     def tilt(model: Any, data: Any = None) -> list[Measurement]:
         """How far each state leans."""
         return states("tilt", better="higher") if rows is None else rows
@@ -60,7 +60,7 @@ def read(page: str) -> Reader:
 
 def shown_as(measure: str, shown: Shown | Sequence[Shown], rows: list[Measurement]) -> tuple[Reader, str]:
     """The page of one measure's rows."""
-    sv.measure(measure, shown=shown)(nothing)
+    sv.register_measure(measure, shown=shown)(nothing)
     page = analysis_page("title", "about", rows)
     return read(page), page
 
@@ -123,7 +123,7 @@ def test_rows_say_which_direction_is_better_before_the_measure_does() -> None:
 def test_what_is_no_way_to_be_shown_is_refused_at_once() -> None:
     for wrong in ("Lean", [Lines("state")]):
         with pytest.raises(TypeError, match="shown=Shown"):
-            sv.measure(shown=wrong)  # pyright: ignore[reportArgumentType]
+            sv.register_measure(shown=wrong)  # pyright: ignore[reportArgumentType]
 
 
 def test_lines_are_named_by_what_tells_them_apart() -> None:
@@ -182,14 +182,14 @@ def test_half_of_a_symmetric_map_is_enough() -> None:
 def test_sections_of_one_title_are_one_and_are_divided_by_a_coordinate() -> None:
     views = (Lines("layer"), Words(lambda rows: f"{len(rows)} numbers."))
     shown = Shown("Lean", views, each="voice", notes={"low": "A low one."}, place=1)
-    sv.measure("lean", shown=shown)(nothing)
+    sv.register_measure("lean", shown=shown)(nothing)
     rows = [
         Measurement(name, "left", layer, where={"layer": layer, "voice": voice})
         for name in ("size", "lean", "tilt")
         for voice in ("low", "high")
         for layer in range(2)
     ]
-    sv.measure("tilt", shown=shown)(nothing)
+    sv.register_measure("tilt", shown=shown)(nothing)
     page = analysis_page("title", "about", rows)
     assert read(page).headings == ["Lean", "Cost"] and read(page).drawings == ["Lean, low", "Lean, high"]
     assert page.count("<p>4 numbers.</p>") == 2 and page.count("A low one.") == 1 and "<h3>high</h3>" in page
