@@ -1,5 +1,12 @@
-"""The options of a function, read off its signature: their types, their defaults, and what they cannot be."""
+"""The options of a function, read off its signature: their types, their defaults, and what they cannot be.
 
+An option whose type is a frozen dataclass is a group: its fields are options in turn, `train.steps` beside `task`. What
+a user gives of a group is a mapping, merged over the function's own default; the dataclass refuses what its fields
+cannot be with a sentence that begins with the field's name, `steps=0, but ...`. A field with the metadata
+`{"option": False}` is for callers in Python alone.
+"""
+
+import dataclasses
 import functools
 import inspect
 import math
@@ -11,6 +18,8 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, Union
 
 import pydantic
+
+from sottovoce.errors import SottovoceError, cut, hint, shown
 
 # From where to where options of these names go, in all methods and measures.
 RANGES: dict[str, tuple[int, int]] = {
@@ -56,14 +65,49 @@ class Option:
     annotation: Any
     default: Any
     wanted: str
-    adapter: pydantic.TypeAdapter[Any]
+    adapter: pydantic.TypeAdapter[Any] | None
+    group: "Group | None" = None
 
     @property
     def required(self) -> bool:
         """Whether it has no default."""
         return self.default is inspect.Parameter.empty
 
-    def problem(self, value: object) -> str | None:
+    @property
+    def fields(self) -> "dict[str, Option]":
+        """The options in it, if it is a group."""
+        return {} if self.group is None else self.group.options
+
+    def fits(self, value: object) -> bool:
+        """Whether a value has the right type; of a group, whether it can stand for one at all."""
+        if self.group is not None:
+            return isinstance(value, Mapping | self.group.kind) or (value is None and self.group.optional)
+        return self._converted(value)[0]
+
+    def checked(self, value: object, where: str) -> Any:
+        """The value as the function gets it; the error says `where` (`finetune: train`), what came and what is wanted.
+
+        Example:
+            >>> options_of(drop_layers)["keep"].checked("nine", "drop_layers: keep")
+            Traceback (most recent call last):
+            sottovoce.errors.SottovoceError: drop_layers: keep='nine', but an int is wanted.
+        """
+        if self.group is not None:
+            return self.group.checked(value, where, self.default)
+        fits, converted = self._converted(value)
+        problem = self._problem(converted) if fits else f"{self.wanted} is wanted"
+        if problem is not None:
+            raise SottovoceError(f"{where}={shown(value)}, but {problem}.")
+        return converted
+
+    def _converted(self, value: object) -> tuple[bool, Any]:
+        assert self.adapter is not None
+        try:
+            return True, self.adapter.validate_python(list(value) if isinstance(value, range) else value)
+        except pydantic.ValidationError:
+            return False, value
+
+    def _problem(self, value: object) -> str | None:
         """What is wrong with a value of the right type; None if nothing is."""
         if self.name in RANGES and isinstance(value, int | float) and not isinstance(value, bool):
             least, most = RANGES[self.name]
@@ -71,12 +115,70 @@ class Option:
                 return f"a number from {least} to {most} is wanted"
         return _unusable(value, infinite=isinstance(self.default, float) and math.isinf(self.default))
 
-    def check(self, value: object) -> tuple[bool, Any]:
-        """Whether the value fits, and the value as the function gets it."""
+
+@dataclass(frozen=True)
+class Group:
+    """The options under one name: the fields of a frozen dataclass; where the group is optional, None is none of it."""
+
+    kind: type[Any]
+    options: dict[str, Option]
+    optional: bool
+
+    def checked(self, value: object, where: str, default: Any) -> Any:
+        """The dataclass: as it is, if it was given, or the mapping merged over the default."""
+        if value is None and self.optional:
+            return None
+        if isinstance(value, self.kind):
+            for name, option in self.options.items():
+                option.checked(getattr(value, name), f"{where}.{name}")
+            return value
+        if not isinstance(value, Mapping):
+            first = next(iter(self.options.values()))
+            example = value if first.fits(value) else first.default
+            none = ", or None (null in YAML)," if self.optional else ""
+            told = f"{{{first.name}: {as_yaml(example)}}}"
+            raise SottovoceError(
+                f"{where}={shown(value)}, but a mapping{none} is wanted, such as {told}. {listed(self.options)}"
+            )
+        for name in value:
+            self.refuse_unknown(name, where)
+        given = {name: self.options[name].checked(item, f"{where}.{name}") for name, item in value.items()}
+        missing = [name for name, option in self.options.items() if option.required and name not in given]
+        if missing:
+            raise SottovoceError(f"{where} needs '{missing[0]}' ({self.options[missing[0]].wanted}).")
         try:
-            return True, self.adapter.validate_python(list(value) if isinstance(value, range) else value)
-        except pydantic.ValidationError:
-            return False, value
+            return dataclasses.replace(default, **given) if isinstance(default, self.kind) else self.kind(**given)
+        except SottovoceError as error:
+            raise SottovoceError(f"{where}.{error}") from None
+
+    def refuse_unknown(self, name: object, where: str) -> None:
+        """An error with the nearest name, if the group has no option of this one."""
+        if name not in self.options:
+            raise SottovoceError(
+                f"{where} has no option '{cut(name)}'{hint(name, self.options)} {listed(self.options)}"
+            )
+
+
+def listed(options: Mapping[str, Option]) -> str:
+    """The names of options, as a sentence ends with them.
+
+    Example:
+        >>> listed({})
+        'Options: none.'
+    """
+    return f"Options: {', '.join(options) or 'none'}."
+
+
+def as_yaml(value: object) -> str:
+    """A value as one writes it in YAML, for a sentence.
+
+    Example:
+        >>> as_yaml(True), as_yaml("cosine"), as_yaml(None), as_yaml(0.1)
+        ('true', 'cosine', 'null', '0.1')
+    """
+    if value is None or isinstance(value, bool):
+        return {None: "null", True: "true", False: "false"}[value]
+    return cut(value)
 
 
 @functools.cache
@@ -104,9 +206,38 @@ def options_of(function: Callable[..., Any]) -> dict[str, Option]:
 
 
 def _option(name: str, annotation: Any, default: Any) -> Option:
+    kind, optional = _dataclass_of(annotation)
+    if kind is not None:
+        none = " or None (null in YAML)" if optional else ""
+        group = Group(kind, _fields(kind, default), optional)
+        return Option(name, annotation, default, f"a mapping{none}", None, group)
     schema, wanted, _ = _understand(annotation)
     adapter = pydantic.TypeAdapter[Any](schema, config=pydantic.ConfigDict(strict=True))
     return Option(name, annotation, default, wanted, adapter)
+
+
+def _dataclass_of(annotation: Any) -> tuple[type[Any] | None, bool]:
+    """The frozen dataclass that an annotation is, and whether it may also be None."""
+    union = typing.get_origin(annotation) in (Union, types.UnionType)
+    parts = typing.get_args(annotation) if union else (annotation,)
+    rest: list[Any] = [part for part in parts if part is not types.NoneType]
+    frozen = len(rest) == 1 and getattr(getattr(rest[0], "__dataclass_params__", None), "frozen", False)
+    return (rest[0] if frozen else None), len(rest) < len(parts)
+
+
+def _fields(kind: type[Any], default: Any) -> dict[str, Option]:
+    """The options of a group, with the defaults that the function has for them."""
+    hints = typing.get_type_hints(kind)
+    empty, options = inspect.Parameter.empty, {}
+    for field in dataclasses.fields(kind):
+        if not field.init or not field.metadata.get("option", True):
+            continue
+        own = empty if field.default is dataclasses.MISSING else field.default
+        if field.default_factory is not dataclasses.MISSING:
+            own = field.default_factory()
+        given = getattr(default, field.name) if isinstance(default, kind) else own
+        options[field.name] = _option(field.name, hints[field.name], given)
+    return options
 
 
 def _understand(annotation: Any) -> tuple[Any, str, str]:

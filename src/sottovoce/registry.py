@@ -1,6 +1,7 @@
 """Methods and measures by name; a function's signature is its configuration, checked before any work."""
 
 import copy
+import dataclasses
 import functools
 import inspect
 import re
@@ -11,7 +12,7 @@ from typing import Any, Literal, ParamSpec, TypeVar, final
 
 from sottovoce.errors import SottovoceError, cut, hint, shown, unknown
 from sottovoce.files import load_yaml
-from sottovoce.options import Option, options_of
+from sottovoce.options import Option, as_yaml, listed, options_of
 from sottovoce.views import Shown
 
 P = ParamSpec("P")
@@ -230,31 +231,53 @@ def check_options(target: Entry | Callable[..., Any], options: Mapping[str, Any]
         sottovoce.errors.SottovoceError: drop_layers: keep='nine', but an int is wanted.
     """
     name, known = _named(target)
-    for given in options:
-        _refuse_unknown(name, given, known)
+    for given, value in options.items():
+        _refuse_unknown(name, given, known, as_yaml(value))
     for option in known.values():
         if option.required and option.name not in options:
-            raise SottovoceError(f"{name} needs the option '{option.name}' ({option.wanted}). {_list(known)}")
-    checked = {}
+            raise SottovoceError(f"{name} needs the option '{option.name}' ({option.wanted}). {listed(known)}")
     for given, value in options.items():
-        fits, checked[given] = known[given].check(value)
-        problem = known[given].problem(checked[given]) if fits else f"{known[given].wanted} is wanted"
-        if problem is not None:
-            raise SottovoceError(f"{name}: {given}={shown(value)}, but {problem}.")
-    return checked
+        for field, item in _said(value, known[given]).items():
+            _refuse_own(name, given, field, known, as_yaml(item))
+    return {given: known[given].checked(value, f"{name}: {given}") for given, value in options.items()}
 
 
-def _refuse_unknown(name: str, given: object, known: Mapping[str, Option]) -> None:
-    if given not in known:
-        raise SottovoceError(f"{name} has no option '{cut(given)}'{hint(given, known)} {_list(known)}")
+def _refuse_unknown(name: str, given: object, known: Mapping[str, Option], written: str) -> None:
+    """An error for a name that is no option; if it is one in groups, the sentence shows it there."""
+    if given in known:
+        return
+    first, _, field = given.partition(".") if isinstance(given, str) else ("", "", "")
+    if first in known and field in known[first].fields:
+        raise SottovoceError(f"{name} has no option '{given}'; write {first}: {{{field}: {written}}}.")
+    homes = [option.name for option in known.values() if given in option.fields]
+    if homes:
+        now = " or ".join(f"{home}.{given}" for home in homes)
+        raise SottovoceError(f"{name} has no option '{given}'; it is {now} now: {homes[0]}: {{{given}: {written}}}.")
+    raise SottovoceError(f"{name} has no option '{cut(given)}'{hint(given, known)} {listed(known)}")
 
 
-def _list(known: Mapping[str, Option]) -> str:
-    return f"Options: {', '.join(known) or 'none'}."
+def _refuse_own(name: str, group: str, field: object, known: Mapping[str, Option], written: str) -> None:
+    """An error for an option of the function itself inside a group: a method has one seed."""
+    if field in known and field not in known[group].fields:
+        raise SottovoceError(
+            f"{name}: {group} has no option '{field}'; it is an option of {name} itself: {field}={written}."
+        )
+
+
+def _said(value: Any, option: Option) -> Mapping[Any, Any]:
+    """What a group says: the keys of a mapping, or of its dataclass the fields that are not as they come."""
+    if option.group is None:
+        return {}
+    if isinstance(value, option.group.kind):
+        values = ((field, getattr(value, field.name)) for field in dataclasses.fields(value))
+        return {field.name: item for field, item in values if item != field.default}
+    return value if isinstance(value, Mapping) else {}
 
 
 def parse_options(target: Entry | Callable[..., Any], text: str) -> dict[str, Any]:
     """The options in the command line's `keep=9,by=knn`, each read as YAML and checked.
+
+    `train.steps=10` is an option of a group, of which a mapping comes out, as in a recipe.
 
     Example:
         >>> def drop_layers(model, data, *, keep: int | list[int], by: str = "first"):
@@ -268,12 +291,21 @@ def parse_options(target: Entry | Callable[..., Any], text: str) -> dict[str, An
     for part in _PARTS.findall(text)[:-1] if text.strip() else ():
         key, equals, raw = (piece.strip() for piece in part.partition("="))
         if not (key and equals and raw):
-            raise SottovoceError(f"{name}: '{cut(part.strip())}' is not option=value. {_list(known)}")
-        _refuse_unknown(name, key, known)
-        if key in options:
+            raise SottovoceError(f"{name}: '{cut(part.strip())}' is not option=value. {listed(known)}")
+        first, dot, field = key.partition(".")
+        group = known[first].group if dot and first in known else None
+        if group is None:
+            _refuse_unknown(name, key, known, raw)
+            place, option = options, known[key]
+        else:
+            _refuse_own(name, first, field, known, raw)
+            group.refuse_unknown(field, f"{name}: {first}")
+            place, option = options.setdefault(first, {}), group.options[field]
+        if not isinstance(place, dict) or option.name in place:
             raise SottovoceError(f"{name}: the option '{key}' is given twice; give it once.")
-        options[key] = _value(raw, known[key])
-    return check_options(target, options)
+        place[option.name] = _value(raw, option)
+    checked = check_options(target, options)
+    return {key: value if known[key].group is None else options[key] for key, value in checked.items()}
 
 
 def _value(raw: str, option: Option) -> Any:
@@ -284,7 +316,7 @@ def _value(raw: str, option: Option) -> Any:
         return raw
     if value is None and raw.lower() not in ("null", "~"):
         return raw  # to YAML, `#1` is a comment
-    return value if option.check(value)[0] or not option.check(raw)[0] else raw
+    return value if option.fits(value) or not option.fits(raw) else raw
 
 
 def parse_step(text: str, registry: Registry = METHODS) -> tuple[str, dict[str, Any]]:
@@ -309,20 +341,28 @@ def describe(entry: Entry) -> dict[str, Any]:
         [{'name': 'ratio', 'type': 'float', 'default': 0.5, 'required': False}]
     """
     function = inspect.unwrap(entry.function)
-    options = [
-        {
-            "name": option.name,
-            "type": inspect.formatannotation(option.annotation).replace("collections.abc.", "").replace("pathlib.", ""),
-            "default": _json(None if option.required else option.default),
-            "required": option.required,
-        }
-        for option in options_of(function).values()
-    ]
     summary = (inspect.getdoc(function) or "").partition("\n")[0]
+    options = [_described(option) for option in options_of(function).values()]
     return {"name": entry.name, "paper": entry.paper, "summary": summary, "options": options}
+
+
+def _described(option: Option) -> dict[str, Any]:
+    """An option as JSON; a group has its own options in it."""
+    kind = inspect.formatannotation(option.annotation)
+    places = ["collections.abc", "pathlib", *([] if option.group is None else [option.group.kind.__module__])]
+    for place in places:
+        kind = kind.replace(f"{place}.", "")
+    default = None if option.required else option.default
+    if option.group is not None and default is not None:
+        default = {name: getattr(default, name) for name in option.fields}
+    found = {"name": option.name, "type": kind, "default": _json(default), "required": option.required}
+    inner = [_described(field) for field in option.fields.values()]
+    return found | ({"options": inner} if inner else {})
 
 
 def _json(value: Any) -> Any:
     if isinstance(value, list | tuple):
         return [_json(item) for item in value]
+    if isinstance(value, dict):
+        return {name: _json(item) for name, item in value.items()}
     return value if isinstance(value, str | int | float | None) else str(value)

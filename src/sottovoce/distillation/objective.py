@@ -147,7 +147,7 @@ class Distiller(nn.Module):
         plan, time = self.plan, int(heard.frames.max())
         mask = None
         if plan.loss == "arm":
-            mask = span_mask(heard.frames, time, share=plan.share, span=plan.span, generator=generator)
+            mask = span_mask(heard.frames, time, share=plan.match.share, span=plan.match.span, generator=generator)
             mask = mask.to(heard.frames.device)
         wanted = self.teacher_states(heard, time, mask)
         found = layer_states(self._keep["student"], heard.inputs, outputs=plan.outputs, mask=mask)
@@ -173,7 +173,7 @@ class Distiller(nn.Module):
         """The sum over frames that exist; of `theirs`, the states of clean audio, and for `arm` those of masked."""
         plan, weights = self.plan, [pair.weight for pair in self.pairs]
         if plan.loss == "cluster_kl":
-            return losses.cluster_kl(mine[0][inside], theirs[0][0][inside], temperature=plan.temperature)
+            return losses.cluster_kl(mine[0][inside], theirs[0][0][inside], temperature=plan.match.temperature)
         if plan.loss == "star":
             rows = list(enumerate(inside.sum(1).tolist()))
             each = [[[state[row, :count] for state in some] for some in (mine, theirs[0])] for row, count in rows]

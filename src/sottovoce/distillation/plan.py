@@ -13,63 +13,96 @@ HINT = 0.1  # the weight of the states before the last in masking distillation
 
 
 @dataclass(frozen=True)
+class Student:
+    """How the student is made of the model.
+
+    Args:
+        layers: how many layers from the bottom it keeps; None for all.
+        start: "random" draws its weights anew.
+        log_mel: it gets a log-mel front end.
+        freeze_front_end: a convolutional front end does not learn, unless it is drawn anew.
+
+    Example:
+        >>> Student(layers=2).start
+        'model'
+    """
+
+    layers: int | None = None
+    start: Literal["model", "random"] = "model"
+    log_mel: bool = False
+    freeze_front_end: bool = True
+
+    def __post_init__(self) -> None:
+        if self.start not in ("model", "random"):
+            raise unknown("start", self.start, ("model", "random"))
+
+
+@dataclass(frozen=True)
+class Match:
+    """What a loss matches, and how.
+
+    Args:
+        layers: the teacher's states that are matched; None for those that are usual for the loss.
+        temperature: of the clusters of the loss `cluster_kl`.
+        share, span: of the mask of the loss `arm`.
+
+    Example:
+        >>> Match(layers=(4, 8, 12)).temperature
+        1.0
+    """
+
+    layers: tuple[int, ...] | None = None
+    temperature: float = 1.0
+    share: float = 0.8
+    span: int = 10
+
+    def __post_init__(self) -> None:
+        if self.layers is not None and not self.layers:
+            raise SottovoceError("layers= is empty; name at least one state of the teacher, or leave it out.")
+        if not 0 < self.temperature < math.inf:
+            raise SottovoceError(f"temperature={self.temperature}, but a number above 0 is wanted.")
+        if not 0 < self.share <= 1:
+            raise SottovoceError(f"share={self.share}, but a share above 0 and up to 1 is wanted.")
+        if self.span < 1:
+            raise SottovoceError(f"span={self.span}, but at least 1 frame is wanted.")
+
+
+@dataclass(frozen=True)
 class Distillation:
-    """What a distillation matches, and how.
+    """What is distilled into what, and how.
 
     Args:
         teacher: a folder, a Hub id or the name of a model in the package; None for the model as it came.
-        student: how many layers from the bottom the student keeps; None for all.
-        start: "random" draws the student's weights anew.
-        log_mel: the student gets a log-mel front end.
-        layers: the teacher's states that are matched; None for those that are usual for the loss.
-        share, span: of the mask of the loss `arm`.
-        freeze_front_end: a convolutional front end does not learn, unless it is drawn anew.
         cache: whether the teacher's states are kept on the disk; None for where that pays.
 
     Example:
-        >>> Distillation(student=2).loss
+        >>> Distillation(student=Student(layers=2)).loss
         'hidden'
     """
 
     loss: Loss = "hidden"
     teacher: str | None = None
-    student: int | None = None
-    start: Literal["model", "random"] = "model"
-    log_mel: bool = False
-    layers: tuple[int, ...] | None = None
-    temperature: float = 1.0
-    share: float = 0.8
-    span: int = 10
-    freeze_front_end: bool = True
+    student: Student = Student()
+    match: Match = Match()
     cache: bool | None = None
     precision: Precision = "fp32"
     batch_seconds: float = 90.0
 
     def __post_init__(self) -> None:
         """Refuse what no distillation can be, before any work."""
-        for name, known in (("loss", Loss), ("start", ("model", "random"))):
-            if getattr(self, name) not in (names := known if isinstance(known, tuple) else get_args(known)):
-                raise unknown(name, getattr(self, name), names)
-        if self.layers is not None and self.loss == "cluster_kl":
-            raise SottovoceError("distill: layers= is for losses that match states; cluster_kl matches clusters.")
-        if self.layers is not None and not self.layers:
-            raise SottovoceError("distill: layers= is empty; name at least one state of the teacher, or leave it out.")
+        if self.loss not in get_args(Loss):
+            raise unknown("loss", self.loss, get_args(Loss))
+        if self.match.layers is not None and self.loss == "cluster_kl":
+            raise SottovoceError("distill: match.layers= is for losses that match states; cluster_kl matches clusters.")
         if self.cache and self.loss == "arm":
             raise SottovoceError("distill: the teacher of the loss arm hears other masks each time; leave cache= out.")
-        if not 0 < self.temperature < math.inf or not 0 < self.batch_seconds < math.inf:
-            raise SottovoceError(
-                f"distill: temperature={self.temperature} and batch_seconds={self.batch_seconds}, but numbers above 0 "
-                "are wanted."
-            )
-        if not 0 < self.share <= 1 or self.span < 1:
-            raise SottovoceError(
-                f"distill: share={self.share} and span={self.span}, but a share above 0 and up to 1, and at least 1 "
-                "frame, are wanted."
-            )
-        if self.teacher is None and self.student is None and not self.log_mel and self.start == "model":
+        if not 0 < self.batch_seconds < math.inf:
+            raise SottovoceError(f"distill: batch_seconds={self.batch_seconds}, but a number above 0 is wanted.")
+        made = self.student
+        if self.teacher is None and made.layers is None and not made.log_mel and made.start == "model":
             raise SottovoceError(
                 "distill: the student would be its own teacher; give teacher=, or make the student another model: "
-                "student=, log_mel=true or start=random."
+                "student: {layers: 2}, {log_mel: true} or {start: random}."
             )
 
     @property
@@ -96,17 +129,17 @@ def matched(plan: Distillation, student: int, teacher: int) -> list[Pair]:
     """Which states belong together in a student and a teacher of so many layers, by the share of the depth.
 
     Example:
-        >>> [(pair.student, pair.teacher) for pair in matched(Distillation("hidden", student=2), 2, 12)]
+        >>> [(pair.student, pair.teacher) for pair in matched(Distillation(student=Student(2)), 2, 12)]
         [(0, 0), (1, 6), (2, 12)]
     """
     if min(student, teacher) < 1:
         raise SottovoceError("distill: an encoder without layers has nothing to match; give one with layers.")
     if plan.outputs:
         return []
-    chosen = usual_layers(plan.loss, student, teacher) if plan.layers is None else sorted(set(plan.layers))
+    chosen = usual_layers(plan.loss, student, teacher) if plan.match.layers is None else sorted(set(plan.match.layers))
     wrong = [layer for layer in chosen if not 0 <= layer <= teacher]
     if wrong:
-        raise SottovoceError(f"distill: layers names {wrong[0]}, but the teacher's states are 0-{teacher}.")
+        raise SottovoceError(f"distill: match.layers names {wrong[0]}, but the teacher's states are 0-{teacher}.")
     weights = [1.0 if plan.loss != "arm" or layer == chosen[-1] else HINT for layer in chosen]
     if plan.loss == "distilhubert":
         return [Pair(student, layer, weight) for layer, weight in zip(chosen, weights, strict=True)]

@@ -47,20 +47,20 @@ def distill_model(
     train the front end; here a convolutional one that comes from the model is frozen unless the plan says otherwise.
 
     Example:
-        >>> distill_model(model, data, plan=Distillation(student=2), settings=Training(steps=10_000, lr=2e-4))
+        >>> distill_model(model, data, plan=Distillation(student=Student(2)), settings=Training(steps=10_000, lr=2e-4))
     """
     refuse_other_inputs(model)
     check_chance(dropout, None)
     learnt, judged = speech(data)
     teacher = find_teacher(model, plan.teacher)
-    make_student(model, plan, settings.seed)
+    make_student(model, plan.student, settings.seed)
     set_chance(model, dropout, None)
     clusters = wanted_clusters(teacher) if plan.outputs else None
     student_view, teacher_view = (Encoder(each, outputs=plan.outputs) for each in (model, teacher))
     pairs = matched(plan, student_view.depth - 1, teacher_view.depth - 1)
     layers = [pair.teacher for pair in pairs]
     # A front end that is new has everything to learn.
-    frozen = ["head", "front_end"] if plan.freeze_front_end and plan.start == "model" else ["head"]
+    frozen = ["head", "front_end"] if plan.student.freeze_front_end and plan.student.start == "model" else ["head"]
     about = [asdict(plan), fingerprint(teacher_view), student_view.normalises, data_stamp([*learnt, *judged])]
     with a_folder("distillation") as place, exact_padding(model), exact_padding(teacher), only(model, frozen):
         learnt, judged = mapped(learnt, judged, place)

@@ -6,7 +6,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from sottovoce.distillation.plan import Distillation
+from sottovoce.distillation.plan import Student
 from sottovoce.errors import SottovoceError
 from sottovoce.models.anatomy import Anatomy
 from sottovoce.models.build import compressed
@@ -45,21 +45,23 @@ def find_teacher(model: Any, name: str | None) -> Any:
     return teacher.requires_grad_(False).eval()
 
 
-def make_student(model: Any, plan: Distillation, seed: int) -> None:
-    """Turn a model, in place, into the student: fewer layers, another front end, other weights, as the plan says.
+def make_student(model: Any, plan: Student, seed: int) -> None:
+    """Turn a model, in place, into the student: fewer layers, another front end, other weights, as is asked.
 
     Example:
-        >>> make_student(model, Distillation(student=2), seed=0)
+        >>> make_student(model, Student(layers=2), seed=0)
     """
     body = Anatomy(model)
-    if plan.student is not None:
+    if plan.layers is not None:
         if body.mimics:
-            raise SottovoceError("distill: mimic layers stand for the whole stack and cannot be cut; leave student=.")
-        if not 1 <= plan.student <= len(body.order):
             raise SottovoceError(
-                f"distill: student={plan.student}, but this model has {len(body.order)} layers; give 1 to that."
+                "distill: mimic layers stand for the whole stack and cannot be cut; leave student.layers."
             )
-        keep_layers(model, range(plan.student))
+        if not 1 <= plan.layers <= len(body.order):
+            raise SottovoceError(
+                f"distill: student.layers={plan.layers}, but this model has {len(body.order)} layers; give 1 to that."
+            )
+        keep_layers(model, range(plan.layers))
     with torch.random.fork_rng():
         torch.manual_seed(seed)
         if plan.log_mel and not isinstance(body.base.feature_extractor, LogMel):

@@ -8,7 +8,7 @@ before any cut. Where there is neither, the model follows the states that it had
 import copy
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass
 from typing import Any, Protocol
 
 import numpy as np
@@ -19,7 +19,7 @@ from sottovoce.data.batches import Source, data_stamp, decoded
 from sottovoce.data.shelf import Shelf
 from sottovoce.data.utterance import Utterance
 from sottovoce.distillation.objective import Distiller, plainly
-from sottovoce.distillation.plan import Distillation, matched
+from sottovoce.distillation.plan import Distillation, Student, matched
 from sottovoce.distillation.source import speech_of_both
 from sottovoce.distillation.student import refuse_other_inputs
 from sottovoce.errors import SottovoceError, unknown
@@ -27,6 +27,7 @@ from sottovoce.models.encoder import Encoder, fingerprint
 from sottovoce.models.heads import head_labels
 from sottovoce.pretraining.beside import Clusters, clusters_of, keep_beside, named_units
 from sottovoce.pretraining.objective import MaskedUnits
+from sottovoce.pretraining.plan import Round
 from sottovoce.pretraining.run import recordings, units_source
 from sottovoce.tasks import TASKS
 from sottovoce.tasks.batch import Questions
@@ -137,15 +138,15 @@ class UnitObjective:
 
     def module(self, model: Any) -> nn.Module:
         """The model, and the head as it is now: it goes on learning, while the units stay what they are."""
-        found, asked = clusters_of(model) or self.clusters, self.clusters.asked
-        module = MaskedUnits(model, asked.clusters, share=asked.share, span=asked.span, heard=asked.heard)
+        found = clusters_of(model) or self.clusters
+        module = MaskedUnits(model, self.clusters.count, **asdict(self.clusters.asked))
         module.head.load_state_dict(found.head().state_dict())
         return module.to(next(model.parameters()).device)
 
     def source(self, model: Any, *, seed: int, limit: int | None = None) -> Source:
         """Batches of utterances with the units of their frames."""
         utterances = tuple(self.utterances[index] for index in some(len(self.utterances), limit, seed))
-        plan = replace(self.clusters.asked, batch_seconds=self.batch_seconds)
+        plan = Round(batch_seconds=self.batch_seconds)
         return units_source(Encoder(model), utterances, self.units, plan, seed=seed)
 
     def training(self, model: Any) -> AbstractContextManager[None]:
@@ -177,7 +178,7 @@ class StateObjective:
     def following(self) -> Distillation:
         """How states follow a teacher's."""
         # With a number of layers, which nobody takes off here, the plan knows that the two are not one model.
-        return Distillation("hidden", student=Encoder(self.teacher).depth, batch_seconds=self.batch_seconds)
+        return Distillation("hidden", student=Student(Encoder(self.teacher).depth), batch_seconds=self.batch_seconds)
 
     def module(self, model: Any) -> nn.Module:
         """The model beside its teacher."""
@@ -262,10 +263,19 @@ def objective_of(
         yield UnitObjective(learnt, units, clusters, seconds, known)
 
 
-def own_task(model: Any, data: Sequence[Utterance], name: str | None) -> Task | None:
-    """The task of a model's own head; None where it has none for this data."""
+def check_task(name: str | None) -> None:
+    """Refuse a name that is no task's.
+
+    Example:
+        >>> check_task("keywords")
+    """
     if name is not None and name not in TASKS:
         raise unknown("task", name, TASKS)
+
+
+def own_task(model: Any, data: Sequence[Utterance], name: str | None) -> Task | None:
+    """The task of a model's own head; None where it has none for this data."""
+    check_task(name)
     some = [TASKS[name]] if name is not None else list(TASKS.values())
     found = next((task for task in some if speaks_for(task, model, data)), None)
     if found is None and name is not None:

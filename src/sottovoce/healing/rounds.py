@@ -6,36 +6,32 @@ from dataclasses import dataclass
 from typing import Any
 
 from sottovoce.data.utterance import Utterance
-from sottovoce.errors import SottovoceError, unknown
+from sottovoce.errors import SottovoceError
 from sottovoce.healing.continuing import heal
 from sottovoce.healing.objectives import Objective, objective_of
-from sottovoce.tasks import TASKS
 from sottovoce.training import Training
 
 
 @dataclass(frozen=True)
-class Healing:
-    """How a model is trained on after each cut: updates, rate, utterances in a batch; none at all with no updates.
+class Heal:
+    """How a model is trained on after each cut: updates (0 for none), rate, utterances in a batch.
 
     Adam at a constant rate, as paper 5's code has it.
 
     Example:
-        >>> Healing(steps=25_000, lr=1e-5, batch=4).settings(seed=0).schedule
+        >>> Heal(steps=25_000, lr=1e-5, batch=4).settings(seed=0).schedule
         'constant'
     """
 
     steps: int = 0
     lr: float = 1e-5
     batch: float = 4
-    task: str | None = None
 
     def __post_init__(self) -> None:
         if self.steps < 0:
-            raise SottovoceError(f"heal={self.steps}, but a number of updates is wanted: at least 0.")
+            raise SottovoceError(f"steps={self.steps}, but a number of updates is wanted: at least 0.")
         if not self.batch > 0:
             raise SottovoceError(f"batch={self.batch}, but at least 1 utterance is wanted.")
-        if self.task is not None and self.task not in TASKS:
-            raise unknown("task", self.task, TASKS)
         self.settings(seed=0)
 
     def settings(self, *, seed: int) -> Training:
@@ -59,8 +55,9 @@ def in_rounds(
     data: Sequence[Utterance] | None,
     rounds: int,
     cut: Callable[[Any, Objective | None, int], None],
-    healing: Healing,
+    how: Heal,
     *,
+    task: str | None = None,
     looks: bool = False,
     seed: int = 0,
 ) -> Any:
@@ -69,25 +66,25 @@ def in_rounds(
     What it is trained for is None where nothing is trained, unless `cut` looks at it.
 
     Example:
-        >>> in_rounds(model, data, 11, lambda model, objective, number: ..., Healing(steps=25_000))
+        >>> in_rounds(model, data, 11, lambda model, objective, number: ..., Heal(steps=25_000))
     """
     if rounds < 1:
         raise SottovoceError(f"rounds={rounds}, but at least 1 is wanted.")
-    with wanted(model, data, healing, looks=looks) as objective:
+    with wanted(model, data, how, task, looks=looks) as objective:
         for number in range(1, rounds + 1):
             cut(model, objective, number)
-            if objective is not None and healing.steps:
-                model = heal(model, objective, healing.settings(seed=seed + number), name=f"round-{number}")
+            if objective is not None and how.steps:
+                model = heal(model, objective, how.settings(seed=seed + number), name=f"round-{number}")
     return model
 
 
 @contextmanager
 def wanted(
-    model: Any, data: Sequence[Utterance] | None, healing: Healing, *, looks: bool
+    model: Any, data: Sequence[Utterance] | None, how: Heal, task: str | None, *, looks: bool
 ) -> Iterator[Objective | None]:
     """What the model is trained for, where that matters."""
-    if not (healing.steps or looks):
+    if not (how.steps or looks):
         yield None
         return
-    with objective_of(model, data, task=healing.task, size=healing.batch, looks=looks) as objective:
+    with objective_of(model, data, task=task, size=how.batch, looks=looks) as objective:
         yield objective

@@ -1,5 +1,6 @@
 """Every task as a measure: what a model knows of phones, words, speakers, emotions, intents."""
 
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
@@ -22,6 +23,22 @@ SHOWN = Shown(
 )
 
 
+@dataclass(frozen=True)
+class Lessons:
+    """How long a probe or a fine-tuned copy learns, and at which rate; None is 0.002 for a probe, else 0.0001.
+
+    Example:
+        >>> Lessons(steps=400, lr=5e-3).steps
+        400
+    """
+
+    steps: int = 1000
+    lr: float | None = None
+
+    def __post_init__(self) -> None:
+        Training(steps=self.steps, lr=1.0 if self.lr is None else self.lr)
+
+
 def register(task: Task) -> Any:
     """The measure of a task, by the task's name.
 
@@ -35,8 +52,7 @@ def register(task: Task) -> Any:
         *,
         mode: Literal["auto", "head", "probe", "finetune"] = "auto",
         layer: int | Literal["sum", "each"] = "sum",
-        steps: int = 1000,
-        lr: float | None = None,
+        train: Lessons = Lessons(),
         batch: int = 32,
         inner: int = 256,
         freeze: list[str] = ["front_end"],  # noqa: B006 (it is only read)
@@ -51,7 +67,7 @@ def register(task: Task) -> Any:
             raise SottovoceError(f"layer={layer} is for probes, but mode={mode}; give one of the two.")
         how = Decoding(width=max(beam, 8) if lm else beam, lm=NGrams.from_arpa(lm) if lm else None)
         if mode == "probe":
-            settings = Training(steps=steps, lr=2e-3 if lr is None else lr, weight_decay=0.01, clip=None, seed=seed)
+            settings = Training(steps=train.steps, lr=train.lr or 2e-3, clip=None, seed=seed)
             probed = probe(
                 task, model, data, layer=layer, settings=settings, size=batch, inner=inner, limit=limit, how=how
             )
@@ -66,7 +82,7 @@ def register(task: Task) -> Any:
                 for state, weight in enumerate(found.weights)
             ]
         if mode == "finetune":
-            settings = Training(steps=steps, lr=1e-4 if lr is None else lr, seed=seed)
+            settings = Training(steps=train.steps, lr=train.lr or 1e-4, seed=seed)
             model = finetune_model(task, model, data, settings=settings, size=batch, freeze=freeze, limit=limit)
         return [
             score.measured(task.name)

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from sottovoce.errors import SottovoceError
-from sottovoce.healing import Healing, wanted
+from sottovoce.healing import Heal, check_task, wanted
 from sottovoce.healing import heal as heal_model
 from sottovoce.models.anatomy import Anatomy
 from sottovoce.models.edits import keep_layers
@@ -26,9 +26,7 @@ def drop_layers(
     until: str | None = None,
     by: By = "backward",
     rescore: bool = False,
-    heal: int = 0,
-    lr: float = 1e-5,
-    batch: float = 16,
+    heal: Heal = Heal(batch=16),
     task: str | None = None,
     limit: int | None = 640,
     seed: int = 0,
@@ -41,7 +39,7 @@ def drop_layers(
     change states least first: by cosine (`bi`), by 8 nearest neighbours (`knn_bi`), by 2 to 64 of them as in the
     paper's code (`knn_bi_averaged`), by CKA (`cka_bi`), by what the task loses without each (`ablation`), or as the run
     of layers whose ends are least apart (`angular`). The first layer stays. Scores are taken once; with `rescore`, anew
-    after each layer; with `heal`, so many updates follow each layer. One by one, `angular` looks anew each time.
+    after each layer; `heal.steps` updates follow each layer. One by one, `angular` looks anew each time.
 
     Example:
         >>> small = drop_layers(model, keep=9)
@@ -54,10 +52,11 @@ def drop_layers(
         raise SottovoceError(
             "drop_layers needs one of keep, drop, until: give keep=9, drop=[3, 4], until='95% of ...'."
         )
-    healing, target = Healing(heal, lr, batch, task), None if until is None else Target.of(until)
+    check_task(task)
+    target = None if until is None else Target.of(until)
     given = keep if keep is not None else drop
     if given is not None and not isinstance(given, int):
-        if by != "backward" or rescore or heal:
+        if by != "backward" or rescore or heal.steps:
             raise SottovoceError("drop_layers: where layers are named there is no order; leave out by, rescore, heal.")
         keep_layers(model, named_layers(keep, drop, steps))
         return model
@@ -65,8 +64,8 @@ def drop_layers(
     if target is not None:
         target.check(model, data)
     options = Options(by, limit, task or (None if target is None else target.task.name), seed)
-    if rescore or heal:
-        return one_by_one(model, data, most, target, healing, options, rescore=rescore)
+    if rescore or heal.steps:
+        return one_by_one(model, data, most, target, options, heal, task, rescore=rescore)
     cuts = options.cuts(model, data)
     if target is not None:
         found = [scores[0] for scores in scores_of_cuts(target.task, model, data, cuts[: most + 1], split="dev")]
@@ -126,12 +125,20 @@ def how_many(keep: int | None, drop: int, steps: int) -> int:
 
 
 def one_by_one(
-    model: Any, data: Any, most: int, target: Target | None, healing: Healing, options: Options, *, rescore: bool
+    model: Any,
+    data: Any,
+    most: int,
+    target: Target | None,
+    options: Options,
+    heal: Heal,
+    task: str | None,
+    *,
+    rescore: bool,
 ) -> Any:
     """Layer after layer, each judged or healed before the next one goes."""
     least = 0.0 if target is None else target.least(score_of(model, data, target), data)
     rescore = (rescore or options.by == "angular") and options.by not in PLACES
-    with wanted(model, data, healing, looks=False) as objective:
+    with wanted(model, data, heal, task, looks=False) as objective:
         order = [] if rescore else options.order(model, data)
         left = list(range(len(Anatomy(model).order)))  # by the numbers of the whole stack
         for number in range(most):
@@ -139,7 +146,7 @@ def one_by_one(
             smaller = cut_copy(model, [step for step, name in enumerate(left) if name != goes])
             if objective is not None:
                 smaller = heal_model(
-                    smaller, objective, healing.settings(seed=options.seed + number + 1), name=f"without-{goes}"
+                    smaller, objective, heal.settings(seed=options.seed + number + 1), name=f"without-{goes}"
                 )
             if target is not None and goodness(score_of(smaller, data, target)) < least:
                 break

@@ -1,7 +1,7 @@
 """Small layers in the place of the whole stack, which learn to say what it said (arXiv 2409.16302, section 2.3)."""
 
 import copy
-from typing import Any, Literal
+from typing import Any
 
 import torch
 
@@ -10,7 +10,7 @@ from sottovoce.healing import own_task
 from sottovoce.models.edits import use_mimic
 from sottovoce.models.heads import head_labels
 from sottovoce.registry import method
-from sottovoce.studies.mimicking import boundary_of, check_mimic, teach
+from sottovoce.studies.mimicking import Shape, boundary_of, check_mimic, teach
 from sottovoce.tasks.finetune import finetune_model, labels_to_learn
 from sottovoce.tasks.probe import check_answers
 from sottovoce.tasks.task import Task, material, require
@@ -22,60 +22,51 @@ def mimic(
     model: Any,
     data: Any = None,
     *,
-    layers: int = 1,
-    kind: Literal["linear", "transformer"] = "linear",
-    width: int = 768,
+    shape: Shape = Shape(),
     at: int | None = None,
-    positional: bool = False,
-    teacher: bool = True,
-    steps: int = 33_150,
-    task_steps: int = 19_890,
-    lr: float = 1e-3,
+    train: Training | None = Training.adam(33_150, 1e-3),
+    task_train: Training | None = Training.adam(19_890, 1e-3),
     batch: float = 128,
     task: str | None = None,
     frozen: bool = False,
-    paper_attention: bool = False,
     before_norm: bool = False,
-    validate_every: int | None = None,
     limit: int | None = None,
     seed: int = 0,
 ) -> Any:
     """Replace the stack by one or two mimic layers, and train them in two steps.
 
-    First they match the states of the stack: two layers those behind layer `at` (the last of its first block of similar
-    layers, found in the data if not given) and the last; one layer the last only. Then, where the model has a head for
-    a task of this data, mimic and head learn the task; `frozen` leaves that to the head alone. Front end and projection
-    stay as they are. The positional convolution goes with the stack, as published; with `positional` it stays in front
-    of the mimic and learns on with it, which lets a mimic hear a frame's neighbours. Without `teacher` the first step
-    is left out: the paper's baseline. `steps=0` or `task_steps=0` leave out one of the two. Adam at a constant rate, in
-    batches of so many utterances; the best weights on the dev split. Attention of a transformer mimic runs over time;
-    `paper_attention` lets it run over the utterances of a batch, as the published code does. Where layers begin with a
-    norm, states are matched behind the norm that reads them, which is far easier; `before_norm` matches them before it,
-    as published. States that are needed often are kept on the disk while it learns, as float16.
+    First (`train`) they match the states of the stack: two layers those behind layer `at` (the last of its first block
+    of similar layers, found in the data if not given) and the last; one layer the last only. Then (`task_train`), where
+    the model has a head for a task of this data, mimic and head learn the task; `frozen` leaves that to the head alone.
+    Each is left out by None (null in YAML); without `train` it is the paper's baseline without a teacher. Front end and
+    projection stay as they are. The positional convolution goes with the stack, as published; with `shape.positional`
+    it stays in front of the mimic and learns on with it, which lets a mimic hear a frame's neighbours. Adam at a
+    constant rate, in batches of so many utterances; the best weights on the dev split, judged 20 times if
+    `validate_every` does not say how often. Attention of a transformer mimic runs over time; `shape.paper_attention`
+    lets it run over the utterances of a batch, as the published code does. Where layers begin with a norm, states are
+    matched behind the norm that reads them, which is far easier; `before_norm` matches them before it, as published.
+    States that are needed often are kept on the disk while it learns, as float16.
 
     Example:
-        >>> small = mimic(tuned, data, kind="transformer", width=768, positional=True, steps=2000, task_steps=1000)
+        >>> wide = {"kind": "transformer", "width": 768, "positional": True}
+        >>> small = mimic(tuned, data, shape=wide, train={"steps": 2000}, task_train={"steps": 1000})
     """
-    check_mimic(model, layers, at, steps if teacher else 0, task_steps)
-    if not data and max(steps if teacher else 0, task_steps):
+    check_mimic(model, shape.layers, at)
+    if not data and (train or task_train):
         raise SottovoceError("mimic needs data: speech to match states on, with answers where the head has a task.")
-    chosen = own_task(model, data or (), task) if task_steps or task else None
-    every = [validate_every if validate_every is not None else max(1, count // 20) for count in (steps, task_steps)]
-    first, second = (
-        Training.adam(max(1, count), lr, validate_every=often, seed=seed)
-        for count, often in zip((steps, task_steps), every, strict=True)
-    )
+    chosen = own_task(model, data or (), task) if task_train or task else None
     if not 0 < batch < float("inf"):
         raise SottovoceError(f"batch={batch}, but at least 1 utterance is wanted.")
-    if chosen is not None and task_steps:
+    if chosen is not None and task_train:
         check_task(chosen, model, data, limit, seed)
-    over: Any = "batch" if paper_attention else "time"
-    student = with_mimic(model, seed, layers=layers, kind=kind, width=width, over=over, positional=positional)
-    if teacher and steps:
-        at = boundary_of(model, data, limit=640, seed=seed) if layers == 2 and at is None else at
+    student = with_mimic(model, shape, seed)
+    if train:
+        at = boundary_of(model, data, limit=640, seed=seed) if shape.layers == 2 and at is None else at
+        first = train.planned(seed=seed, validations=20)
         teach(student, model, data, at=at, settings=first, size=batch, limit=limit, before_norm=before_norm)
-    if chosen is None or not task_steps:
+    if chosen is None or not task_train:
         return student.eval()
+    second = task_train.planned(seed=seed, validations=20)
     parts = ["front_end", "projection", *(["layers"] if frozen else [])]
     return finetune_model(chosen, student, data, settings=second, size=batch, freeze=parts, limit=limit)
 
@@ -95,10 +86,13 @@ def check_task(task: Task, model: Any, data: Any, limit: int | None, seed: int) 
         )
 
 
-def with_mimic(model: Any, seed: int, **options: Any) -> Any:
+def with_mimic(model: Any, shape: Shape, seed: int) -> Any:
     """A copy of a model with untrained mimic layers, whose first weights the seed decides."""
     student = copy.deepcopy(model)
+    over: Any = "batch" if shape.paper_attention else "time"
     with torch.random.fork_rng():
         torch.manual_seed(seed)
-        use_mimic(student, **options)
+        use_mimic(
+            student, layers=shape.layers, kind=shape.kind, width=shape.width, over=over, positional=shape.positional
+        )
     return student

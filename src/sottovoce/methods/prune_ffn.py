@@ -7,11 +7,11 @@ import torch
 
 from sottovoce.analysis.importance import lowest_of_all, over_layer, unit_norms
 from sottovoce.errors import SottovoceError
-from sottovoce.healing import Healing, Objective, in_rounds
+from sottovoce.healing import Heal, Objective, check_task, in_rounds
 from sottovoce.models.anatomy import Anatomy
 from sottovoce.models.edits import keep_feed_forward
 from sottovoce.registry import method
-from sottovoce.studies.effects import activity_of_units, check_share, effects_of_units, feed_forwards
+from sottovoce.studies.effects import Extent, activity_of_units, check_share, effects_of_units, feed_forwards
 
 By = Literal["l1", "taylor", "activation", "random"]
 
@@ -27,20 +27,18 @@ def prune_ffn(
     per: Literal["layer", "model"] = "layer",
     round_to: int = 1,
     rounds: int = 1,
-    heal: int = 0,
-    lr: float = 1e-5,
-    batch: float = 4,
+    heal: Heal = Heal(),
     task: str | None = None,
-    share: float = 0.25,
-    limit: int | None = 128,
+    speech: Extent = Extent(),
     seed: int = 0,
 ) -> Any:
     """Drop inner units of the feed-forward parts, the least important first; `keep` is the width that is left.
 
-    By the L1 norm of their row, bias and column (`l1`); by what the loss would change by without them, over a share of
-    the training speech (`taylor`); by how active they are, times the L1 norm of their column, on so many recordings
-    (`activation`); or at random. With `per=model`, `keep` is the mean width, scores are divided by the L2 norm of their
-    part's, and each part keeps at least one unit. `round_to` makes widths multiples, for kernels' sake.
+    By the L1 norm of their row, bias and column (`l1`); by what the loss would change by without them, over
+    `speech.share` of the training speech (`taylor`); by how active they are, times the L1 norm of their column, on
+    `speech.limit` recordings (`activation`); or at random. With `per=model`, `keep` is the mean width, scores are
+    divided by the L2 norm of their part's, and each part keeps at least one unit. `round_to` makes widths multiples,
+    for kernels' sake. `heal.steps` updates follow each of the `rounds`.
 
     Example:
         >>> small = prune_ffn(model, keep=2048)
@@ -51,12 +49,12 @@ def prune_ffn(
         raise SottovoceError("mimic layers stand where this model's feed-forward parts were; there are none to prune.")
     start = widths_of(model)
     end = wanted_widths(start, keep, drop, round_to, per)
-    healing = Healing(heal, lr, batch, task)
+    check_task(task)
     if by == "taylor":
-        check_share(share)
+        check_share(speech.share)
 
     def cut(model: Any, objective: Objective | None, number: int) -> None:
-        scores = unit_scores(model, data, objective, by, share=share, limit=limit, seed=seed + number)
+        scores = unit_scores(model, data, objective, by, speech, seed + number)
         # Along a straight line from where the widths began to where they end, for each part or for their sum.
         left = [round(a + (b - a) * number / rounds) for a, b in zip(start, end, strict=True)]
         if per == "model":
@@ -68,7 +66,7 @@ def prune_ffn(
             best = row.sort(descending=True, stable=True).indices[:width].tolist()
             keep_feed_forward(model, layer, sorted(best), which=which)
 
-    return in_rounds(model, data, rounds, cut, healing, looks=by == "taylor", seed=seed)
+    return in_rounds(model, data, rounds, cut, heal, task=task, looks=by == "taylor", seed=seed)
 
 
 def parts_of(model: Any) -> list[tuple[int, int]]:
@@ -114,7 +112,7 @@ def rounded(width: int, multiple: int, most: int) -> int:
 
 
 def unit_scores(
-    model: Any, data: Any, objective: Objective | None, by: By, *, share: float, limit: int | None, seed: int
+    model: Any, data: Any, objective: Objective | None, by: By, speech: Extent, seed: int
 ) -> list[torch.Tensor]:
     """The importance of each inner unit of each part; small is unimportant."""
     if by == "l1":
@@ -123,6 +121,6 @@ def unit_scores(
         rng = np.random.default_rng(seed)
         return [torch.from_numpy(rng.random(width)) for width in widths_of(model)]
     if by == "activation":
-        return activity_of_units(model, data, limit=limit, seed=seed)
+        return activity_of_units(model, data, limit=speech.limit, seed=seed)
     assert objective is not None
-    return effects_of_units(model, objective, share=share, seed=seed)
+    return effects_of_units(model, objective, share=speech.share, seed=seed)

@@ -7,12 +7,12 @@ import torch
 
 from sottovoce.analysis.importance import lowest_of_all, lowest_of_each, over_layer
 from sottovoce.errors import SottovoceError
-from sottovoce.healing import Healing, Objective, in_rounds, portions
+from sottovoce.healing import Heal, Objective, check_task, in_rounds, portions
 from sottovoce.models.anatomy import Anatomy
 from sottovoce.models.edits import keep_heads
 from sottovoce.registry import method
 from sottovoce.studies.attention import heads_of, norms_of
-from sottovoce.studies.effects import check_share, effects_of_heads
+from sottovoce.studies.effects import Extent, check_share, effects_of_heads
 from sottovoce.studies.speech import not_tested
 
 By = Literal["l1", "taylor", "diagonality", "random"]
@@ -28,37 +28,35 @@ def prune_heads(
     by: By = "l1",
     per: Literal["layer", "model"] = "layer",
     rounds: int = 1,
-    heal: int = 0,
-    lr: float = 1e-5,
-    batch: float = 4,
+    heal: Heal = Heal(),
     task: str | None = None,
-    share: float = 0.25,
-    limit: int | None = 128,
+    speech: Extent = Extent(),
     seed: int = 0,
 ) -> Any:
     """Drop attention heads: so many of each layer, or of the whole model, the least important first.
 
     By the L1 norm of their query, key and value weights and biases (`l1`); by what the loss would change by without
-    them over a share of the training speech (`taylor`); the least diagonal first, on so many recordings; or at random.
+    them over `speech.share` of the training speech (`taylor`); the least diagonal first, on `speech.limit` recordings;
+    or at random.
     Over the whole model, scores are divided by the L2 norm of their layer's, and each layer keeps its best head. With
-    `rounds`, a part goes at a time, and scores are taken anew; with `heal`, so many updates follow each round.
+    `rounds`, a part goes at a time, and scores are taken anew; `heal.steps` updates follow each round.
 
     Example:
         >>> small = prune_heads(model, drop=6)
-        >>> small = prune_heads(tuned, data, by="taylor", per="model", drop=72, rounds=6, heal=500)
+        >>> small = prune_heads(tuned, data, by="taylor", per="model", drop=72, rounds=6, heal={"steps": 500})
     """
     body = Anatomy(model)
     if body.mimics or not body.layers:
         raise SottovoceError("mimic layers stand where this model's attention heads were; there are none to prune.")
     counts = [body.heads(layer) for layer in range(len(body.layers))]
     gone = to_drop(counts, keep, drop, per)
-    healing = Healing(heal, lr, batch, task)
+    check_task(task)
     if by == "taylor":
-        check_share(share)
+        check_share(speech.share)
     parts = [portions(total, rounds) for total in gone] if rounds > 0 else []
 
     def cut(model: Any, objective: Objective | None, number: int) -> None:
-        scores = head_scores(model, data, objective, by, share=share, limit=limit, seed=seed + number)
+        scores = head_scores(model, data, objective, by, speech, seed + number)
         portion = [part[number - 1] for part in parts]
         if per == "model":
             lost = lowest_of_all([over_layer(row) for row in scores], portion[0], protected=1)
@@ -70,7 +68,7 @@ def prune_heads(
             if heads:
                 keep_heads(model, layer, left)
 
-    return in_rounds(model, data, rounds, cut, healing, looks=by == "taylor", seed=seed)
+    return in_rounds(model, data, rounds, cut, heal, task=task, looks=by == "taylor", seed=seed)
 
 
 def to_drop(counts: list[int], keep: int | None, drop: int | None, per: str) -> list[int]:
@@ -95,7 +93,7 @@ def to_drop(counts: list[int], keep: int | None, drop: int | None, per: str) -> 
 
 
 def head_scores(
-    model: Any, data: Any, objective: Objective | None, by: By, *, share: float, limit: int | None, seed: int
+    model: Any, data: Any, objective: Objective | None, by: By, speech: Extent, seed: int
 ) -> list[torch.Tensor]:
     """The importance of each head of each stored layer; small is unimportant."""
     body = Anatomy(model)
@@ -107,8 +105,8 @@ def head_scores(
         return [torch.from_numpy(rng.random(body.heads(layer))) for layer in layers]
     if by == "diagonality":
         heard = not_tested(data, what="diagonality")
-        seen = heads_of(model, heard, limit=limit, seed=seed).values["diagonality"]
+        seen = heads_of(model, heard, limit=speech.limit, seed=seed).values["diagonality"]
         applied = [[step for step, layer in enumerate(body.order) if layer == wanted] for wanted in layers]
         return [torch.from_numpy(seen[applied[layer]][:, : body.heads(layer)].mean(0)) for layer in layers]
     assert objective is not None
-    return effects_of_heads(model, objective, share=share, seed=seed)
+    return effects_of_heads(model, objective, share=speech.share, seed=seed)

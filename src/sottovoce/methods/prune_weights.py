@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import Any, Literal
 
 import torch
@@ -17,13 +18,38 @@ from sottovoce.analysis.sparsity import (
 )
 from sottovoce.errors import SottovoceError
 from sottovoce.files import scratch, work_folder, working_in
-from sottovoce.healing import Healing, Objective, heal_logged, wanted
+from sottovoce.healing import Heal, Objective, check_task, heal_logged, wanted
 from sottovoce.models.anatomy import Anatomy
 from sottovoce.models.edits import zero_weights
 from sottovoce.registry import method
 
 Masks = dict[str, torch.Tensor]
 LOOK_BACK = 0.6  # of the updates between two prunings: the paper compares with 15 000 of 25 000 steps before
+
+
+@dataclass(frozen=True)
+class Between:
+    """What holds in the training between two steps.
+
+    Args:
+        converge: a step waits while the running mean of the loss falls by more than that; None does not wait.
+        postpone: how often it waits at most.
+        revive: zeros learn too, and are chosen anew.
+
+    Example:
+        >>> Between(converge=0.001).state(25_000).look_back
+        15000
+    """
+
+    converge: float | None = None
+    postpone: int = 10
+    revive: bool = False
+
+    def state(self, steps: int) -> Convergence | None:
+        """What is known of the loss before the first step, where that matters."""
+        if self.converge is None:
+            return None
+        return Convergence(every=steps, look_back=max(1, int(LOOK_BACK * steps)), drop=self.converge)
 
 
 @method(paper="arXiv 2211.09949")
@@ -36,13 +62,9 @@ def prune_weights(
     schedule: Literal["once", "paper", "cubic"] = "once",
     rounds: int = 10,
     block: int = 16,
-    heal: int = 0,
-    lr: float = 1e-5,
-    batch: float = 4,
+    heal: Heal = Heal(),
     task: str | None = None,
-    converge: float | None = None,
-    postpone: int = 10,
-    revive: bool = False,
+    between: Between = Between(),
     packed: bool = False,
     seed: int = 0,
 ) -> Any:
@@ -50,53 +72,53 @@ def prune_weights(
 
     Shapes and speed stay as they are: dense kernels do not run faster on zeros. `2:4` keeps the two largest of four
     weights side by side, `block` whole squares. By the paper's 38 steps up to the sparsity, by a cubic one of so many
-    rounds, or at once; with `heal`, so many updates follow each step, in which zeros stay zeros, or, with `revive`, may
-    come back and are chosen anew. `converge` postpones a step by as many updates while the running mean of the loss
-    still falls by more than that (the paper: 0.001), so many times at most (the paper: without end). `packed` has the
-    model saved with a bit for each zero, in a folder that only sottovoce loads.
+    rounds, or at once. `heal.steps` updates follow each step, in which zeros stay zeros, or, with `between.revive`, may
+    come back and are chosen anew. `between.converge` postpones a step by as many updates while the running mean of the
+    loss still falls by more than that (the paper: 0.001), `postpone` times at most (the paper: without end). `packed`
+    has the model saved with a bit for each zero, in a folder that only sottovoce loads.
 
     Example:
         >>> sparse = prune_weights(model, sparsity=0.5)
-        >>> sparse = prune_weights(tuned, data, sparsity=0.9, schedule="paper", heal=25_000, converge=0.001)
+        >>> sparse = prune_weights(tuned, data, sparsity=0.9, schedule="paper", heal={"steps": 25_000})
     """
     if Anatomy(model).mimics or not Anatomy(model).layers:
         raise SottovoceError("mimic layers stand where this model's layers were; there are none to prune.")
-    check_wishes(sparsity, pattern, schedule, heal, converge, revive)
+    check_wishes(sparsity, pattern, schedule, heal, between)
     steps = sparsity_steps(sparsity, schedule=schedule, rounds=rounds)
-    masks = chosen(model, pattern, steps[0], None, block=block, revive=revive)  # here, to refuse before any other work
-    healing = Healing(heal, lr, batch, task)
-    state = (
-        None if converge is None else Convergence(every=heal, look_back=max(1, int(LOOK_BACK * heal)), drop=converge)
-    )
+    masks = chosen(
+        model, pattern, steps[0], None, block=block, revive=between.revive
+    )  # here, to refuse before any other work
+    check_task(task)
+    state = between.state(heal.steps)
 
-    with a_place(), wanted(model, data, healing, looks=False) as objective:
+    with a_place(), wanted(model, data, heal, task, looks=False) as objective:
         for number, share in enumerate(steps, start=1):
             if number > 1:
-                masks = chosen(model, pattern, share, masks, block=block, revive=revive)
+                masks = chosen(model, pattern, share, masks, block=block, revive=between.revive)
             zero_weights(model, masks)
             if objective is not None:
-                state = settled(model, masks, objective, healing, state, number, postpone, revive=revive, seed=seed)
-        if revive:
+                state = settled(model, masks, objective, heal, between, state, number, seed)
+        if between.revive:
             zero_weights(model, chosen(model, pattern, sparsity, masks, block=block, revive=True))
     if packed:
         model.packed = True
     return model
 
 
-def check_wishes(sparsity: float, pattern: str, schedule: str, heal: int, converge: float | None, revive: bool) -> None:
+def check_wishes(sparsity: float, pattern: str, schedule: str, heal: Heal, between: Between) -> None:
     """Refuse what does not go together."""
     check_sparsity(sparsity)
     if pattern == "2:4" and (sparsity != 0.5 or schedule != "once"):
         raise SottovoceError(
             "2:4 leaves two of four weights at once: sparsity is 0.5 and schedule once; leave them out."
         )
-    if (converge is not None or revive) and not heal:
+    converge = between.converge
+    if (converge is not None or between.revive) and not heal.steps:
+        raise SottovoceError("between is about training between the steps; give heal.steps, a number of updates.")
+    if converge is not None and (converge < 0 or heal.steps < 2):
         raise SottovoceError(
-            "converge and revive are about training between the steps; give heal=, a number of updates."
-        )
-    if converge is not None and (converge < 0 or heal < 2):
-        raise SottovoceError(
-            f"converge={converge}, heal={heal}: a fall of at least 0 and 2 updates or more are wanted."
+            f"between.converge={converge}, heal.steps={heal.steps}: a fall of at least 0 and 2 updates or more are "
+            "wanted."
         )
 
 
@@ -131,12 +153,10 @@ def settled(
     model: Any,
     masks: Masks,
     objective: Objective,
-    healing: Healing,
+    heal: Heal,
+    between: Between,
     state: Convergence | None,
     number: int,
-    postpone: int,
-    *,
-    revive: bool,
     seed: int,
 ) -> Convergence | None:
     """Train on after a step, longer as long as the next one is postponed; the state behind it."""
@@ -144,14 +164,14 @@ def settled(
     state = None if state is None else state.pruned()
     while True:
         attempt += 1
-        with zeros_stay(model, {} if revive else masks):
-            own = healing.settings(seed=1000 * (seed + number) + attempt)
+        with zeros_stay(model, {} if between.revive else masks):
+            own = heal.settings(seed=1000 * (seed + number) + attempt)
             losses = heal_logged(model, objective, own, f"step-{number}-{attempt}")
         if state is None:
             return None
         for loss in losses:
             state = state.saw(loss)
-        if state.ready or attempt > postpone:
+        if state.ready or attempt > between.postpone:
             return state
 
 

@@ -22,7 +22,7 @@ from sottovoce.hearing import Audio, heard_once, trimmed
 from sottovoce.models.anatomy import Anatomy
 from sottovoce.models.encoder import Encoder, Inputs, fingerprint
 from sottovoce.models.loading import PROCESSOR_FILES, UNITS_FILE, processor_file
-from sottovoce.pretraining.plan import Round
+from sottovoce.pretraining.plan import Mask
 from sottovoce.training import best_device
 
 
@@ -44,11 +44,11 @@ class Clusters:
         return len(self.tensors["head.weight"])
 
     @property
-    def asked(self) -> Round:
+    def asked(self) -> Mask:
         """How units are asked for in masked prediction: the mask, and the weight of what is heard."""
         plan = notes_of(self.about).get("plan", {})
         heeded = {name: plan[name] for name in ("share", "span", "heard") if name in plan}
-        return Round(clusters=self.count, **heeded)
+        return Mask(**heeded)
 
     def head(self) -> nn.Linear:
         """The head, frozen."""

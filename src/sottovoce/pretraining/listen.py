@@ -63,21 +63,22 @@ class Listener:
     """Hears, of each utterance, the frames that are clustered, at the times of an encoder's frames.
 
     Example:
-        >>> rows = Listener(model, Round(layer=6)).frames(utterances)
+        >>> rows = Listener(model, Round(Units(layer=6))).frames(utterances)
     """
 
     def __init__(self, model: Any, plan: Round) -> None:
         self.encoder, self.plan = Encoder(model, outputs=True), plan
-        self.namer = Encoder(model if plan.teacher is None else load(plan.teacher))
-        if plan.layer is not None and plan.layer >= self.namer.depth:
-            raise SottovoceError(f"layer={plan.layer}, but this model's states are 0-{self.namer.depth - 1}.")
+        self.namer = Encoder(model if plan.units.teacher is None else load(plan.units.teacher))
+        layer = plan.units.layer
+        if layer is not None and layer >= self.namer.depth:
+            raise SottovoceError(f"layer={layer}, but this model's states are 0-{self.namer.depth - 1}.")
 
     @cached_property
     def identity(self) -> str:
         """What tells what this one hears from what others hear."""
-        made_of = fingerprint(self.namer) if self.plan.layer is not None else ""
-        plan = self.plan
-        return f"{plan.clusters} {plan.layer} {plan.context} {plan.precision} {made_of} {self.encoder.field()}"
+        units = self.plan.units
+        made_of = fingerprint(self.namer) if units.layer is not None else ""
+        return f"{units.clusters} {units.layer} {units.context} {self.plan.precision} {made_of} {self.encoder.field()}"
 
     def frames(self, utterances: Sequence[Utterance]) -> list[torch.Tensor]:
         """The rows of each utterance, one a frame of the encoder."""
@@ -88,12 +89,11 @@ class Listener:
     def rows(self, audio: Audio, inputs: Inputs) -> list[torch.Tensor]:
         """The same of a batch of audio, and what the one that names the units takes of it, which must be ready."""
         times = [self.encoder.centres(count) for count in self.encoder.counts(audio)]
-        if self.plan.layer is None:
-            return [
-                mfcc(piece, centres, context=self.plan.context) for piece, centres in zip(audio, times, strict=True)
-            ]
+        asked = self.plan.units
+        if asked.layer is None:
+            return [mfcc(piece, centres, context=asked.context) for piece, centres in zip(audio, times, strict=True)]
         with half(self.namer.model, self.namer.device, self.plan.precision):
-            state = self.namer.states(inputs)[self.plan.layer].float().cpu()
+            state = self.namer.states(inputs)[asked.layer].float().cpu()
         return [
             row[self.namer.nearest(centres).clip(0, count - 1)]
             for row, count, centres in zip(state, self.namer.counts(audio), times, strict=True)
@@ -112,7 +112,7 @@ def codebook(listener: Listener, learnt: Sequence[Utterance], path: Path, *, see
         for items in batches:
             rows += listener.frames([chosen[item] for item in items])
             advance()
-    book = Codebook.fit(torch.cat(rows), listener.plan.clusters, seed=seed)
+    book = Codebook.fit(torch.cat(rows), listener.plan.units.clusters, seed=seed)
     book.write(path, identity)
     return book
 

@@ -43,7 +43,7 @@ def pretrain_model(
     Learns from every recording that is in no test or dev split; judged on the dev split's.
 
     Example:
-        >>> pretrain_model(model, data, plan=Round(clusters=100), settings=Training(steps=10_000, lr=5e-4))
+        >>> pretrain_model(model, data, plan=Round(Units(100)), settings=Training(steps=10_000, lr=5e-4))
     """
     refuse_other_inputs(model)
     learnt, judged = recordings(data)
@@ -64,15 +64,15 @@ def pretrain_model(
             units = all_units(listener, [*learnt, *judged], book, place / "units")
         with torch.random.fork_rng():
             torch.manual_seed(settings.seed)
-            objective = MaskedUnits(model, plan.clusters, share=plan.share, span=plan.span, heard=plan.heard)
+            objective = MaskedUnits(model, plan.units.clusters, **asdict(plan.mask))
         source = units_source(encoder, learnt, units, plan, seed=settings.seed, noise=plan.noise)
         heard = spread_out(judged or learnt[:100], JUDGED_SECONDS)
         every = settings.validate_every or settings.steps
-        quality = phone_fit(encoder, judged or learnt, units, plan.clusters)
+        quality = phone_fit(encoder, judged or learnt, units, plan.units.clusters)
         judge = Judge(objective, units_source(encoder, heard, units, plan), plan, data or (), quality, every)
         about = [asdict(plan), listener.identity, book.centres.tolist()]
         train(objective, source, settings, validate=judge, about=about, name="pretrain")
-    notes = {"plan": asdict(plan), "fit": None if quality is None else asdict(quality)}
+    notes = {"plan": plan.noted, "fit": None if quality is None else asdict(quality)}
     tensors = {"centres": book.centres, "mean": book.mean, "std": book.std}
     keep_beside(model, objective.head, Clusters(tensors, {"sottovoce": json.dumps(notes)}))
     return model.eval()

@@ -1,6 +1,7 @@
 """What a loss would change by without parts of a layer, to first order, in a pass that looks at gradients."""
 
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -23,6 +24,21 @@ from sottovoce.tasks.finetune import Headed, head_labels
 from sottovoce.tasks.task import Material, material
 
 CHUNK = 16  # utterances
+
+
+@dataclass(frozen=True)
+class Extent:
+    """How much speech scores are taken from: a share of the training speech for effects on a loss, else recordings.
+
+    Example:
+        >>> Extent(share=0.5).limit
+        128
+    """
+
+    share: float = 0.25
+    limit: int | None = 128
+
+
 Watched = Sequence[tuple[nn.Module, int]]  # a module, and in how many parts its input is taken apart
 
 
@@ -67,7 +83,7 @@ def check_share(share: float) -> None:
         >>> check_share(0.25)
     """
     if not 0 < share <= 1:
-        raise SottovoceError(f"share={share}, but a share of the training speech is wanted: above 0, up to 1.")
+        raise SottovoceError(f"speech.share={share}, but a share of the training speech is wanted: above 0, up to 1.")
 
 
 def effects_on(model: Any, objective: Objective, watched: Watched, *, share: float, seed: int) -> list[torch.Tensor]:

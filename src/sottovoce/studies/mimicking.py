@@ -2,7 +2,8 @@
 
 import random
 from collections.abc import Sequence
-from typing import Any, final
+from dataclasses import dataclass
+from typing import Any, Literal, final
 
 import torch
 from torch import nn
@@ -29,6 +30,22 @@ from sottovoce.training import Training, train
 from sottovoce.training.validation import totals
 
 JUDGED = 1024  # recordings of the dev split, as in the paper's code
+
+
+@dataclass(frozen=True)
+class Shape:
+    """What stands in the place of the stack; `paper_attention` runs over the utterances of a batch, not over time.
+
+    Example:
+        >>> Shape(kind="transformer", width=192).layers
+        1
+    """
+
+    layers: int = 1
+    kind: Literal["linear", "transformer"] = "linear"
+    width: int = 768
+    positional: bool = False
+    paper_attention: bool = False
 
 
 @final
@@ -81,18 +98,16 @@ class Mimicking(nn.Module):
         return loss, inside.sum().float()
 
 
-def check_mimic(model: Any, layers: int, at: int | None, steps: int, task_steps: int) -> None:
+def check_mimic(model: Any, layers: int, at: int | None) -> None:
     """Refuse what cannot be mimicked, before any work."""
     body = Anatomy(model)
     depth = len(body.order)
     if body.mimics:
         raise SottovoceError("mimic layers stand in for this model's stack already; give the model they were made of.")
-    if min(steps, task_steps) < 0:
-        raise SottovoceError(f"steps={steps}, task_steps={task_steps}, but numbers of updates are wanted: at least 0.")
     if at is not None and (layers != 2 or not 1 <= at < depth):
         raise SottovoceError(
-            f"at={at} with layers={layers}: the first of two mimic layers stands for the layers up to at, which is "
-            f"1-{depth - 1} here."
+            f"at={at} with shape.layers={layers}: the first of two mimic layers stands for the layers up to at, which "
+            f"is 1-{depth - 1} here."
         )
 
 

@@ -1,7 +1,7 @@
 """How to train: the numbers that a recipe gives, and what follows from them at each step."""
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal, get_args
 
 from sottovoce.errors import SottovoceError, unknown
@@ -13,7 +13,7 @@ Optimiser = Literal["adamw", "muon"]
 
 @dataclass(frozen=True)
 class Training:
-    """The settings of one training.
+    """The settings of one training. Methods have them as one option, `train`, but for the last two.
 
     Args:
         steps: updates of the weights in all.
@@ -47,8 +47,8 @@ class Training:
     validate_every: int | None = None
     patience: int | None = None
     save_seconds: float = 60.0
-    log_every: int = 10
-    seed: int = 0
+    log_every: int = field(default=10, metadata={"option": False})
+    seed: int = field(default=0, metadata={"option": False})
 
     def __post_init__(self) -> None:
         for name, known in (("optimiser", Optimiser), ("precision", Precision), ("schedule", Schedule)):
@@ -60,24 +60,24 @@ class Training:
                 whole[name] = getattr(self, name)
         for name, value in whole.items():
             if not 1 <= value <= 10**9:
-                raise SottovoceError(f"training: {name}={value}, but a whole number from 1 to 10**9 is wanted.")
+                raise SottovoceError(f"{name}={value}, but a whole number from 1 to 10**9 is wanted.")
         if not 0 < self.lr < math.inf:
-            raise SottovoceError(f"training: lr={self.lr}, but a finite rate above 0 is wanted.")
+            raise SottovoceError(f"lr={self.lr}, but a finite rate above 0 is wanted.")
         if not 0 <= self.weight_decay < math.inf:
-            raise SottovoceError(f"training: weight_decay={self.weight_decay}, but a number of at least 0 is wanted.")
+            raise SottovoceError(f"weight_decay={self.weight_decay}, but a number of at least 0 is wanted.")
         if not 0 <= self.warmup <= 1:
-            raise SottovoceError(f"training: warmup={self.warmup}, but a share of the steps is wanted: 0 to 1.")
+            raise SottovoceError(f"warmup={self.warmup}, but a share of the steps is wanted: 0 to 1.")
         if not self.save_seconds >= 0:
-            raise SottovoceError(f"training: save_seconds={self.save_seconds}, but a time of at least 0 is wanted.")
+            raise SottovoceError(f"save_seconds={self.save_seconds}, but a time of at least 0 is wanted.")
         if not 0 < self.eps < math.inf or not all(0 <= beta < 1 for beta in self.betas) or len(self.betas) != 2:
             raise SottovoceError(
-                f"training: betas={self.betas} and eps={self.eps}, but two numbers from 0 to below 1, and a finite one "
+                f"betas={self.betas} and eps={self.eps}, but two numbers from 0 to below 1, and a finite one "
                 "above 0, are wanted."
             )
         if not 0 <= self.seed < 2**32:
-            raise SottovoceError(f"training: seed={self.seed}, but a whole number from 0 to 4294967295 is wanted.")
+            raise SottovoceError(f"seed={self.seed}, but a whole number from 0 to 4294967295 is wanted.")
         if self.clip is not None and not self.clip > 0:
-            raise SottovoceError(f"training: clip={self.clip}, but a norm above 0, or none, is wanted.")
+            raise SottovoceError(f"clip={self.clip}, but a norm above 0, or none, is wanted.")
 
     @classmethod
     def adam(cls, steps: int, lr: float, **more: Any) -> "Training":
@@ -89,6 +89,16 @@ class Training:
         """
         plain: dict[str, Any] = {"warmup": 0.0, "schedule": "constant", "weight_decay": 0.0, "betas": (0.9, 0.999)}
         return cls(steps=steps, lr=lr, **{**plain, "clip": None, **more})
+
+    def planned(self, *, seed: int, validations: int) -> "Training":
+        """The same with a seed, and with so many validations where it does not say how often.
+
+        Example:
+            >>> Training(steps=1000).planned(seed=1, validations=20).validate_every
+            50
+        """
+        every = self.validate_every or max(1, self.steps // validations)
+        return replace(self, seed=seed, validate_every=every)
 
     def rate(self, step: int) -> float:
         """The learning rate of a step, counted from 0."""
