@@ -57,7 +57,7 @@ def scores(model: Any, data: Any) -> dict[str, float]:
 def times_of(whole: Any) -> dict[str, float]:
     """Time of each network over that of the whole one, on a second of audio, all in turns."""
     inputs = Anatomy(whole).dummy_inputs(1.0)
-    models = {name: sv.mimic(whole, steps=0, task_steps=0, **options) for name, options in ROWS.items()}
+    models = {name: sv.mimic(whole, train=None, task_train=None, **options) for name, options in ROWS.items()}
     times = times_over({"whole": whole, **models}, "whole", inputs, rounds=100)
     return {name: times[name] for name in models}
 
@@ -78,7 +78,15 @@ def main(corpus: str) -> None:
             continue
         begin = time.perf_counter()
         with tempfile.TemporaryDirectory() as folder, working_in(Path(folder)):
-            small = sv.mimic(whole, data, **options, steps=STEPS, task_steps=TASK_STEPS, batch=BATCH, task="keywords")
+            small = sv.mimic(
+                whole,
+                data,
+                train={"steps": STEPS},
+                task_train={"steps": TASK_STEPS},
+                batch=BATCH,
+                task="keywords",
+                **options,
+            )
         rows[name] = {**scores(small, data), "seconds": time.perf_counter() - begin}
         keep()
     for name, taken in times_of(whole).items():

@@ -90,7 +90,7 @@ def ways(task: str, encoder: Any, data: Any) -> dict[str, Callable[[], list[sv.M
     measure = sv.MEASURES[task]
 
     def trained() -> list[sv.Measurement]:
-        model = sv.finetune(encoder, data, task=task, lr=2e-3, freeze=[], **TRAININGS[task])
+        model = sv.finetune(encoder, data, task=task, train={"lr": 2e-3}, freeze=[], **TRAININGS[task])
         return measure(model, data, mode="head")
 
     return {

@@ -58,7 +58,7 @@ def scores(model: Any, data: Any) -> dict[str, float]:
         with tempfile.TemporaryDirectory() as folder, working_in(Path(folder)):
             # Of speakers no one may be left out: the test split asks for all.
             limit = 600 if task == "phones" else None
-            row = sv.MEASURES[task](model, data, mode="probe", steps=400, lr=5e-3, limit=limit)[0]
+            row = sv.MEASURES[task](model, data, mode="probe", train={"steps": 400, "lr": 5e-3}, limit=limit)[0]
         found |= {task: row.value, f"{task}_error": row.error or 0.0, f"{task}_n": float(row.n or 0)}
     found["parameters"] = float(sum(int((p != 0).sum()) for p in model.parameters()))
     found["macs"] = sv.macs(model, seconds=1.0)[0].value

@@ -240,9 +240,11 @@ def test_two_layers_learn_to_be_like_four(loss: Any, tmp_path: Path) -> None:
     before = copy.deepcopy(model.state_dict())
     options = {**SHORT, "steps": 40, "lr": 3e-3, "validate_every": 20, "share": 0.3, "span": 2}
     with working_in(tmp_path):
-        first = distill(model, DATA, loss=loss, student=2, **{**options, "steps": 1, "lr": 1e-9, "validate_every": 1})
+        first = distill(
+            model, DATA, loss=loss, student={"layers": 2}, **{**options, "steps": 1, "lr": 1e-9, "validate_every": 1}
+        )
     with working_in(tmp_path / "on"):
-        second = distill(model, DATA, loss=loss, student=2, **options)
+        second = distill(model, DATA, loss=loss, student={"layers": 2}, **options)
     assert all(torch.equal(tensor, before[name]) for name, tensor in model.state_dict().items()), "its input stays"
     assert len(first.encoder.layers) == len(second.encoder.layers) == 2 and not second.training
     scores = [
@@ -265,7 +267,7 @@ def test_families_take_steps(family: str, loss: Any) -> None:
     teacher = edited("hubert", family) if "_" in family else tiny(family)
     kept = {"start": "random"} if family == "mimic_linear" else {"student": 1}
     model = with_clusters(teacher)
-    learnt = distill(model, DATA[:9], loss=loss, span=2, **kept, **SHORT)
+    learnt = distill(model, DATA[:9], loss=loss, match={"span": 2}, **kept, **SHORT)
     assert type(learnt) is type(model) and len(Encoder(learnt).body.order) == (2 if "start" in kept else 1)  # type: ignore[union-attr]
     assert all(bool(tensor.isfinite().all()) for tensor in learnt.state_dict().values())
     trained = [name for name, p in learnt.named_parameters() if not torch.equal(p, at(model, name))]
@@ -280,7 +282,15 @@ def at(model: Any, name: str) -> torch.Tensor:
 def test_a_student_of_another_width_with_log_mel_learns_from_a_folder(loss: Any, tmp_path: Path) -> None:
     sv.save(with_clusters(tiny("hubert", seed=4)), tmp_path / "teacher")
     narrow = tiny("wavlm", hidden_size=24, num_attention_heads=4, num_hidden_layers=2)
-    learnt = distill(narrow, DATA[:12], teacher=str(tmp_path / "teacher"), loss=loss, log_mel=True, span=2, **SHORT)
+    learnt = distill(
+        narrow,
+        DATA[:12],
+        teacher=str(tmp_path / "teacher"),
+        loss=loss,
+        student={"log_mel": True},
+        match={"span": 2},
+        **SHORT,
+    )
     front = learnt.feature_extractor
     assert isinstance(front, LogMel) and bool(front.mean.any()), "calibrated"
     assert not isinstance(narrow.feature_extractor, LogMel) and learnt.config.hidden_size == 24
@@ -291,10 +301,12 @@ def test_a_student_of_another_width_with_log_mel_learns_from_a_folder(loss: Any,
 
 
 def test_the_head_over_clusters_goes_on_from_student_to_student(tmp_path: Path) -> None:
-    model = pretrain(tiny("hubert-large", seed=1), DATA, clusters=5, steps=2, batch_seconds=4)
+    model = pretrain(tiny("hubert-large", seed=1), DATA, units={"clusters": 5}, train={"steps": 2}, batch_seconds=4)
     sv.save(model, tmp_path / "teacher")
     other = tiny("hubert-large", seed=2, num_hidden_layers=1)
-    learnt = distill(other, DATA, teacher=str(tmp_path / "teacher"), loss="cluster_kl", temperature=2.0, **SHORT)
+    learnt = distill(
+        other, DATA, teacher=str(tmp_path / "teacher"), loss="cluster_kl", match={"temperature": 2.0}, **SHORT
+    )
     sv.save(learnt, tmp_path / "student")
     with (
         safe_open(str(tmp_path / "teacher" / "units.safetensors"), "pt") as first,
@@ -305,7 +317,7 @@ def test_the_head_over_clusters_goes_on_from_student_to_student(tmp_path: Path) 
         assert sorted(same) == ["centres", "mean", "std"], "the head has learnt, the codebook is the same"
         near = (first.get_tensor("head.weight") - second.get_tensor("head.weight")).abs().max()
         assert float(near) < 0.02, "it began as the teacher's"
-    again = distill(sv.load(tmp_path / "student"), DATA, loss="cluster_kl", start="random", **SHORT)
+    again = distill(sv.load(tmp_path / "student"), DATA, loss="cluster_kl", student={"start": "random"}, **SHORT)
     assert wanted_clusters(again).tensors["head.weight"].shape == (5, 32)
 
 
@@ -321,7 +333,7 @@ def test_files_beside_a_model_stay_beside_it(tmp_path: Path) -> None:
 
 def test_a_task_head_stays_as_it_was() -> None:
     model = tiny("hubert", head="ForCTC")
-    learnt = distill(model, DATA[:9], student=2, **SHORT)
+    learnt = distill(model, DATA[:9], student={"layers": 2}, **SHORT)
     assert type(learnt) is type(model) and torch.equal(learnt.lm_head.weight, model.lm_head.weight)
     assert torch.equal(learnt.lm_head.bias, model.lm_head.bias)
     moved = at(learnt, "hubert.encoder.layers.0.attention.q_proj.weight")
@@ -346,8 +358,8 @@ def test_random_students_are_drawn_by_the_seed() -> None:
 
 def test_a_front_end_learns_where_it_should() -> None:
     model = tiny("hubert")
-    free = distill(model, DATA[:9], student=1, freeze_front_end=False, **SHORT)
-    drawn_anew = distill(model, DATA[:9], start="random", **{**SHORT, "lr": 1e-2})
+    free = distill(model, DATA[:9], student={"layers": 1, "freeze_front_end": False}, **SHORT)
+    drawn_anew = distill(model, DATA[:9], student={"start": "random"}, **{**SHORT, "lr": 1e-2})
     fresh = tiny("hubert")
     make_student(fresh, Distillation(start="random"), 0)
     assert not all(torch.equal(a, b) for a, b in zip(conv(free), conv(model), strict=True))
@@ -356,7 +368,7 @@ def test_a_front_end_learns_where_it_should() -> None:
 
 def test_layers_that_skip_by_chance_and_masks_stand_still_meanwhile() -> None:
     model = tiny("hubert", layerdrop=0.9, mask_time_prob=0.5, mask_time_length=2)
-    learnt = distill(model, DATA[:9], student=3, **SHORT)
+    learnt = distill(model, DATA[:9], student={"layers": 3}, **SHORT)
     assert learnt.config.layerdrop == 0.9 and learnt.config.apply_spec_augment
 
 
@@ -455,12 +467,12 @@ def test_interrupted_and_resumed_it_ends_with_the_same_bits(tmp_path: Path, monk
         return whole(self, *args)
 
     with working_in(tmp_path / "a"):
-        undisturbed = distill(model, DATA, loss="arm", student=2, **RESUMED)
+        undisturbed = distill(model, DATA, loss="arm", student={"layers": 2}, **RESUMED)
     with working_in(tmp_path / "b"):
         monkeypatch.setattr(Distiller, "loss", stops)
         with pytest.raises(KeyboardInterrupt):
-            distill(model, DATA, loss="arm", student=2, **RESUMED)
-        resumed = distill(model, DATA, loss="arm", student=2, **RESUMED)
+            distill(model, DATA, loss="arm", student={"layers": 2}, **RESUMED)
+        resumed = distill(model, DATA, loss="arm", student={"layers": 2}, **RESUMED)
     assert len(calls) < 45, "it went on, and did not begin anew"
     for name, tensor in undisturbed.state_dict().items():
         assert torch.equal(tensor, resumed.state_dict()[name]), name
@@ -469,11 +481,11 @@ def test_interrupted_and_resumed_it_ends_with_the_same_bits(tmp_path: Path, monk
 def test_a_distillation_of_another_plan_is_not_taken_up(tmp_path: Path) -> None:
     model = tiny("hubert")
     with working_in(tmp_path):
-        first = distill(model, DATA[:9], student=2, **SHORT)
-        again = distill(model, DATA[:9], student=2, **SHORT)
+        first = distill(model, DATA[:9], student={"layers": 2}, **SHORT)
+        again = distill(model, DATA[:9], student={"layers": 2}, **SHORT)
         assert all(torch.equal(a, b) for a, b in zip(first.parameters(), again.parameters(), strict=True))
         with pytest.raises(SottovoceError, match="other settings"):
-            distill(model, DATA[:9], student=2, layers=[4], **SHORT)
+            distill(model, DATA[:9], student={"layers": 2}, match={"layers": [4]}, **SHORT)
 
 
 @pytest.mark.parametrize(
@@ -504,27 +516,27 @@ def test_what_cannot_teach_or_learn_says_so(tmp_path: Path) -> None:
     model = tiny("hubert")
     for name in ("whisper", "wav2vec2-bert"):
         with pytest.raises(SottovoceError, match=f"{name} takes features of its own"):
-            distill(tiny(name), DATA, student=2)
+            distill(tiny(name), DATA, student={"layers": 2})
         with pytest.raises(SottovoceError, match=f"{name} takes features of its own"):
             find_teacher(tiny(name), None)
     with pytest.raises(SottovoceError, match="log-mel features have nothing"):
-        distill(LogMel(), DATA, student=1)
+        distill(LogMel(), DATA, student={"layers": 1})
     for nothing in (None, [utterance for utterance in DATA if utterance.split == "test"]):
         with pytest.raises(SottovoceError, match="distill needs data"):
-            distill(model, nothing, student=2)
+            distill(model, nothing, student={"layers": 2})
     with pytest.raises(SottovoceError, match="its own teacher"):
         distill(model, DATA)
     with pytest.raises(SottovoceError, match="mimic layers"):
-        distill(edited("hubert", "mimic_linear"), DATA, student=1)
+        distill(edited("hubert", "mimic_linear"), DATA, student={"layers": 1})
     with pytest.raises(SottovoceError, match="head over clusters beside its weights"):
-        distill(model, DATA, student=2, loss="cluster_kl")
+        distill(model, DATA, student={"layers": 2}, loss="cluster_kl")
     with pytest.raises(SottovoceError, match="reads 32 numbers, but the model has 24"):
         narrow = with_clusters(tiny("hubert"))
         sv.keep_hidden(narrow, range(24))
-        distill(narrow, DATA, student=2, loss="cluster_kl")
+        distill(narrow, DATA, student={"layers": 2}, loss="cluster_kl")
     broken = with_clusters(tiny("hubert"))
     broken.processor_files["units.safetensors"] = b"nonsense"
     with pytest.raises(SottovoceError, match="damaged"):
-        distill(broken, DATA, student=2, loss="cluster_kl")
+        distill(broken, DATA, student={"layers": 2}, loss="cluster_kl")
     with pytest.raises(SottovoceError, match="without layers"):
-        distill(edited("hubert", "nothing", num_hidden_layers=0), DATA, start="random")
+        distill(edited("hubert", "nothing", num_hidden_layers=0), DATA, student={"start": "random"})

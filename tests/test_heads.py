@@ -82,7 +82,7 @@ def test_a_classifier_of_others_is_asked_only_what_it_knows() -> None:
     assert speaks_for(TASKS["keywords"], model, DATA) and not speaks_for(TASKS["verification"], model, DATA)
     model.config.id2label = {number: label.upper() for number, label in labels.items()}
     assert not speaks_for(TASKS["keywords"], model, DATA)
-    rows = sv.MEASURES["keywords"](model, DATA, steps=2)
+    rows = sv.MEASURES["keywords"](model, DATA, train={"steps": 2})
     assert any(row.metric == "layer_weight" for row in rows), "another head's labels: the encoder is probed"
 
 
@@ -164,9 +164,11 @@ def test_another_model_data_or_option_is_another_training(tmp_path: Path) -> Non
 
 def test_two_layers_probed_in_one_folder_do_not_meet(tmp_path: Path) -> None:
     model = tiny("hubert")
-    alone = [sv.MEASURES["keywords"](model, DATA, layer=layer, steps=20)[0].value for layer in (0, 3)]
+    alone = [sv.MEASURES["keywords"](model, DATA, layer=layer, train={"steps": 20})[0].value for layer in (0, 3)]
     with working_in(tmp_path):
-        assert [sv.MEASURES["keywords"](model, DATA, layer=layer, steps=20)[0].value for layer in (0, 3)] == alone
+        assert [
+            sv.MEASURES["keywords"](model, DATA, layer=layer, train={"steps": 20})[0].value for layer in (0, 3)
+        ] == alone
 
 
 def test_one_id_for_two_recordings_is_refused() -> None:

@@ -45,7 +45,7 @@ FAMILIES = ["hubert", "wavlm-large", "sew", "wav2vec2-conformer", "wav2vec2-bert
 @functools.cache
 def learnt(family: str = "hubert") -> Any:
     """A tiny model that knows its keywords."""
-    return sv.finetune(tiny(family), DATA, task="keywords", steps=60, lr=3e-3)
+    return sv.finetune(tiny(family), DATA, task="keywords", train={"steps": 60, "lr": 3e-3})
 
 
 def tuned(family: str = "hubert") -> Any:
@@ -55,7 +55,7 @@ def tuned(family: str = "hubert") -> Any:
 @functools.cache
 def pretrained() -> Any:
     """A tiny model with a head over units beside it."""
-    return sv.pretrain(tiny("hubert"), DATA, clusters=6, steps=4, batch_seconds=4.0)
+    return sv.pretrain(tiny("hubert"), DATA, units={"clusters": 6}, train={"steps": 4}, batch_seconds=4.0)
 
 
 def same(first: Any, second: Any) -> bool:
@@ -155,8 +155,8 @@ def test_layers_go_one_by_one_and_heal(folder: Path) -> None:
     model = tuned()
     before = copy.deepcopy(model)
     with working_in(folder):
-        healed = sv.drop_layers(model, DATA, drop=2, by="forward", heal=3, lr=1e-3, batch=6)
-        again = sv.drop_layers(model, DATA, drop=2, by="forward", heal=3, lr=1e-3, batch=6)
+        healed = sv.drop_layers(model, DATA, drop=2, by="forward", heal={"steps": 3, "lr": 1e-3, "batch": 6})
+        again = sv.drop_layers(model, DATA, drop=2, by="forward", heal={"steps": 3, "lr": 1e-3, "batch": 6})
     assert same(healed, again) and same(model, before)
     plain = sv.drop_layers(model, drop=[1, 2])
     assert healed.state_dict().keys() == plain.state_dict().keys() and not same(healed, plain)
@@ -183,7 +183,7 @@ def test_dropping_refuses_what_cannot_be(options: dict[str, Any], says: str) -> 
 
 
 def test_a_target_that_the_model_itself_misses_is_refused() -> None:
-    blind = sv.finetune(tiny("hubert"), DATA, task="keywords", steps=1, lr=1e-9)
+    blind = sv.finetune(tiny("hubert"), DATA, task="keywords", train={"steps": 1, "lr": 1e-9})
     with pytest.raises(SottovoceError, match="no better than guessing"):
         sv.drop_layers(blind, DATA, until="95% of keywords")
     with pytest.raises(SottovoceError, match="fine-tune it first"):
@@ -216,11 +216,29 @@ def test_heads_with_the_smallest_weights_go(family: str) -> None:
 def test_heads_of_the_whole_model_go_by_their_effect(folder: Path) -> None:
     model = tuned()
     with working_in(folder):
-        small = sv.prune_heads(model, DATA, by="taylor", per="model", drop=10, rounds=2, heal=2, batch=6, share=1.0)
-        again = sv.prune_heads(model, DATA, by="taylor", per="model", drop=10, rounds=2, heal=2, batch=6, share=1.0)
+        small = sv.prune_heads(
+            model,
+            DATA,
+            by="taylor",
+            per="model",
+            drop=10,
+            rounds=2,
+            heal={"steps": 2, "batch": 6},
+            speech={"share": 1.0},
+        )
+        again = sv.prune_heads(
+            model,
+            DATA,
+            by="taylor",
+            per="model",
+            drop=10,
+            rounds=2,
+            heal={"steps": 2, "batch": 6},
+            speech={"share": 1.0},
+        )
     counts = [sv.Anatomy(small).heads(layer) for layer in range(4)]
     assert sum(counts) == 6 and min(counts) >= 1 and same(small, again)
-    one = sv.prune_heads(model, DATA, by="taylor", per="model", keep=15, share=1.0)
+    one = sv.prune_heads(model, DATA, by="taylor", per="model", keep=15, speech={"share": 1.0})
     body = sv.Anatomy(model)
     with objective_of(model, DATA) as objective:
         watched = [(body.linear(layer, "output"), 4) for layer in range(4)]
@@ -234,9 +252,9 @@ def test_heads_of_the_whole_model_go_by_their_effect(folder: Path) -> None:
 @pytest.mark.parametrize("by", ["diagonality", "random"])
 def test_heads_go_by_their_pattern_or_at_random(by: Any) -> None:
     model = tiny("wavlm")
-    small = sv.prune_heads(model, DATA, by=by, keep=3, rounds=1, limit=3)
+    small = sv.prune_heads(model, DATA, by=by, keep=3, rounds=1, speech={"limit": 3})
     assert [sv.Anatomy(small).heads(layer) for layer in range(4)] == [3] * 4
-    assert same(small, sv.prune_heads(model, DATA, by=by, keep=3, limit=3))
+    assert same(small, sv.prune_heads(model, DATA, by=by, keep=3, speech={"limit": 3}))
 
 
 @pytest.mark.parametrize("family", FAMILIES)
@@ -275,7 +293,7 @@ def test_units_go_by_what_they_do() -> None:
     ]
     assert found[1][:5].tolist() == pytest.approx(slow, rel=1e-5)
     for by in ("activation", "taylor", "random"):
-        small = sv.prune_ffn(model, DATA, by=by, keep=30, per="model", round_to=8, limit=4, share=0.2)
+        small = sv.prune_ffn(model, DATA, by=by, keep=30, per="model", round_to=8, speech={"limit": 4, "share": 0.2})
         widths = [sv.Anatomy(small).feed_forward_width(layer) for layer in range(4)]
         assert all(width % 8 == 0 and width >= 8 for width in widths) and abs(sum(widths) / 4 - 30) <= 4
 
@@ -301,7 +319,7 @@ def test_pruning_refuses_what_cannot_be(method: str, options: dict[str, Any], sa
         sv.METHODS[method](tiny("hubert"), DATA, **options)
     # What is wrong whatever the model is said first.
     with pytest.raises(SottovoceError, match=says if options.get("rounds") == 0 else "mimic layers stand"):
-        sv.METHODS[method](sv.mimic(tiny("hubert"), width=8, steps=0, task_steps=0), DATA, **options)
+        sv.METHODS[method](sv.mimic(tiny("hubert"), shape={"width": 8}, train=None, task_train=None), DATA, **options)
 
 
 def test_no_data_is_said_before_any_work() -> None:
@@ -326,7 +344,7 @@ def test_units_are_healed_with_those_that_the_whole_model_names(folder: Path) ->
         named = head(last).argmax(-1)
         assert named.tolist() == objective.units[utterance.id].tolist()
     with working_in(folder):
-        small = sv.prune_ffn(model, DATA, keep=24, rounds=2, heal=2, lr=1e-3, batch=6)
+        small = sv.prune_ffn(model, DATA, keep=24, rounds=2, heal={"steps": 2, "lr": 1e-3, "batch": 6})
     healed = clusters_of(small)
     assert healed is not None and not torch.equal(healed.tensors["head.weight"], head.weight)
     sv.save(small, folder / "model")
@@ -339,7 +357,7 @@ def test_a_model_of_neither_follows_what_it_was(folder: Path) -> None:
     model = tiny("wavlm-large", hidden_dropout=0.0, feat_proj_dropout=0.0)
     cut = sv.prune_ffn(model, DATA, keep=4)
     with working_in(folder):
-        healed = sv.prune_ffn(model, DATA, keep=4, heal=40, lr=1e-3, batch=9)
+        healed = sv.prune_ffn(model, DATA, keep=4, heal={"steps": 40, "lr": 1e-3, "batch": 9})
     encoder = Encoder(model)
     away = []
     for small in (cut, healed):
@@ -348,7 +366,7 @@ def test_a_model_of_neither_follows_what_it_was(folder: Path) -> None:
             away.append(float((small(**inputs)[0] - model(**inputs)[0]).abs().mean()))
     assert away[1] < 0.9 * away[0]
     with pytest.raises(SottovoceError, match="takes features of its own"):
-        sv.prune_ffn(tiny("whisper"), DATA, keep=24, heal=2)
+        sv.prune_ffn(tiny("whisper"), DATA, keep=24, heal={"steps": 2})
 
 
 def test_portions_add_up() -> None:
@@ -362,7 +380,9 @@ def test_a_mimic_says_what_the_stack_says(folder: Path) -> None:
     model = tuned()
     before = copy.deepcopy(model)
     with working_in(folder):
-        small = sv.mimic(model, DATA, layers=2, at=2, width=16, steps=40, task_steps=30, batch=12)
+        small = sv.mimic(
+            model, DATA, shape={"layers": 2, "width": 16}, at=2, train={"steps": 40}, task_train={"steps": 30}, batch=12
+        )
     assert same(model, before) and sv.Anatomy(small).mimics
     score = sv.MEASURES["keywords"](small, DATA, mode="head")[0]
     assert score.value > 0.6
@@ -377,7 +397,7 @@ def test_a_mimic_says_what_the_stack_says(folder: Path) -> None:
 @pytest.mark.parametrize("family", ["hubert", "hubert-large"])
 def test_the_loss_of_a_mimic_is_the_papers(family: str, before_norm: bool, folder: Path) -> None:
     teacher = tiny(family).eval()
-    student = sv.mimic(teacher, layers=2, kind="transformer", width=8, steps=0, task_steps=0)
+    student = sv.mimic(teacher, shape={"layers": 2, "kind": "transformer", "width": 8}, train=None, task_train=None)
     objective = Mimicking(student, teacher, [2, 4], before_norm=before_norm).eval()
     encoder = Encoder(student, outputs=True)
     rows = [u for u in DATA if u.split == "dev"][:3]
@@ -408,28 +428,45 @@ def test_the_loss_of_a_mimic_is_the_papers(family: str, before_norm: bool, folde
 
 def test_a_mimic_may_keep_the_positional_convolution(folder: Path) -> None:
     model = tuned()
-    begin = sv.mimic(model, width=16, positional=True, steps=0, task_steps=0)
+    begin = sv.mimic(model, shape={"width": 16, "positional": True}, train=None, task_train=None)
     theirs, ours = (sv.Anatomy(each).positional for each in (model, begin))
     assert theirs is not None and ours is not None and same(theirs, ours)
     with working_in(folder):
-        learnt = sv.mimic(model, DATA, width=16, positional=True, steps=20, task_steps=10, batch=12)
+        learnt = sv.mimic(
+            model,
+            DATA,
+            shape={"width": 16, "positional": True},
+            train={"steps": 20},
+            task_train={"steps": 10},
+            batch=12,
+        )
     with working_in(folder / "frozen"):
-        frozen = sv.mimic(model, DATA, width=16, positional=True, teacher=False, task_steps=2, batch=12, frozen=True)
+        frozen = sv.mimic(
+            model,
+            DATA,
+            shape={"width": 16, "positional": True},
+            train=None,
+            task_train={"steps": 2},
+            batch=12,
+            frozen=True,
+        )
     after, still = (sv.Anatomy(each).positional for each in (learnt, frozen))
     assert after is not None and still is not None and same(theirs, still)
     assert not any(torch.equal(a, b) for a, b in zip(after.parameters(), theirs.parameters(), strict=True))
     with pytest.raises(SottovoceError, match="no positional convolution"):
-        sv.mimic(tiny("wav2vec2-conformer"), width=8, positional=True, steps=0, task_steps=0)
+        sv.mimic(tiny("wav2vec2-conformer"), shape={"width": 8, "positional": True}, train=None, task_train=None)
 
 
 def test_the_baseline_of_a_mimic_sees_no_teacher(folder: Path) -> None:
     model = tuned()
     with working_in(folder):
-        small = sv.mimic(model, DATA, width=8, teacher=False, task_steps=3, batch=6)
+        small = sv.mimic(model, DATA, shape={"width": 8}, train=None, task_train={"steps": 3}, batch=6)
     assert not (folder / "mimic").exists() and sv.Anatomy(small).mimics
-    over = sv.mimic(model, kind="transformer", width=8, steps=0, task_steps=0, paper_attention=True)
+    over = sv.mimic(
+        model, shape={"kind": "transformer", "width": 8, "paper_attention": True}, train=None, task_train=None
+    )
     assert sv.Anatomy(over).base.encoder.mimic["over"] == "batch"
-    headless = sv.mimic(tiny("hubert"), DATA, width=8, steps=3, batch=6, limit=12)
+    headless = sv.mimic(tiny("hubert"), DATA, shape={"width": 8}, train={"steps": 3}, batch=6, limit=12)
     assert sv.Anatomy(headless).mimics
     refused: list[tuple[dict[str, Any], str]]
     refused = [
@@ -440,7 +477,7 @@ def test_the_baseline_of_a_mimic_sees_no_teacher(folder: Path) -> None:
     ]
     for options, says in refused:
         with pytest.raises(SottovoceError, match=says):
-            sv.mimic(tiny("hubert"), DATA, width=8, **options)
+            sv.mimic(tiny("hubert"), DATA, shape={"width": 8}, **options)
     with pytest.raises(SottovoceError, match="needs data"):
         sv.mimic(tiny("hubert"))
     with pytest.raises(SottovoceError, match="already"):
@@ -510,7 +547,7 @@ def test_weights_become_zero_in_steps_and_stay_so_in_training(folder: Path) -> N
         stayed = sv.prune_weights(model, DATA, **options)
         assert same(stayed, sv.prune_weights(model, DATA, **options))
     assert zeros(stayed) == round(0.6 * total) and not same(stayed, once)
-    revived = sv.prune_weights(model, DATA, **options, revive=True)
+    revived = sv.prune_weights(model, DATA, between={"revive": True}, **options)
     assert zeros(revived) == round(0.6 * total)
     moved = [
         bool(((a == 0) != (b == 0)).any())
@@ -522,12 +559,12 @@ def test_weights_become_zero_in_steps_and_stay_so_in_training(folder: Path) -> N
 
 
 def test_a_step_is_postponed_while_the_loss_falls(folder: Path) -> None:
-    model = sv.finetune(tiny("hubert"), DATA, task="keywords", steps=1, lr=1e-9)
+    model = sv.finetune(tiny("hubert"), DATA, task="keywords", train={"steps": 1, "lr": 1e-9})
     options: dict[str, Any] = {"sparsity": 0.3, "schedule": "paper", "heal": 8, "lr": 3e-3, "batch": 36.0}
     with working_in(folder / "falls"):
-        sv.prune_weights(model, DATA, **options, converge=1e-6, postpone=2)
+        sv.prune_weights(model, DATA, between={"converge": 1e-6, "postpone": 2}, **options)
     with working_in(folder / "always"):
-        sv.prune_weights(model, DATA, **options, converge=1e6)
+        sv.prune_weights(model, DATA, between={"converge": 1e6}, **options)
     waits = sorted(path.name for path in (folder / "falls").glob("step-*"))
     assert sorted(path.name for path in (folder / "always").glob("step-*")) == ["step-1-1", "step-2-1"]
     assert "step-1-2" in waits and 2 < len(waits) <= 6
@@ -606,7 +643,7 @@ def test_the_head_over_units_learns_on_from_round_to_round(monkeypatch: pytest.M
     model = pretrained()
     monkeypatch.setattr(continuing, "train", watching)
     with working_in(folder):
-        sv.prune_ffn(model, DATA, keep=24, rounds=2, heal=2, lr=1e-3, batch=6)
+        sv.prune_ffn(model, DATA, keep=24, rounds=2, heal={"steps": 2, "lr": 1e-3, "batch": 6})
     assert torch.equal(begins[1], begins[2]) and not torch.equal(begins[0], begins[1])
     assert len(set(seeds)) == 2
 
@@ -628,17 +665,17 @@ def test_widths_are_multiples_after_any_number_of_rounds() -> None:
 
 def test_a_frozen_mimic_stays_and_another_teacher_is_another_training(folder: Path) -> None:
     model = tuned()
-    start = sv.mimic(model, DATA, width=8, teacher=False, task_steps=0)
-    frozen = sv.mimic(model, DATA, width=8, teacher=False, task_steps=3, batch=6, frozen=True)
+    start = sv.mimic(model, DATA, shape={"width": 8}, train=None, task_train=None)
+    frozen = sv.mimic(model, DATA, shape={"width": 8}, train=None, task_train={"steps": 3}, batch=6, frozen=True)
     first, second = (sv.Anatomy(each).base.encoder for each in (start, frozen))
     assert same(first, second)
     other = copy.deepcopy(model)
     with torch.no_grad():
         sv.Anatomy(other).linear(1, "query").weight.mul_(3.0)
     with working_in(folder):
-        sv.mimic(model, DATA, width=8, steps=2, task_steps=0, batch=6)
+        sv.mimic(model, DATA, shape={"width": 8}, train={"steps": 2}, task_train=None, batch=6)
         with pytest.raises(SottovoceError, match="other settings, data or model"):
-            sv.mimic(other, DATA, width=8, steps=2, task_steps=0, batch=6)
+            sv.mimic(other, DATA, shape={"width": 8}, train={"steps": 2}, task_train=None, batch=6)
     asked: dict[str, Any] = {"width": 8, "steps": 2, "task_steps": 2}
     for options, says in [({"batch": 0.0}, "batch=0.0"), ({"validate_every": 0}, "every=0")]:
         with pytest.raises(SottovoceError, match=says):
@@ -653,15 +690,15 @@ def test_a_head_goes_on_with_data_that_lacks_some_of_its_labels(folder: Path) ->
     labels = tuple(label for _, label in sorted(model.config.id2label.items()))
     fewer = [u for u in DATA if u.label != labels[0]]
     with working_in(folder / "mimic"):
-        small = sv.mimic(model, fewer, width=8, steps=0, task_steps=2, batch=6, frozen=True)
+        small = sv.mimic(model, fewer, shape={"width": 8}, train=None, task_train={"steps": 2}, batch=6, frozen=True)
     with working_in(folder / "finetune"):
-        on = sv.finetune(small, fewer, task="keywords", steps=1, lr=1e-6)
+        on = sv.finetune(small, fewer, task="keywords", train={"steps": 1, "lr": 1e-6})
     assert small.config.id2label == model.config.id2label == on.config.id2label
     assert torch.allclose(on.classifier.weight, small.classifier.weight, atol=1e-4)
 
 
 def test_what_stands_in_the_way_is_said_in_a_sentence() -> None:
-    stack = sv.mimic(tiny("hubert"), width=8, steps=0, task_steps=0)
+    stack = sv.mimic(tiny("hubert"), shape={"width": 8}, train=None, task_train=None)
     refused: list[tuple[Any, str, dict[str, Any], str]] = [
         (stack, "drop_layers", {"keep": [0]}, "mimic layers"),
         (tiny("wavlm").to(torch.bfloat16), "prune_ffn", {"keep": 8, "heal": 2}, "in half precision"),
@@ -678,18 +715,18 @@ def test_what_stands_in_the_way_is_said_in_a_sentence() -> None:
     assert len(sv.Anatomy(places).order) == 4
     still = tuned().requires_grad_(False)
     still.classifier.requires_grad_(True)
-    healed = sv.prune_weights(still, DATA, sparsity=0.2, heal=2, batch=6)
+    healed = sv.prune_weights(still, DATA, sparsity=0.2, heal={"steps": 2, "batch": 6})
     assert zeros(healed) == zeros(sv.prune_weights(still, sparsity=0.2))
 
 
 def test_effects_of_a_model_as_hugging_face_loads_it(folder: Path) -> None:
     sv.save(tuned("wavlm"), folder)
     plain = transformers.AutoModelForAudioClassification.from_pretrained(folder)
-    small = sv.prune_heads(plain, DATA, by="taylor", keep=3, share=0.3)
+    small = sv.prune_heads(plain, DATA, by="taylor", keep=3, speech={"share": 0.3})
     assert [sv.Anatomy(small).heads(layer) for layer in range(4)] == [3] * 4
     none = tuned()
     sv.edits.keep_heads(none, 1, [])
-    assert sv.Anatomy(sv.prune_heads(none, DATA, by="taylor", keep=3, share=0.3)).heads(1) == 0
+    assert sv.Anatomy(sv.prune_heads(none, DATA, by="taylor", keep=3, speech={"share": 0.3})).heads(1) == 0
 
 
 def test_what_quantising_brings_is_measured_and_said(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -170,11 +170,11 @@ def test_two_rounds_learn_and_leave_a_codebook(tmp_path: Path) -> None:
     model = tiny("hubert-large", num_hidden_layers=2)
     sv.edits.use_log_mel(model, bins=20)
     options: dict[str, Any] = {"steps": 60, "lr": 3e-3, "batch_seconds": 4, "dropout": 0.0, "share": 0.5, "span": 3}
-    first = pretrain(model, DATA, clusters=6, **options)
+    first = pretrain(model, DATA, units={"clusters": 6}, **options)
     assert not bool(model.feature_extractor.mean.any()) and bool(first.feature_extractor.mean.any()), (
         "calibrated, on a copy"
     )
-    second = pretrain(first, DATA, clusters=8, layer=1, noise=0.5, **options)
+    second = pretrain(first, DATA, units={"clusters": 8, "layer": 1}, noise=0.5, **options)
     sv.save(second, tmp_path / "m")
     with safe_open(str(tmp_path / "m" / "units.safetensors"), "pt") as file:
         assert file.get_tensor("centres").shape == (8, 32) and file.get_tensor("head.weight").shape == (8, 32)
@@ -192,13 +192,10 @@ def test_training_lowers_the_masked_loss(tmp_path: Path) -> None:
         pretrain(
             model,
             DATA,
-            clusters=6,
-            steps=120,
-            lr=3e-3,
+            units={"clusters": 6},
+            train={"steps": 120, "lr": 3e-3, "validate_every": 60},
             batch_seconds=4,
-            share=0.4,
-            span=2,
-            validate_every=60,
+            mask={"share": 0.4, "span": 2},
             probe_every=2,
         )
     lines = [json.loads(line) for line in (tmp_path / "pretrain" / "log.jsonl").read_text().splitlines()]

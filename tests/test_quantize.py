@@ -259,10 +259,10 @@ def test_gradients_stop_with_a_sentence() -> None:
     with pytest.raises(sv.SottovoceError, match="quantise last, or train only the head"):
         small.train()(**inputs, labels=labels).loss.backward()
     with pytest.raises(sv.SottovoceError, match="quantise last"):
-        sv.finetune(small, toys(9, 3, 3), task="keywords", steps=1)
+        sv.finetune(small, toys(9, 3, 3), task="keywords", train={"steps": 1})
     # A head on top may still learn.
     frozen = ["front_end", "projection", "positional", "layers"]
-    tuned = sv.finetune(small, toys(9, 3, 3), task="keywords", steps=1, freeze=frozen)
+    tuned = sv.finetune(small, toys(9, 3, 3), task="keywords", train={"steps": 1}, freeze=frozen)
     assert int8_paths(tuned) == int8_paths(small)
 
 

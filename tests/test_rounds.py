@@ -142,12 +142,12 @@ def test_units_may_be_those_of_another_model(tmp_path: Path) -> None:
         times = inputs.centres(inputs.frames(len(np.asarray(utterance.audio))))
         nearest = [int(np.abs(Encoder(teacher).centres(len(theirs)) - time).argmin()) for time in times]
         torch.testing.assert_close(found, theirs[nearest])
-    learnt = pretrain(student, DATA, clusters=4, layer=2, teacher=str(tmp_path / "teacher"), **SMALL)
+    learnt = pretrain(student, DATA, units={"clusters": 4, "layer": 2, "teacher": str(tmp_path / "teacher")}, **SMALL)
     assert learnt.config.num_hidden_layers == 2
     with pytest.raises(SottovoceError, match=r"layer=9, but this model's states are 0-3\."):
-        pretrain(student, DATA, clusters=4, layer=9, teacher=str(tmp_path / "teacher"), **SMALL)
+        pretrain(student, DATA, units={"clusters": 4, "layer": 9, "teacher": str(tmp_path / "teacher")}, **SMALL)
     with pytest.raises(SottovoceError, match="needs a layer="):
-        pretrain(student, DATA, clusters=4, teacher=str(tmp_path / "teacher"), **SMALL)
+        pretrain(student, DATA, units={"clusters": 4, "teacher": str(tmp_path / "teacher")}, **SMALL)
 
 
 def test_frames_that_are_heard_count_by_their_weight() -> None:
@@ -321,18 +321,18 @@ def test_models_that_hear_features_are_refused(family: str) -> None:
 def test_a_probe_needs_phones_and_says_so_at_once() -> None:
     mute = [replace(utterance, phones=None) for utterance in DATA]
     with pytest.raises(SottovoceError, match="phones"):
-        pretrain(small(), mute, clusters=4, probe_every=1, **SMALL)
+        pretrain(small(), mute, units={"clusters": 4}, probe_every=1, **SMALL)
 
 
 def test_a_round_of_another_plan_is_not_taken_up(tmp_path: Path) -> None:
     with working_in(tmp_path):
-        pretrain(small(), DATA, clusters=4, **SMALL)
+        pretrain(small(), DATA, units={"clusters": 4}, **SMALL)
         with pytest.raises(SottovoceError, match="other settings"):
-            pretrain(small(), DATA, clusters=4, heard=1.0, **SMALL)
+            pretrain(small(), DATA, units={"clusters": 4}, mask={"heard": 1.0}, **SMALL)
 
 
 def test_sew_learns_as_well() -> None:
-    learnt = pretrain(tiny("sew"), DATA, clusters=4, layer=1, **SMALL)
+    learnt = pretrain(tiny("sew"), DATA, units={"clusters": 4, "layer": 1}, **SMALL)
     assert learnt.config.model_type == "sew"
 
 

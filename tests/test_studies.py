@@ -43,7 +43,7 @@ def small_chunks(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def tuned() -> Any:
-    return sv.finetune(tiny("hubert", num_hidden_layers=2), DATA, task="keywords", steps=40, lr=3e-3)
+    return sv.finetune(tiny("hubert", num_hidden_layers=2), DATA, task="keywords", train={"steps": 40, "lr": 3e-3})
 
 
 def slowly(model: Any, utterances: list[Utterance]) -> list[list[np.ndarray]]:
@@ -288,7 +288,7 @@ def test_layers_of_fewer_heads_leave_gaps() -> None:
 
 @pytest.mark.parametrize("family", ["hubert", "wavlm"])
 def test_effects_of_heads_agree_with_loops(family: str) -> None:
-    model = sv.finetune(tiny(family, num_hidden_layers=2), DATA, task="keywords", steps=5)
+    model = sv.finetune(tiny(family, num_hidden_layers=2), DATA, task="keywords", train={"steps": 5})
     found = effects_of(model, DATA, limit=6, size=4)
     again = effects_of(model, DATA, limit=6, size=1)
     for one, other in zip(found, again, strict=True):
@@ -303,7 +303,7 @@ def test_ablation_scores_every_layer_gone() -> None:
     rows = sv.MEASURES["ablation"](model, DATA, task="keywords")
     assert [row.where for row in rows] == [{}, {"layer": 0}, {"layer": 1}]
     assert rows[0].value > 0.5 and rows[0].metric == "keywords accuracy"
-    probed = sv.MEASURES["ablation"](tiny("hubert", num_hidden_layers=2), DATA, task="keywords", steps=20)
+    probed = sv.MEASURES["ablation"](tiny("hubert", num_hidden_layers=2), DATA, task="keywords", train={"steps": 20})
     assert len(probed) == 3
 
 

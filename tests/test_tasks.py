@@ -51,7 +51,7 @@ def reached(metric: str, value: float) -> bool:
 @pytest.mark.parametrize("task", TASKS)
 def test_a_probe_of_log_mel_learns_the_toy(task: str) -> None:
     steps = 5 if task == "asr" else 80
-    rows = sv.MEASURES[task](LogMel(), DATA, steps=steps, lr=5e-3, batch=12, inner=24)
+    rows = sv.MEASURES[task](LogMel(), DATA, train={"steps": steps, "lr": 5e-3}, batch=12, inner=24)
     main = rows[0]
     assert main.measure == task and reached(main.metric, float(main.value)), main
     assert main.n == (18 * 17 // 2 if task == "verification" else 18) and main.error is not None
@@ -86,7 +86,7 @@ def log_mel_model(**settings: Any) -> Any:
 @pytest.mark.parametrize("task", ["keywords", "phones", "pr"])
 def test_other_families_run(family: str, task: str) -> None:
     model = tiny(family)
-    rows = sv.MEASURES[task](model, DATA, steps=2, layer="each", batch=18)
+    rows = sv.MEASURES[task](model, DATA, train={"steps": 2}, layer="each", batch=18)
     assert {row.where for row in rows} == {Where(state=state) for state in range(5)}
     settings = Training(steps=2, lr=1e-3)
     if family == "whisper" and task != "keywords":
@@ -120,7 +120,7 @@ def test_all_layers_of_a_thousand_utterances_take_one_pass(monkeypatch: pytest.M
 
     monkeypatch.setattr(Encoder, "states", listen)
     monkeypatch.setattr("sottovoce.hearing.samples", note)
-    rows = sv.MEASURES["keywords"](tiny("hubert"), data, layer="each", steps=30)
+    rows = sv.MEASURES["keywords"](tiny("hubert"), data, layer="each", train={"steps": 30})
     assert len(rows) == 5 and sum(heard) == 1000 and sorted(read) == sorted(u.id for u in data)
 
 
@@ -248,10 +248,10 @@ def test_what_asr_reads_of_a_text() -> None:
 def test_a_beam_with_a_language_model_is_used(tmp_path: Path) -> None:
     arpa = tmp_path / "lm.arpa"
     arpa.write_text("\\data\\\nngram 1=3\n\n\\1-grams:\n-0.3\tLOW\n-2\t<unk>\n-0.5\t</s>\n\n\\end\\\n")
-    rows = sv.MEASURES["asr"](LogMel(), DATA, steps=2, inner=8, lm=arpa, beam=4)
+    rows = sv.MEASURES["asr"](LogMel(), DATA, train={"steps": 2}, inner=8, lm=arpa, beam=4)
     assert rows[0].metric == "word_error_rate"
     with pytest.raises(SottovoceError, match="lm.arpa"):
-        sv.MEASURES["asr"](LogMel(), DATA, steps=2, inner=8, lm=tmp_path / "no-lm.arpa")
+        sv.MEASURES["asr"](LogMel(), DATA, train={"steps": 2}, inner=8, lm=tmp_path / "no-lm.arpa")
     kind = Transcribe(words=True)
     logits = torch.log(torch.tensor([[[0.1, 0.3, 0.6], [0.8, 0.1, 0.1]]]))
     labels = ("<pad>", "A", "B")
@@ -329,7 +329,7 @@ def test_hugging_faces_pipelines_take_the_folder(tmp_path: Path) -> None:
 )
 def test_data_that_do_not_fit_are_a_sentence(task: str, change: Any, sentence: str) -> None:
     with pytest.raises(SottovoceError, match=sentence):
-        sv.MEASURES[task](LogMel(), [change(utterance) for utterance in DATA], steps=1)
+        sv.MEASURES[task](LogMel(), [change(utterance) for utterance in DATA], train={"steps": 1})
 
 
 def test_models_that_do_not_fit_are_a_sentence() -> None:
@@ -349,7 +349,7 @@ def test_models_that_do_not_fit_are_a_sentence() -> None:
     with torch.no_grad():
         broken.encoder.layers[1].attention.k_proj.weight.fill_(float("nan"))
     with pytest.raises(SottovoceError, match="layer 2 of this model gives NaN .* for 'train-"):
-        sv.MEASURES["keywords"](broken, DATA, layer="each", steps=1)
+        sv.MEASURES["keywords"](broken, DATA, layer="each", train={"steps": 1})
     with pytest.raises(SottovoceError, match="the loss is nan at step 1"):
         finetune_model(TASKS["keywords"], broken, DATA, settings=Training(steps=2))
 
@@ -370,8 +370,8 @@ def run_both(task: str, data: list[Utterance]) -> None:
         chosen = [speaker for speaker, _ in counts.most_common(4)]
         data, limit = [u for u in data if u.split == "train" or u.speaker in chosen], 60
     for rows in (
-        sv.MEASURES[task](LogMel(), data, steps=3, limit=limit, inner=16, batch=8),
-        sv.MEASURES[task](log_mel_model(), data, mode="finetune", steps=2, limit=limit, batch=8),
+        sv.MEASURES[task](LogMel(), data, train={"steps": 3}, limit=limit, inner=16, batch=8),
+        sv.MEASURES[task](log_mel_model(), data, mode="finetune", train={"steps": 2}, limit=limit, batch=8),
     ):
         assert rows[0].measure == task and 0 <= rows[0].value < 10 and rows[0].n > 1
 

@@ -61,7 +61,7 @@ def show_layers(model: Any, folder: Path, console: Console, *, speech: str, step
     measured: dict[str, list[Measurement]] = {}
     for name, encoder in {TEACHER: model, "log-mel": LogMel()}.items():
         for task, metric in SHOWN.items():
-            rows = TASK_MEASURES[task](encoder, data, mode="probe", layer="each", steps=steps)
+            rows = TASK_MEASURES[task](encoder, data, mode="probe", layer="each", train={"steps": steps})
             measured[f"{task}, {name}"] = [row for row in rows if row.metric == metric]
     table = Table("layer", *(f"{task}, %" for task in SHOWN))
     levels = [measured[f"{task}, log-mel"][0] for task in SHOWN]

@@ -162,33 +162,37 @@ class Recipe:
         keys: dict[tuple[Any, ...], str] = {}
         for key, values in self.vary.items():
             target = self._target(key)
-            if keys.setdefault(target, key) != key:
-                raise SottovoceError(f"vary: '{cut(keys[target])}' and '{cut(key)}' are the same option; give it once.")
+            for other, name in keys.items():
+                if other[: len(target)] == target[: len(other)]:
+                    alike = "are the same option" if other == target else "are of the same option"
+                    raise SottovoceError(f"vary: '{cut(name)}' and '{cut(key)}' {alike}; give it once.")
+            keys[target] = key
             for value in values:
                 with _explained(f"vary: {cut(key)}"):
                     self._at([target], [value])
 
     def _target(self, key: str) -> tuple[Any, ...]:
-        """Where a key of `vary` points: `("seed",)`, or `("steps", 0, "keep")`."""
+        """Where a key of `vary` points: `("seed",)`, `("steps", 0, "keep")`, or `("steps", 0, "train", "lr")`."""
         if key in ("model", "data", "seed"):
             return (key,)
         group, _, rest = key.partition(".")
-        where, _, option = rest.rpartition(".")
-        if group not in ("steps", "measures") or not where or not option:
+        where, _, option = rest.partition(".")
+        path = option.split(".")
+        if group not in ("steps", "measures") or not where or not all(path):
             keys = "Keys: model, data, seed, steps.<number or method>.<option>, measures.<number or measure>.<option>."
             raise SottovoceError(f"vary has no key '{cut(key)}'{hint(key, ['model', 'data', 'seed'])} {keys}")
         names = [name for name, _ in getattr(self, group)]
         if where.isascii() and where.isdigit():
             if len(where) > 9 or int(where) >= len(names):
                 raise SottovoceError(f"vary: '{cut(key)}', but the recipe has {len(names)} {group}, counted from 0.")
-            return (group, int(where), option)
+            return (group, int(where), *path)
         if names.count(where) != 1:
             listed = ", ".join(f"{number}: {cut(name)}" for number, name in enumerate(names[:MOST_LISTED])) or "none"
             count = f"{names.count(where)} times" if where in names else "not"
             raise SottovoceError(
                 f"vary: '{cut(key)}', but {cut(where)} is {count} in {group} ({listed}); give its number."
             )
-        return (group, names.index(where), option)
+        return (group, names.index(where), *path)
 
     def _at(self, targets: Sequence[tuple[Any, ...]], values: Sequence[Any]) -> "Recipe":
         changes: dict[str, Any] = {"vary": {}}
@@ -196,10 +200,17 @@ class Recipe:
             if not place:
                 changes[key] = value
                 continue
-            steps, (index, option) = list(changes.get(key, getattr(self, key))), place
-            steps[index] = (steps[index][0], {**steps[index][1], option: value})
+            steps, (index, *path) = list(changes.get(key, getattr(self, key))), place
+            steps[index] = (steps[index][0], _with(steps[index][1], path, value))
             changes[key] = tuple(steps)
         return dataclasses.replace(self, **changes)
+
+
+def _with(options: Any, path: Sequence[str], value: Any) -> dict[str, Any]:
+    """Options with a value at a path; what is no mapping on the way becomes one."""
+    options = dict(options) if isinstance(options, Mapping) else {}
+    first, *rest = path
+    return {**options, first: _with(options.get(first), rest, value) if rest else value}
 
 
 def is_file_name(text: str | Path) -> bool:

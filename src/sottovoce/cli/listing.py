@@ -5,6 +5,7 @@ import hashlib
 import json
 import os
 import sys
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any, Literal
 
@@ -67,9 +68,26 @@ def list_entries(kind: Kind, as_json: bool) -> None:
         out.print(f"[bold]{record['name']}[/bold]  {record['summary']}")
         if record["paper"]:
             out.print(f"    paper: {record['paper']}", markup=False, highlight=False)
-        for option in record["options"]:
-            default = "needed" if option["required"] else f"{option['default']!r} if not given"
-            out.print(f"    {option['name']}: {option['type']}, {default}", markup=False, highlight=False)
+        for line in option_lines(record["options"]):
+            out.print(f"    {line}", markup=False, highlight=False)
+
+
+def option_lines(options: Iterable[dict[str, Any]], group: str = "") -> Iterator[str]:
+    """A line for each option that `describe` tells of; those of a group have its name before them.
+
+    Example:
+        >>> list(option_lines([{"name": "keep", "type": "int", "default": None, "required": True}]))
+        ['keep: int, needed']
+    """
+    for option in options:
+        name = f"{group}{option['name']}"
+        default = "needed" if option["required"] else f"{option['default']!r} if not given"
+        if "options" not in option:
+            yield f"{name}: {option['type']}, {default}"
+            continue
+        if option["type"].endswith("None"):
+            yield f"{name}: null leaves it out"
+        yield from option_lines(option["options"], f"{name}.")
 
 
 def complete_method(start: str) -> list[str]:

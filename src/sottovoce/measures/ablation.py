@@ -8,7 +8,7 @@ from typing import Any
 from sottovoce.errors import SottovoceError, unknown
 from sottovoce.files import work_folder, working_in
 from sottovoce.measurement import Measurement, select
-from sottovoce.measures.tasks import TASK_MEASURES
+from sottovoce.measures.tasks import TASK_MEASURES, Lessons
 from sottovoce.models.anatomy import Anatomy
 from sottovoce.models.edits import keep_layers
 from sottovoce.progress import track
@@ -39,7 +39,7 @@ def ablation(
     data: Any = None,
     *,
     task: str = "keywords",
-    steps: int = 300,
+    train: Lessons = Lessons(steps=300),
     limit: int | None = 500,
     seed: int = 0,
 ) -> list[Measurement]:
@@ -65,7 +65,7 @@ def ablation(
         place = work_folder()
         # Each in a folder of its own: probes of different models are different trainings.
         with working_in(place / f"without-{gone}") if place is not None else nullcontext():
-            rows.append(score(cut, data, task, steps=steps, limit=limit, seed=seed))
+            rows.append(score(cut, data, task, train, limit=limit, seed=seed))
     where = [{}, *({"layer": layer} for layer in range(layers))]
     return [
         Measurement("ablation", f"{task} {row.metric}", row.value, row.unit, row.better, place, row.n, row.error)
@@ -73,10 +73,10 @@ def ablation(
     ]
 
 
-def score(model: Any, data: Any, task: str, *, steps: int, limit: int | None, seed: int) -> Measurement:
+def score(model: Any, data: Any, task: str, train: Lessons, *, limit: int | None, seed: int) -> Measurement:
     """The main score: the first one that a task's measure tells."""
     run: Any = TASK_MEASURES[task]
     if speaks_for(TASKS[task], model, data):
         return run(model, data, mode="head", limit=limit, seed=seed)[0]
     last = len(Anatomy(model).order)
-    return run(model, data, mode="probe", layer=last, steps=steps, limit=limit, seed=seed)[0]
+    return run(model, data, mode="probe", layer=last, train=train, limit=limit, seed=seed)[0]
