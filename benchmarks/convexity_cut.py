@@ -24,8 +24,8 @@ from sottovoce.timing import in_turns
 NEEDS = {"speech": "speech-mini@FOLDER"}
 TEACHER = "small-melhubert"
 UPDATES: dict[str, dict[str, Any]] = {
-    "keywords": {"steps": 600, "lr": 5e-4, "batch": 32, "precision": "bf16", "validate_every": 60},
-    "speakers": {"steps": 500, "lr": 5e-4, "batch": 24, "precision": "bf16", "validate_every": 100},
+    "keywords": {"train": {"steps": 600, "lr": 5e-4, "precision": "bf16", "validate_every": 60}, "batch": 32},
+    "speakers": {"train": {"steps": 500, "lr": 5e-4, "precision": "bf16", "validate_every": 100}, "batch": 24},
 }
 SECONDS = {"keywords": 1.0, "speakers": 3.0}
 CUTS: dict[str, dict[str, Any] | None] = {
@@ -57,7 +57,10 @@ def times_of(small: Any, whole: Any, seconds: float) -> dict[str, float]:
 def main(corpus: str) -> None:
     """One row a task and cut."""
     rows = made("convexity_cut", teacher=TEACHER)
-    about: dict[str, Any] = {"teacher": TEACHER, "updates": {task: each["steps"] for task, each in UPDATES.items()}}
+    about: dict[str, Any] = {
+        "teacher": TEACHER,
+        "updates": {task: each["train"]["steps"] for task, each in UPDATES.items()},
+    }
     for task, updates in UPDATES.items():
         data, whole = of_task(corpus, task), None
         for name, options in CUTS.items():

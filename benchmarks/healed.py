@@ -20,7 +20,7 @@ NEEDS = {"speech": "speech-mini@FOLDER"}
 MODEL, BY, MOST, HEAL = "small-melhubert-keywords", "bi", 9, 60
 WAYS: dict[str, dict[str, Any]] = {
     "scored anew": {"rescore": True},
-    "scored anew, healed": {"heal": HEAL, "lr": 2e-4, "batch": 16},
+    "scored anew, healed": {"heal": {"steps": HEAL, "lr": 2e-4, "batch": 16}},
 }
 
 

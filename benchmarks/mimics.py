@@ -35,7 +35,8 @@ SHAPES: list[tuple[str, int, int, bool]] = [
 ]
 ROWS: dict[str, dict[str, Any]] = {
     f"{name}, {kind}, {layers} of {width}{', positional' * positional}": {
-        **{"kind": kind, "layers": layers, "width": width, "positional": positional, "teacher": teacher}
+        "shape": {"kind": kind, "layers": layers, "width": width, "positional": positional},
+        "train": {"steps": STEPS} if teacher else None,
     }
     for name, teacher in (("mimic", True), ("no teacher", False))
     for kind, layers, width, positional in SHAPES
@@ -57,7 +58,7 @@ def scores(model: Any, data: Any) -> dict[str, float]:
 def times_of(whole: Any) -> dict[str, float]:
     """Time of each network over that of the whole one, on a second of audio, all in turns."""
     inputs = Anatomy(whole).dummy_inputs(1.0)
-    models = {name: sv.mimic(whole, train=None, task_train=None, **options) for name, options in ROWS.items()}
+    models = {name: sv.mimic(whole, **{**options, "train": None}, task_train=None) for name, options in ROWS.items()}
     times = times_over({"whole": whole, **models}, "whole", inputs, rounds=100)
     return {name: times[name] for name in models}
 
@@ -81,7 +82,6 @@ def main(corpus: str) -> None:
             small = sv.mimic(
                 whole,
                 data,
-                train={"steps": STEPS},
                 task_train={"steps": TASK_STEPS},
                 batch=BATCH,
                 task="keywords",

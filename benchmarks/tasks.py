@@ -12,7 +12,7 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-from lib.records import made, record
+from lib.records import made, probe_options, record
 
 import sottovoce as sv
 from sottovoce.models.front_end import LogMel
@@ -90,12 +90,13 @@ def ways(task: str, encoder: Any, data: Any) -> dict[str, Callable[[], list[sv.M
     measure = sv.MEASURES[task]
 
     def trained() -> list[sv.Measurement]:
-        model = sv.finetune(encoder, data, task=task, train={"lr": 2e-3}, freeze=[], **TRAININGS[task])
+        steps, batch = TRAININGS[task]["steps"], TRAININGS[task]["batch"]
+        model = sv.finetune(encoder, data, task=task, train={"steps": steps, "lr": 2e-3}, batch=batch, freeze=[])
         return measure(model, data, mode="head")
 
     return {
-        "log-mel, probe": lambda: measure(LogMel(), data, **PROBES[task]),
-        "untrained, probe": lambda: measure(encoder, data, mode="probe", **PROBES[task]),
+        "log-mel, probe": lambda: measure(LogMel(), data, **probe_options(PROBES[task])),
+        "untrained, probe": lambda: measure(encoder, data, mode="probe", **probe_options(PROBES[task])),
         "trained from nothing": trained,
     }
 

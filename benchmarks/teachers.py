@@ -12,7 +12,7 @@ import time
 from typing import Any
 
 from lib.corpora import shown
-from lib.records import made, record
+from lib.records import made, probe_options, record
 from lib.tables import read, there
 
 import sottovoce as sv
@@ -62,7 +62,7 @@ def main(name: str, corpora: list[str]) -> None:
                 if key in rows:
                     continue
                 begin = time.perf_counter()
-                measured = sv.MEASURES[task](model, data, mode="probe", layer="each", **options)
+                measured = sv.MEASURES[task](model, data, mode="probe", layer="each", **probe_options(options))
                 scores: dict[str, list[dict[str, Any]]] = {}
                 for m in measured:
                     layer = {"layer": m.at("state"), "value": m.value, "error": m.error, "n": m.n}

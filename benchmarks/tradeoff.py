@@ -29,14 +29,19 @@ NEEDS = {"speech": "speech-mini@FOLDER"}
 TEACHER = "small-melhubert"
 MODELS = Path("runs/tradeoff")
 RECORDINGS = 1000  # to train on with: each is heard once, and naming the units of all would take longer than training
-HEAL: dict[str, Any] = {"heal": 80, "lr": 2e-4, "batch": 12}
-DISTIL: dict[str, Any] = {"loss": "cluster_kl", "steps": 250, "lr": 1e-3, "batch_seconds": 40, "dropout": 0.0}
+HEAL: dict[str, Any] = {"heal": {"steps": 80, "lr": 2e-4, "batch": 12}}
+DISTIL: dict[str, Any] = {
+    "loss": "cluster_kl",
+    "train": {"steps": 250, "lr": 1e-3},
+    "batch_seconds": 40,
+    "dropout": 0.0,
+}
 # A name, the point that it goes on from, a method and its options.
 POINTS: list[tuple[str, str, str, dict[str, Any]]] = [
     ("first 6 layers", "whole", "drop_layers", {"keep": 6}),
     ("first 2 layers", "whole", "drop_layers", {"keep": 2}),
-    ("distilled, 6 layers", "whole", "distill", {"student": 6, **DISTIL}),
-    ("distilled, 2 layers", "whole", "distill", {"student": 2, **DISTIL}),
+    ("distilled, 6 layers", "whole", "distill", {**DISTIL, "student": {"layers": 6}}),
+    ("distilled, 2 layers", "whole", "distill", {**DISTIL, "student": {"layers": 2}}),
     ("3 heads", "whole", "prune_heads", {"keep": 3, **HEAL}),
     ("2 heads", "3 heads", "prune_heads", {"keep": 2, **HEAL}),
     ("1 head", "2 heads", "prune_heads", {"keep": 1, **HEAL}),
@@ -81,7 +86,12 @@ def main(corpus: str, *chosen: str) -> None:
     data = sv.read_data(corpus)
     learnt, _ = recordings(data)
     few = random.Random(0).sample(learnt, min(RECORDINGS, len(learnt)))
-    about = {"teacher": TEACHER, "heal": HEAL["heal"], "distil": DISTIL["steps"], "recordings": RECORDINGS}
+    about = {
+        "teacher": TEACHER,
+        "heal": HEAL["heal"]["steps"],
+        "distil": DISTIL["train"]["steps"],
+        "recordings": RECORDINGS,
+    }
 
     def keep(new: dict[str, dict[str, float]]) -> None:
         rows = {**made("tradeoff", teacher=TEACHER), **new}

@@ -29,9 +29,9 @@ PARTS = [
     "similarity:batch=6,seconds=0.4,k=2",
     "convexity:k=4",
     "attention:limit=4",
-    "probes:steps=20",
+    "probes:train.steps=20",
     "cost:seconds=1.0,repeats=1",
-    "ablation:steps=20",
+    "ablation:train.steps=20",
 ]
 
 

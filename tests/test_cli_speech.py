@@ -41,14 +41,14 @@ def test_tasks_and_corpora_are_listed(capsys: pytest.CaptureFixture[str]) -> Non
 
 
 def test_measuring_knowledge(capsys: pytest.CaptureFixture[str], corpus: Path, saved: Path, tmp_path: Path) -> None:
-    wanted = ["--measure", "keywords:steps=30,layer=each", "--measure", "size,speakers"]
+    wanted = ["--measure", "keywords:train.steps=30,layer=each", "--measure", "size,speakers"]
     target = tmp_path / "rows.jsonl"
     code, out, _ = run(capsys, "measure", str(saved), *wanted, "--data", str(corpus), "--json", "-o", str(target))
     rows = [json.loads(line) for line in out.splitlines()]
     assert code == 0 and rows == [json.loads(line) for line in target.read_text().splitlines()]
     assert [row["where"] for row in rows if row["measure"] == "keywords"] == [{"state": n} for n in range(3)]
     assert {row["measure"] for row in rows} == {"keywords", "size", "speakers"}
-    code, out, _ = run(capsys, "measure", "log-mel", "--measure", "keywords:steps=30", "--data", str(corpus))
+    code, out, _ = run(capsys, "measure", "log-mel", "--measure", "keywords:train.steps=30", "--data", str(corpus))
     assert code == 0 and "accuracy" in out and "± 95 %" in out
 
 
@@ -102,7 +102,7 @@ def test_bad_files_stop_or_are_skipped_counted_and_listed(
     soundfile.write(str(corpus / "test-1.flac"), np.zeros(4000), 16_000)
     with open(corpus / "manifest.jsonl", "a") as file:
         file.write('{"id": "outside", "path": "../x.flac", "seconds": 1.0}\n{"id": "test-2"\n')
-    command = ["measure", "log-mel", "--measure", "keywords:steps=20", "--data", str(corpus)]
+    command = ["measure", "log-mel", "--measure", "keywords:train.steps=20", "--data", str(corpus)]
     code, _, err = run(capsys, *command)
     assert code == 2 and "line 64" in err and "leads out of" in err
     code, out, err = run(capsys, *command, "--skip-bad", "--json")
@@ -133,7 +133,7 @@ def test_a_corpus_is_made_and_checked(capsys: pytest.CaptureFixture[str], tmp_pa
 
 def test_fine_tuning_makes_a_folder_that_scores(capsys: pytest.CaptureFixture[str], corpus: Path, saved: Path) -> None:
     target = saved.with_name("tuned")
-    options = "steps=6,lr=1e-3,freeze=[],save_seconds=0.0"
+    options = "train.steps=6,train.lr=1e-3,freeze=[],train.save_seconds=0.0"
     command = ["finetune", str(saved), "--task", "keywords", "--data", str(corpus), "--options", options]
     code, out, _ = run(capsys, *command, "-o", str(target), "--json")
     assert code == 0
@@ -145,7 +145,7 @@ def test_fine_tuning_makes_a_folder_that_scores(capsys: pytest.CaptureFixture[st
 
 def test_pretraining_makes_a_folder(capsys: pytest.CaptureFixture[str], corpus: Path, saved: Path) -> None:
     target = saved.with_name("teacher")
-    options = "steps=4,clusters=5,batch_seconds=4"
+    options = "train.steps=4,units.clusters=5,batch_seconds=4"
     code, out, err = run(capsys, "pretrain", str(saved), "--data", str(corpus), "--options", options, "-o", str(target))
     assert code == 0 and "wrote" in out, err
     assert (target / "units.safetensors").is_file() and sv.load(target).config.num_hidden_layers == 2
@@ -162,7 +162,7 @@ def test_a_folder_of_something_else_is_refused_before_the_work(
 
 
 def test_what_was_measured_before_a_fault_is_told(capsys: pytest.CaptureFixture[str], corpus: Path) -> None:
-    wanted = ["--measure", "keywords:steps=5", "--measure", "phones:layer=9"]
+    wanted = ["--measure", "keywords:train.steps=5", "--measure", "phones:layer=9"]
     code, out, err = run(capsys, "measure", "log-mel", *wanted, "--data", str(corpus), "--json")
     assert code == 2 and "layer=9" in err and json.loads(out.splitlines()[0])["measure"] == "keywords"
 
@@ -180,7 +180,7 @@ def test_a_recipes_seed_is_the_trainings_seed(capsys: pytest.CaptureFixture[str]
 
 
 def test_ctrl_c_says_what_is_kept(corpus: Path, saved: Path) -> None:
-    options = "steps=100000,save_seconds=0.0"
+    options = "train.steps=100000,train.save_seconds=0.0"
     command = [sys.executable, "-m", "sottovoce", "finetune", str(saved), "--task", "keywords", "--data", str(corpus)]
     process = subprocess.Popen(
         [*command, "--options", options, "-o", str(saved.with_name("long"))],
@@ -199,7 +199,7 @@ def test_ctrl_c_says_what_is_kept(corpus: Path, saved: Path) -> None:
 
 def test_a_killed_command_goes_on_and_ends_with_the_same_bits(corpus: Path, saved: Path) -> None:
     def command(target: str) -> list[str]:
-        options = "steps=40,lr=1e-3,freeze=[],save_seconds=0.0,dropout=0.1"
+        options = "train={steps: 40, lr: 1e-3, save_seconds: 0.0},freeze=[],dropout=0.1"
         command = [
             sys.executable,
             "-m",
@@ -233,7 +233,7 @@ def test_a_recipe_trains_measures_and_leaves_no_caches(
     recipe = Recipe(
         str(saved),
         data=str(corpus),
-        steps=(("drop_layers", {"keep": 1}), ("finetune", {"task": "keywords", "steps": 3, "freeze": []})),
+        steps=(("drop_layers", {"keep": 1}), ("finetune", {"task": "keywords", "train": {"steps": 3}, "freeze": []})),
         measures=(("keywords", {}), ("phones", {"mode": "probe", "steps": 3}), ("size", {})),
     )
     path = saved.with_name("recipe.yaml")

@@ -21,7 +21,7 @@ from speech import toys
 import sottovoce as sv
 from sottovoce.distillation import losses
 from sottovoce.distillation.objective import Distiller, layer_states, whole_mask
-from sottovoce.distillation.plan import Distillation, matched
+from sottovoce.distillation.plan import Distillation, Match, Student, matched
 from sottovoce.distillation.run import judged_on
 from sottovoce.distillation.source import kept_states, pays, speech_of_both
 from sottovoce.distillation.student import find_teacher, make_student, wanted_clusters
@@ -38,7 +38,7 @@ from sottovoce.training import Training
 
 DATA = toys()
 LOSSES = ("cluster_kl", "hidden", "distilhubert", "arm", "star")
-SHORT: dict[str, Any] = {"steps": 3, "lr": 1e-3, "batch_seconds": 4, "dropout": 0.0, "cache": False}
+SHORT: dict[str, Any] = {"train": {"steps": 3, "lr": 1e-3}, "batch_seconds": 4, "dropout": 0.0, "cache": False}
 
 
 def drawn(*shape: int, seed: int = 0) -> torch.Tensor:
@@ -122,7 +122,7 @@ def test_star_is_its_definition() -> None:
     ],
 )
 def test_states_at_the_same_depth_belong_together(loss: Any, student: int, teacher: int, wanted: list[Any]) -> None:
-    pairs = matched(Distillation(loss=loss, student=student), student, teacher)
+    pairs = matched(Distillation(loss=loss, student=Student(student)), student, teacher)
     assert [(pair.student, pair.teacher) for pair in pairs] == wanted
     assert [pair.weight for pair in pairs] == [
         0.1 if loss == "arm" and pair is not pairs[-1] else 1.0 for pair in pairs
@@ -130,13 +130,13 @@ def test_states_at_the_same_depth_belong_together(loss: Any, student: int, teach
 
 
 def test_chosen_states_are_matched() -> None:
-    pairs = matched(Distillation(student=2, layers=(12, 1, 7)), 2, 12)
+    pairs = matched(Distillation(student=Student(2), match=Match(layers=(12, 1, 7))), 2, 12)
     assert [(pair.student, pair.teacher) for pair in pairs] == [(1, 1), (1, 7), (2, 12)], "no layer with its input"
 
 
 def ready(loss: Any, student: Any, teacher: Any, **options: Any) -> tuple[Any, tuple[Encoder, Encoder], Distillation]:
     """An objective with its views, before any training."""
-    plan = Distillation(loss=loss, student=1, batch_seconds=4, **options)
+    plan = Distillation(loss=loss, student=Student(1), batch_seconds=4, match=Match(**options))
     views = Encoder(student, outputs=plan.outputs), Encoder(teacher, outputs=plan.outputs)
     pairs = matched(plan, views[0].depth - 1, views[1].depth - 1)
     clusters = wanted_clusters(teacher) if plan.outputs else None
@@ -238,12 +238,12 @@ def test_sew_is_masked_at_the_rate_of_its_front_end() -> None:
 def test_two_layers_learn_to_be_like_four(loss: Any, tmp_path: Path) -> None:
     model = with_clusters(tiny("hubert-large", seed=2))
     before = copy.deepcopy(model.state_dict())
-    options = {**SHORT, "steps": 40, "lr": 3e-3, "validate_every": 20, "share": 0.3, "span": 2}
+    options = {**SHORT, "match": {"share": 0.3, "span": 2}}
     with working_in(tmp_path):
-        first = distill(
-            model, DATA, loss=loss, student={"layers": 2}, **{**options, "steps": 1, "lr": 1e-9, "validate_every": 1}
-        )
+        options["train"] = {"steps": 1, "lr": 1e-9, "validate_every": 1}
+        first = distill(model, DATA, loss=loss, student={"layers": 2}, **options)
     with working_in(tmp_path / "on"):
+        options["train"] = {"steps": 40, "lr": 3e-3, "validate_every": 20}
         second = distill(model, DATA, loss=loss, student={"layers": 2}, **options)
     assert all(torch.equal(tensor, before[name]) for name, tensor in model.state_dict().items()), "its input stays"
     assert len(first.encoder.layers) == len(second.encoder.layers) == 2 and not second.training
@@ -265,7 +265,7 @@ def conv(model: Any) -> list[torch.Tensor]:
 @pytest.mark.parametrize("loss", LOSSES)
 def test_families_take_steps(family: str, loss: Any) -> None:
     teacher = edited("hubert", family) if "_" in family else tiny(family)
-    kept = {"start": "random"} if family == "mimic_linear" else {"student": 1}
+    kept = {"student": {"start": "random"}} if family == "mimic_linear" else {"student": {"layers": 1}}
     model = with_clusters(teacher)
     learnt = distill(model, DATA[:9], loss=loss, match={"span": 2}, **kept, **SHORT)
     assert type(learnt) is type(model) and len(Encoder(learnt).body.order) == (2 if "start" in kept else 1)  # type: ignore[union-attr]
@@ -344,7 +344,7 @@ def test_random_students_are_drawn_by_the_seed() -> None:
     models = [edited("hubert", "everything") for _ in range(3)]
     for model, seed in zip(models, (0, 0, 1), strict=True):
         state = torch.get_rng_state()
-        make_student(model, Distillation(start="random"), seed)
+        make_student(model, Student(start="random"), seed)
         assert torch.equal(torch.get_rng_state(), state), "the caller's chance stays"
     weights = [model.state_dict()["encoder.layers.0.attention.v_proj.weight"] for model in models]
     old = edited("hubert", "everything").state_dict()["encoder.layers.0.attention.v_proj.weight"]
@@ -352,16 +352,16 @@ def test_random_students_are_drawn_by_the_seed() -> None:
     assert not torch.equal(weights[0], old) and weights[0].shape == old.shape
     mel = edited("hubert", "use_log_mel")
     mel.feature_extractor.mean.fill_(3.0)
-    make_student(mel, Distillation(start="random"), 0)
+    make_student(mel, Student(start="random"), 0)
     assert bool((mel.feature_extractor.mean == 3.0).all()), "what it knows of the corpus is no weight"
 
 
 def test_a_front_end_learns_where_it_should() -> None:
     model = tiny("hubert")
     free = distill(model, DATA[:9], student={"layers": 1, "freeze_front_end": False}, **SHORT)
-    drawn_anew = distill(model, DATA[:9], student={"start": "random"}, **{**SHORT, "lr": 1e-2})
+    drawn_anew = distill(model, DATA[:9], student={"start": "random"}, **{**SHORT, "train": {"steps": 3, "lr": 1e-2}})
     fresh = tiny("hubert")
-    make_student(fresh, Distillation(start="random"), 0)
+    make_student(fresh, Student(start="random"), 0)
     assert not all(torch.equal(a, b) for a, b in zip(conv(free), conv(model), strict=True))
     assert not all(torch.equal(a, b) for a, b in zip(conv(drawn_anew), conv(fresh), strict=True))
 
@@ -413,12 +413,12 @@ def test_states_are_kept_where_that_pays() -> None:
     view = Encoder(tiny("hubert"))
     seconds = sum(utterance.seconds for utterance in DATA)
     often, seldom = (Training(steps=round(epochs * seconds / 4)) for epochs in (3, 1))
-    plan = Distillation(student=1, batch_seconds=4)
+    plan = Distillation(student=Student(1), batch_seconds=4)
     assert pays(plan, view, DATA, 3, often) and not pays(plan, view, DATA, 3, seldom)
     assert not pays(plan, view, DATA, 10**6, often), "too many bytes"
-    assert not pays(Distillation("arm", student=1, batch_seconds=4), view, DATA, 3, often)
-    assert not pays(Distillation(student=1, batch_seconds=4, cache=False), view, DATA, 3, often)
-    assert pays(Distillation(student=1, batch_seconds=4, cache=True), view, DATA, 3, seldom)
+    assert not pays(Distillation("arm", student=Student(1), batch_seconds=4), view, DATA, 3, often)
+    assert not pays(Distillation(student=Student(1), batch_seconds=4, cache=False), view, DATA, 3, often)
+    assert pays(Distillation(student=Student(1), batch_seconds=4, cache=True), view, DATA, 3, seldom)
 
 
 def test_nearest_frames_are_the_nearest() -> None:
@@ -428,15 +428,21 @@ def test_nearest_frames_are_the_nearest() -> None:
     assert found.tolist() == [int(np.abs(others - moment).argmin()) for moment in times]
 
 
-RESUMED: dict[str, Any] = {**SHORT, "steps": 16, "dropout": 0.1, "validate_every": 5, "save_seconds": 0.01, "span": 2}
+RESUMED: dict[str, Any] = {
+    **SHORT,
+    "train": {"steps": 16, "lr": 1e-3, "validate_every": 5, "save_seconds": 0.01},
+    "dropout": 0.1,
+    "match": {"span": 2},
+}
 KILLED = """
 import sys
 sys.path.insert(0, sys.argv[1])
 from test_distill import DATA, RESUMED, distill, sv, tiny, with_clusters
 from sottovoce.files import working_in
-options = {**RESUMED, "steps": 60, "loss": "cluster_kl", "cache": True, "log_mel": True, "optimiser": "muon"}
+options = {**RESUMED, "loss": "cluster_kl", "cache": True, "student": {"layers": 2, "log_mel": True}}
+options["train"] = {**RESUMED["train"], "steps": 60, "optimiser": "muon"}
 with working_in(sys.argv[2]):
-    sv.save(distill(with_clusters(tiny("hubert-large", seed=1)), DATA, student=2, **options), sys.argv[3])
+    sv.save(distill(with_clusters(tiny("hubert-large", seed=1)), DATA, **options), sys.argv[3])
 """
 
 
@@ -491,24 +497,25 @@ def test_a_distillation_of_another_plan_is_not_taken_up(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     "wrong",
     [
-        {"student": 0},
-        {"student": 5},
-        {"student": 2, "layers": [5]},
-        {"student": 2, "layers": [-1]},
-        {"student": 2, "layers": []},
-        {"student": 2, "loss": "cluster_kl", "layers": [4]},
-        {"student": 2, "loss": "mse"},
-        {"student": 2, "start": "teacher"},
-        {"student": 2, "temperature": 0.0},
-        {"student": 2, "share": 0.0},
-        {"student": 2, "span": 0},
-        {"student": 2, "batch_seconds": -1.0},
-        {"student": 2, "dropout": 1.0},
-        {"student": 2, "loss": "arm", "cache": True},
+        {"student": {"layers": 0}},
+        {"student": {"layers": 5}},
+        {"student": {"layers": 2}, "match": {"layers": [5]}},
+        {"student": {"layers": 2}, "match": {"layers": [-1]}},
+        {"student": {"layers": 2}, "match": {"layers": []}},
+        {"student": {"layers": 2}, "loss": "cluster_kl", "match": {"layers": [4]}},
+        {"student": {"layers": 2}, "loss": "mse"},
+        {"student": {"layers": 2, "start": "teacher"}},
+        {"student": {"layers": 2}, "match": {"temperature": 0.0}},
+        {"student": {"layers": 2}, "match": {"share": 0.0}},
+        {"student": {"layers": 2}, "match": {"span": 0}},
+        {"student": {"layers": 2}, "batch_seconds": -1.0},
+        {"student": {"layers": 2}, "dropout": 1.0},
+        {"student": {"layers": 2}, "loss": "arm", "cache": True},
     ],
 )
 def test_nonsense_is_refused_before_any_work(wrong: dict[str, Any]) -> None:
-    with pytest.raises(SottovoceError, match=rf"\b{list(wrong)[-1]}\b"):
+    *_, (name, value) = wrong.items()
+    with pytest.raises(SottovoceError, match=rf"\b{list(value)[-1] if isinstance(value, dict) else name}\b"):
         distill(tiny("hubert"), DATA, **wrong)
 
 

@@ -173,7 +173,7 @@ def test_layers_go_one_by_one_and_heal(folder: Path) -> None:
         ({"keep": 0}, "give 1-4"),
         ({"keep": [0], "by": "bi"}, "there is no order"),
         ({"keep": 2, "until": "95% of keywords"}, "needs one of"),
-        ({"drop": 1, "heal": -1}, "heal=-1"),
+        ({"drop": 1, "heal": {"steps": -1}}, "drop_layers: heal.steps=-1"),
         ({"drop": 1, "by": "ablation", "task": "words"}, "unknown task 'words'"),
     ],
 )
@@ -306,7 +306,7 @@ def test_units_go_by_what_they_do() -> None:
         ("prune_heads", {"drop": 13, "per": "model"}, "one in each of 4 layers stays"),
         ("prune_heads", {}, "either keep or drop"),
         ("prune_heads", {"drop": 1, "rounds": 0}, "rounds=0"),
-        ("prune_heads", {"drop": 1, "by": "taylor", "share": 0.0}, "share=0.0"),
+        ("prune_heads", {"drop": 1, "by": "taylor", "speech": {"share": 0.0}}, "speech.share=0.0"),
         ("prune_heads", {"drop": 1, "by": "taylor"}, "no loss to look at"),
         ("prune_ffn", {"keep": 49}, "up to 48 units"),
         ("prune_ffn", {"drop": 48}, "leave 1-48"),
@@ -323,7 +323,7 @@ def test_pruning_refuses_what_cannot_be(method: str, options: dict[str, Any], sa
 
 
 def test_no_data_is_said_before_any_work() -> None:
-    wanting: list[dict[str, Any]] = [{"by": "taylor", "drop": 1}, {"drop": 1, "heal": 5}]
+    wanting: list[dict[str, Any]] = [{"by": "taylor", "drop": 1}, {"drop": 1, "heal": {"steps": 5}}]
     for options in wanting:
         with pytest.raises(SottovoceError, match="needs data"):
             sv.prune_heads(tuned(), **options)
@@ -470,14 +470,14 @@ def test_the_baseline_of_a_mimic_sees_no_teacher(folder: Path) -> None:
     assert sv.Anatomy(headless).mimics
     refused: list[tuple[dict[str, Any], str]]
     refused = [
-        ({"at": 4, "layers": 2}, "1-3 here"),
-        ({"at": 2, "layers": 1}, "at=2 with layers=1"),
-        ({"layers": 3}, "give 1 or 2 layers"),
-        ({"steps": -1}, "steps=-1"),
+        ({"at": 4, "shape": {"layers": 2}}, "1-3 here"),
+        ({"at": 2, "shape": {"layers": 1}}, "at=2 with shape.layers=1"),
+        ({"shape": {"layers": 3}}, "give 1 or 2 layers"),
+        ({"train": {"steps": -1}}, "mimic: train.steps=-1"),
     ]
     for options, says in refused:
         with pytest.raises(SottovoceError, match=says):
-            sv.mimic(tiny("hubert"), DATA, shape={"width": 8}, **options)
+            sv.mimic(tiny("hubert"), DATA, **{"shape": {"width": 8}, **options})
     with pytest.raises(SottovoceError, match="needs data"):
         sv.mimic(tiny("hubert"))
     with pytest.raises(SottovoceError, match="already"):
@@ -513,7 +513,7 @@ def test_layers_behind_the_most_convex_state_go() -> None:
 
 def test_a_killed_healing_goes_on_to_the_same_weights(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     model = tuned()
-    options: dict[str, Any] = {"keep": 24, "rounds": 2, "heal": 4, "lr": 1e-3, "batch": 6.0}
+    options: dict[str, Any] = {"keep": 24, "rounds": 2, "heal": {"steps": 4, "lr": 1e-3, "batch": 6.0}}
     with working_in(folder / "whole"):
         whole = sv.prune_ffn(model, DATA, **options)
     real, count = rounds_module.heal, 0
@@ -542,7 +542,12 @@ def test_weights_become_zero_in_steps_and_stay_so_in_training(folder: Path) -> N
     total = sum(tensor.numel() for tensor in prunable(model).values())
     once = sv.prune_weights(model, sparsity=0.6)
     assert zeros(once) == round(0.6 * total) and zeros(model) == 0
-    options: dict[str, Any] = {"sparsity": 0.6, "schedule": "cubic", "rounds": 3, "heal": 4, "lr": 1e-3, "batch": 6.0}
+    options: dict[str, Any] = {
+        "sparsity": 0.6,
+        "schedule": "cubic",
+        "rounds": 3,
+        "heal": {"steps": 4, "lr": 1e-3, "batch": 6.0},
+    }
     with working_in(folder / "stay"):
         stayed = sv.prune_weights(model, DATA, **options)
         assert same(stayed, sv.prune_weights(model, DATA, **options))
@@ -560,7 +565,7 @@ def test_weights_become_zero_in_steps_and_stay_so_in_training(folder: Path) -> N
 
 def test_a_step_is_postponed_while_the_loss_falls(folder: Path) -> None:
     model = sv.finetune(tiny("hubert"), DATA, task="keywords", train={"steps": 1, "lr": 1e-9})
-    options: dict[str, Any] = {"sparsity": 0.3, "schedule": "paper", "heal": 8, "lr": 3e-3, "batch": 36.0}
+    options: dict[str, Any] = {"sparsity": 0.3, "schedule": "paper", "heal": {"steps": 8, "lr": 3e-3, "batch": 36.0}}
     with working_in(folder / "falls"):
         sv.prune_weights(model, DATA, between={"converge": 1e-6, "postpone": 2}, **options)
     with working_in(folder / "always"):
@@ -590,9 +595,9 @@ def test_patterns_of_zeros(family: str) -> None:
         ({"sparsity": 1.0}, "sparsity=1.0"),
         ({"sparsity": -0.1}, "sparsity=-0.1"),
         ({"pattern": "2:4", "sparsity": 0.7}, "two of four"),
-        ({"converge": 0.001}, "give heal="),
+        ({"between": {"converge": 0.001}}, "give heal.steps"),
         ({"schedule": "cubic", "rounds": 0}, "rounds=0"),
-        ({"heal": 3}, "needs data"),
+        ({"heal": {"steps": 3}}, "needs data"),
     ],
 )
 def test_zeros_that_cannot_be(options: dict[str, Any], says: str) -> None:
@@ -676,8 +681,12 @@ def test_a_frozen_mimic_stays_and_another_teacher_is_another_training(folder: Pa
         sv.mimic(model, DATA, shape={"width": 8}, train={"steps": 2}, task_train=None, batch=6)
         with pytest.raises(SottovoceError, match="other settings, data or model"):
             sv.mimic(other, DATA, shape={"width": 8}, train={"steps": 2}, task_train=None, batch=6)
-    asked: dict[str, Any] = {"width": 8, "steps": 2, "task_steps": 2}
-    for options, says in [({"batch": 0.0}, "batch=0.0"), ({"validate_every": 0}, "every=0")]:
+    asked: dict[str, Any] = {"shape": {"width": 8}, "train": {"steps": 2}, "task_train": {"steps": 2}}
+    for options, says in [
+        ({"batch": 0.0}, "batch=0.0"),
+        ({"train": {"validate_every": 0}}, "train.validate_every=0"),
+        ({"task_train": {"validate_every": 0}}, "task_train.validate_every=0"),
+    ]:
         with pytest.raises(SottovoceError, match=says):
             sv.mimic(model, DATA, **{**asked, **options})
     other_words = [replace(u, label="quux" if u.label == DATA[0].label else u.label) for u in DATA]
@@ -701,12 +710,12 @@ def test_what_stands_in_the_way_is_said_in_a_sentence() -> None:
     stack = sv.mimic(tiny("hubert"), shape={"width": 8}, train=None, task_train=None)
     refused: list[tuple[Any, str, dict[str, Any], str]] = [
         (stack, "drop_layers", {"keep": [0]}, "mimic layers"),
-        (tiny("wavlm").to(torch.bfloat16), "prune_ffn", {"keep": 8, "heal": 2}, "in half precision"),
+        (tiny("wavlm").to(torch.bfloat16), "prune_ffn", {"keep": 8, "heal": {"steps": 2}}, "in half precision"),
         (tiny("hubert"), "prune_heads", {"drop": 1, "task": "wrods"}, "unknown task 'wrods'"),
         (tiny("hubert"), "cut_at_convexity", {"classes": 0}, "classes=0"),
         (tiny("hubert"), "cut_at_convexity", {"labels": "asr"}, "asr has none"),
-        (tuned(), "prune_weights", {"converge": 0.1, "heal": 1}, "2 updates"),
-        (tuned(), "prune_weights", {"pattern": "block", "block": 0, "heal": 2}, "block=0"),
+        (tuned(), "prune_weights", {"between": {"converge": 0.1}, "heal": {"steps": 1}}, "2 updates"),
+        (tuned(), "prune_weights", {"pattern": "block", "block": 0, "heal": {"steps": 2}}, "block=0"),
     ]
     for model, method, options, says in refused:
         with pytest.raises(SottovoceError, match=says):

@@ -132,7 +132,7 @@ def test_hidden_frames_are_hidden_and_only_they_count(family: str) -> None:
     objective = MaskedUnits(model.eval(), 5, share=0.5, span=3)
     encoder = Encoder(model)
     shelf: Any = {u.id: np.arange(encoder.frames(len(np.asarray(u.audio)))) % 5 for u in DATA[:3]}
-    batch = units_source(encoder, DATA[:3], shelf, Round(clusters=5)).load([0, 1, 2])
+    batch = units_source(encoder, DATA[:3], shelf, Round()).load([0, 1, 2])
     mask = torch.zeros(3, int(batch.frames.max()), dtype=torch.bool)
     mask[:, 10:20] = True
     with torch.no_grad():
@@ -169,7 +169,12 @@ def test_two_rounds_learn_and_leave_a_codebook(tmp_path: Path) -> None:
     torch.manual_seed(0)
     model = tiny("hubert-large", num_hidden_layers=2)
     sv.edits.use_log_mel(model, bins=20)
-    options: dict[str, Any] = {"steps": 60, "lr": 3e-3, "batch_seconds": 4, "dropout": 0.0, "share": 0.5, "span": 3}
+    options: dict[str, Any] = {
+        "train": {"steps": 60, "lr": 3e-3},
+        "batch_seconds": 4,
+        "dropout": 0.0,
+        "mask": {"share": 0.5, "span": 3},
+    }
     first = pretrain(model, DATA, units={"clusters": 6}, **options)
     assert not bool(model.feature_extractor.mean.any()) and bool(first.feature_extractor.mean.any()), (
         "calibrated, on a copy"

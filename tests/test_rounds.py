@@ -28,7 +28,7 @@ from sottovoce.models.front_end import LogMel
 from sottovoce.pretraining.augment import disturbed, sped
 from sottovoce.pretraining.listen import Listener, at_other_speeds, codebook
 from sottovoce.pretraining.objective import MaskedUnits
-from sottovoce.pretraining.plan import Round
+from sottovoce.pretraining.plan import Round, Units
 from sottovoce.pretraining.run import units_source
 from sottovoce.pretraining.units import beside, mfcc
 from sottovoce.training import Training
@@ -36,7 +36,12 @@ from sottovoce.training.optimisers import make_optimisers
 from sottovoce.training.precision import half, rounded
 
 DATA = toys()
-SMALL: dict[str, Any] = {"steps": 12, "lr": 3e-3, "batch_seconds": 4, "dropout": 0.0, "share": 0.5, "span": 3}
+SMALL: dict[str, Any] = {
+    "train": {"steps": 12, "lr": 3e-3},
+    "batch_seconds": 4,
+    "dropout": 0.0,
+    "mask": {"share": 0.5, "span": 3},
+}
 
 
 def small(**settings: Any) -> Any:
@@ -135,8 +140,8 @@ def test_units_may_be_those_of_another_model(tmp_path: Path) -> None:
     teacher = tiny("hubert", num_hidden_layers=3)
     sv.save(teacher, tmp_path / "teacher")
     student = small()
-    rows = Listener(student, Round(layer=2, teacher=str(tmp_path / "teacher"))).frames(DATA[:2])
-    own = Listener(teacher, Round(layer=2)).frames(DATA[:2])
+    rows = Listener(student, Round(Units(layer=2, teacher=str(tmp_path / "teacher")))).frames(DATA[:2])
+    own = Listener(teacher, Round(Units(layer=2))).frames(DATA[:2])
     inputs = Encoder(student)
     for utterance, found, theirs in zip(DATA[:2], rows, own, strict=True):
         times = inputs.centres(inputs.frames(len(np.asarray(utterance.audio))))
@@ -217,10 +222,11 @@ from test_rounds import DATA, SMALL, pretrain, small, sv, torch
 from sottovoce.files import working_in
 torch.manual_seed(0)
 model = small()
-options = {**SMALL, "steps": 40, "probe_every": 2, "optimiser": "muon", "precision": "bf16"}
+train = {"steps": 40, "lr": 3e-3, "optimiser": "muon", "precision": "bf16"}
+options = {**SMALL, "train": {**train, "save_seconds": 0.01, "validate_every": 10}, "probe_every": 2}
 options |= {"noise": 0.5, "speeds": [1.1]}
 with working_in(sys.argv[2]):
-    sv.save(pretrain(model, DATA, clusters=4, context=1, save_seconds=0.01, validate_every=10, **options), sys.argv[3])
+    sv.save(pretrain(model, DATA, units={"clusters": 4, "context": 1}, **options), sys.argv[3])
 """
 
 
@@ -253,7 +259,8 @@ from test_rounds import DATA, SMALL, pretrain, small, torch
 from sottovoce.files import working_in
 torch.manual_seed(0)
 with working_in(sys.argv[2]):
-    pretrain(small(), DATA, clusters=4, **{**SMALL, "steps": 60, "validate_every": 60})
+    train = {"steps": 60, "lr": 3e-3, "validate_every": 60}
+    pretrain(small(), DATA, units={"clusters": 4}, **{**SMALL, "train": train})
 """
 
 
@@ -274,7 +281,7 @@ def test_two_processes_reach_the_loss_of_one(tmp_path: Path) -> None:
 
 
 def test_a_codebook_is_kept_for_the_round_that_goes_on(tmp_path: Path) -> None:
-    listener = Listener(small(), Round(clusters=4, context=1))
+    listener = Listener(small(), Round(Units(clusters=4, context=1)))
     path = tmp_path / "book.safetensors"
     made = codebook(listener, DATA, path, seed=0)
     written = path.stat().st_mtime_ns
@@ -287,28 +294,29 @@ def test_a_codebook_is_kept_for_the_round_that_goes_on(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     "wrong",
     [
-        {"clusters": 0},
-        {"clusters": 70_000},
-        {"context": -1},
-        {"layer": -1},
-        {"layer": 1, "context": 2},
-        {"span": 0},
-        {"share": 1.7},
-        {"share": 0.0},
-        {"heard": -1.0},
+        {"units": {"clusters": 0}},
+        {"units": {"clusters": 70_000}},
+        {"units": {"context": -1}},
+        {"units": {"layer": -1}},
+        {"units": {"layer": 1, "context": 2}},
+        {"mask": {"span": 0}},
+        {"mask": {"share": 1.7}},
+        {"mask": {"share": 0.0}},
+        {"mask": {"heard": -1.0}},
         {"noise": 2.0},
         {"batch_seconds": -3.0},
         {"speeds": [0.0]},
         {"speeds": [math.nan]},
         {"speeds": [1.1, 1.1]},
         {"probe_every": 0},
-        {"teacher": "small-hubert"},
-        {"optimiser": "moun"},
-        {"precision": "bfloat16"},
+        {"units": {"teacher": "small-hubert"}},
+        {"train": {"optimiser": "moun"}},
+        {"train": {"precision": "bfloat16"}},
     ],
 )
 def test_nonsense_is_refused_before_any_work(wrong: dict[str, Any]) -> None:
-    with pytest.raises(SottovoceError, match=rf"\b{next(iter(wrong))}\b"):
+    name, value = next(iter(wrong.items()))
+    with pytest.raises(SottovoceError, match=rf"\b{next(iter(value)) if isinstance(value, dict) else name}\b"):
         pretrain(small(), DATA, **wrong)
 
 
@@ -354,6 +362,9 @@ def test_features_do_not_lose_precision(precision: Any) -> None:
 
 
 def test_half_precision_and_checkpointed_gradients_go_together() -> None:
-    options: dict[str, Any] = {"task": "keywords", "steps": 2, "precision": "bf16", "checkpoint_gradients": True}
+    options: dict[str, Any] = {
+        "task": "keywords",
+        "train": {"steps": 2, "precision": "bf16", "checkpoint_gradients": True},
+    }
     tuned = sv.finetune(small(), DATA, **options)
     assert tuned.config.num_labels == 3

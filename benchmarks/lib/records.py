@@ -46,6 +46,12 @@ def made(name: str, *, teacher: str | None = None) -> dict[str, Any]:
     return stored["rows"] if stored.get("weights") == known(teacher) else {}
 
 
+def probe_options(options: dict[str, Any]) -> dict[str, Any]:
+    """A probe's options as they are recorded, in one mapping, as its measure takes them."""
+    own = {name: options[name] for name in ("steps", "lr") if name in options}
+    return {name: value for name, value in options.items() if name not in own} | ({"train": own} if own else {})
+
+
 def known(teacher: str | None) -> dict[str, str] | None:
     """Which weights of a teacher are in the package."""
     return None if teacher is None else {teacher: weights_of(teacher)}

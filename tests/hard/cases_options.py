@@ -77,7 +77,7 @@ OTHERS: dict[str, list[str]] = {
     "measures of commas": ["measure", "plain", "--measure", ",,,"],
     "a measure twice, one unknown": ["measure", "plain", "--measure", "size,sise"],
     "a task that is none": ["finetune", "plain", "--task", "sise", "--data", "speech", "-o", "out"],
-    "a task of options": ["finetune", "plain", "--task", "phones,steps=1", "--data", "speech", "-o", "out"],
+    "a task of options": ["finetune", "plain", "--task", "phones,train.steps=1", "--data", "speech", "-o", "out"],
     "an empty task": ["finetune", "plain", "--task", "", "--data", "speech", "-o", "out"],
     "a task twice": ["finetune", "plain", "--task", "phones", "--options", "task=pr", "--data", "speech", "-o", "out"],
     "an unknown convention": ["cost", "plain", "--convention", "watts"],

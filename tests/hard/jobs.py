@@ -31,20 +31,23 @@ vary:
   steps.0.keep: [1, 2]
   seed: [0, 1]
 """
-TRAINING = "steps=12,lr=0.001,save_seconds=0.05,batch=4"
+TRAINING = "train.steps=12,train.lr=0.001,train.save_seconds=0.05,batch=4"
 JOBS: dict[str, list[str]] = {
     "finetune": [
         *("finetune", "given/encoder", "--task", "keywords", "--data", "given/toys", "-o", "made/tuned"),
-        *("--options", f"{TRAINING},validate_every=4"),
+        *("--options", f"{TRAINING},train.validate_every=4"),
     ],
     "pretrain": [
         *("pretrain", "given/encoder", "--data", "given/toys", "-o", "made/trained"),
-        *("--options", "steps=10,lr=0.001,save_seconds=0.05,batch_seconds=4,clusters=8,validate_every=5"),
+        *(
+            "--options",
+            "train={steps: 10, lr: 0.001, save_seconds: 0.05, validate_every: 5},batch_seconds=4,units.clusters=8",
+        ),
     ],
     "compress": ["compress", "given/encoder", "--step", "drop_layers:keep=1", "-o", "made/small"],
     "distill": [
         *("compress", "given/encoder", "--data", "given/toys", "-o", "made/student"),
-        *("--step", "distill:start=random,layers=[1],steps=8,lr=0.001"),
+        *("--step", "distill:student.start=random,match.layers=[1],train.steps=8,train.lr=0.001"),
     ],
     "recipe": ["compress", "--recipe", "given/recipe.yaml", "-o", "made/runs"],
     "grid": ["compress", "--recipe", "given/grid.yaml", "-o", "made/grid"],
@@ -54,7 +57,7 @@ JOBS: dict[str, list[str]] = {
     ],
     "measure": [
         *("measure", "given/encoder", "--data", "given/toys", "--measure", "size", "--measure"),
-        *("keywords:steps=12,layer=each", "-o", "made/rows.jsonl", "--work", "made/kept"),
+        *("keywords:train.steps=12,layer=each", "-o", "made/rows.jsonl", "--work", "made/kept"),
     ],
     "prepare": ["corpus", "prepare", "espeak", "made/spoken", "--size", "0.01"],
 }

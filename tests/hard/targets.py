@@ -37,16 +37,16 @@ from sottovoce.tasks.decoding import NGrams
 Reader = Callable[[Path], object]  # of the folder in which the changed file lies
 STEPS = (
     "drop_layers:keep=1,by=backward",
-    "drop_layers:drop=[0,1],until='0.5',heal=3,lr=1e-4",
+    "drop_layers:drop=[0,1],until='0.5',heal.steps=3,heal.lr=1e-4",
     "low_rank:rank=4,parts=[attention,feed_forward],by=svd",
-    "prune_heads:keep=1,per=model,rounds=2,share=0.25",
+    "prune_heads:keep=1,per=model,rounds=2,speech.share=0.25",
     "prune_weights:sparsity=0.5,pattern=2:4,packed=true",
     "quantize:to=int8-static,parts=[attention],limit=null",
-    "distill:loss=hidden,student=3,layers=[1,2],clip=1.0,steps=10",
-    "mimic:layers=1,kind=linear,width=16,at=0,positional=false",
+    "distill:loss=hidden,student.layers=3,match.layers=[1,2],train.clip=1.0,train.steps=10",
+    "mimic:shape.layers=1,shape.kind=linear,shape.width=16,at=0,shape.positional=false",
 )
 MEASURES = (
-    "phones:layer=each,steps=10,lr=1e-3",
+    "phones:layer=each,train.steps=10,train.lr=1e-3",
     "similarity:reading=mean,limit=64,seconds=1.5",
     "convexity:of=[keywords,phones],k=5",
     "speed:seconds=1.0,repeats=3,threads=1",

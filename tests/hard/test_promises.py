@@ -156,7 +156,7 @@ def test_refused_before_the_first_update(place: Path, capsys: pytest.CaptureFixt
     """An output that will be refused is refused at once: a million updates would take days."""
     shutil.copytree(place / "given" / "encoder", place / "made" / "tuned")
     (place / "made" / "tuned" / "notes.txt").write_text("mine")
-    options = ["--options", "steps=1000000"]
+    options = ["--options", "train.steps=1000000"]
     for more in ([], ["--overwrite"]):
         assert call(*jobs.JOBS["finetune"][:-2], *options, *more) == 2
         assert "holds notes.txt, which is no part of a model" in capsys.readouterr().err
