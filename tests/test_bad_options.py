@@ -1,6 +1,7 @@
 """Recipes, options and numbers that nobody can use: each is refused in one sentence, at once, and takes no memory."""
 
 import errno
+import inspect
 import json
 import math
 import os
@@ -8,6 +9,7 @@ import re
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -19,8 +21,9 @@ import sottovoce as sv
 from sottovoce.errors import SottovoceError, explain_system_error, unknown
 from sottovoce.files import load_yaml
 from sottovoce.measurement import Measurement
+from sottovoce.options import options_of
 from sottovoce.recipe import Recipe
-from sottovoce.registry import check_options
+from sottovoce.registry import Entry, check_options
 from sottovoce.training.settings import Training
 
 TENFOLD = "".join(
@@ -189,22 +192,35 @@ NUMBERS: dict[str, list[Any]] = {
 }
 
 
+def places_of(name: str) -> Iterator[tuple[Entry, str]]:
+    """Every method and measure that has an option of a name, with the group that it is in."""
+    for entry in (*sv.METHODS.values(), *sv.MEASURES.values()):
+        for option in options_of(inspect.unwrap(entry.function)).values():
+            if option.name == name:
+                yield entry, ""
+            if name in option.fields:
+                yield entry, option.name
+
+
 @pytest.mark.parametrize("name", NUMBERS)
 def test_no_option_of_this_name_takes_what_nobody_can_use(name: str) -> None:
-    entries = [entry for registry in (sv.METHODS, sv.MEASURES) for entry in registry.values() if entry.takes(name)]
-    assert entries
-    for entry in entries:
+    places = list(places_of(name))
+    assert places
+    for entry, group in places:
         for value in NUMBERS[name]:
+            given = {group: {name: value}} if group else {name: value}
             with pytest.raises(SottovoceError) as caught:
-                check_options(entry, {"task": "keywords", name: value} if entry.name == "finetune" else {name: value})
+                check_options(entry, {"task": "keywords", **given} if entry.name == "finetune" else given)
             told = str(caught.value)
-            assert re.match(rf"{entry.name}: {name}=.+, but .+ (wanted|possible)\.$", told), told
+            where = rf"{group}\.{name}" if group else name
+            assert re.match(rf"{entry.name}: {where}=.+, but .+ (wanted|possible)\.$", told), told
             assert len(told) < 400
 
 
 def test_options_at_the_end_of_their_range_are_taken() -> None:
     assert check_options(sv.METHODS["low_rank"], {"seed": 2**32 - 1}) == {"seed": 2**32 - 1}
-    assert check_options(sv.METHODS["finetune"], {"task": "keywords", "lr": 1}) == {"task": "keywords", "lr": 1}
+    taken = check_options(sv.METHODS["finetune"], {"task": "keywords", "train": {"lr": 1}})
+    assert taken == {"task": "keywords", "train": Training(lr=1)}
 
 
 @pytest.mark.parametrize("model", [None, "facebook/hubert-base-ls960", 3, 0.5, Path("model")])

@@ -14,6 +14,7 @@ ROOT = Path(__file__).resolve().parents[1]
 SRC = ROOT / "src"
 FILE_LINES = 400
 FUNCTION_LINES = 60
+PARAMETERS = 12
 
 # Low to high: a module imports from its own line and the lines above it. "" is `sottovoce` itself, its public names.
 LEVELS = [
@@ -138,6 +139,18 @@ def test_functions_are_short(module: str) -> None:
             lines = (node.end_lineno or node.lineno) - node.lineno + 1
             assert lines <= FUNCTION_LINES, (
                 f"{place(module, node)}: {node.name} has {lines} lines; split it, {FUNCTION_LINES} is the most."
+            )
+
+
+def test_functions_have_few_parameters(module: str) -> None:
+    for node in ast.walk(tree(module)):
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda):
+            of = node.args
+            given = [*of.posonlyargs, *of.args, *of.kwonlyargs, *filter(None, (of.vararg, of.kwarg))]
+            name = getattr(node, "name", "a lambda")
+            assert len(given) <= PARAMETERS, (
+                f"{place(module, node)}: {name} has {len(given)} parameters; make a frozen dataclass of those that "
+                f"belong together, {PARAMETERS} is the most."
             )
 
 

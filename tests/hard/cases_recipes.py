@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 from cases import Case, Place
 
@@ -103,6 +104,18 @@ RECIPES: dict[str, str | bytes] = {
     "vary of digits that are no ASCII": "model: x\nsteps: [{drop_layers: {keep: 1}}]\nvary: {steps.٣.keep: [1]}\n",
     "vary of a step that is there twice": "model: x\nsteps: [{drop_layers: {keep: 2}}, {drop_layers: {keep: 1}}]\n"
     "vary: {steps.drop_layers.keep: [1]}\n",
+    "vary of an option and its group": "model: x\nsteps: [{finetune: {task: keywords}}]\n"
+    "vary: {steps.0.train: [{steps: 1}], steps.0.train.lr: [0.1]}\n",
+    "vary of an unknown option of a group": "model: x\nsteps: [{finetune: {task: keywords}}]\n"
+    "vary: {steps.0.train.step: [1]}\n",
+    "vary of an option of what is no group": ONE_STEP + "vary: {steps.0.keep.more: [1]}\n",
+    "a group of a number": "model: x\nsteps: [{finetune: {task: keywords, train: 5}}]\n",
+    "a group of a list": "model: x\nsteps: [{finetune: {task: keywords, train: [5]}}]\n",
+    "a group of null": "model: x\nsteps: [{finetune: {task: keywords, train: null}}]\n",
+    "an option of a group twice": "model: x\nsteps: [{finetune: {task: keywords, train: {lr: 1, lr: 1}}}]\n",
+    "an option of a group outside it": "model: x\nsteps: [{finetune: {task: keywords, steps: 1}}]\n",
+    "an option of a group by its whole name": "model: x\nsteps: [{finetune: {task: keywords, train.steps: 1}}]\n",
+    "a seed in a group": "model: x\nsteps: [{finetune: {task: keywords, train: {seed: 1}}}]\n",
     "vary of one option by two names": "model: x\nsteps: [{drop_layers: {keep: 1}}]\n"
     "vary: {steps.0.keep: [1], steps.drop_layers.keep: [1]}\n",
     "vary of steps as a whole": "model: x\nvary: {steps: [[]]}\n",
@@ -205,6 +218,7 @@ WRONG = {
     "float": ("x", "true", "[1]", "{a: 1}", "1_x"),
     "bool": ("1", "maybe", "[true]", "0.0"),
     "Literal": ("xx", "1", "true", "[]"),
+    "group": ("7", "true", "[1]", "{a: 1}", "x", "''"),
     "list": ("7", "true", "{a: 1}", "[[{}]]"),
 }
 ANY_TEXT = "an option of text takes any text"
@@ -215,6 +229,8 @@ def step_cases() -> Iterator[Case]:
     registries: tuple[tuple[str, Registry], ...] = (("step", sv.METHODS), ("measure", sv.MEASURES))
     for what, registry in registries:
         described = [describe(registry[name]) for name in registry]
+        for entry in described:
+            entry["options"] = list(each_option(entry["options"]))
         with_options = [entry for entry in described if entry["options"]]
         for number, (kind, text) in enumerate(TEXTS.items()):
             for turn in range(3):
@@ -233,6 +249,13 @@ def step_cases() -> Iterator[Case]:
                     yield Case(f"{what}/{text}", parsed(text, registry))
 
 
+def each_option(options: list[dict[str, Any]], group: str = "") -> Iterator[dict[str, Any]]:
+    """Options, groups too, each with its whole name; behind a group, those in it."""
+    for option in options:
+        yield {**option, "name": f"{group}{option['name']}"}
+        yield from each_option(option.get("options", []), f"{option['name']}.")
+
+
 def wrong_for(type_: str) -> tuple[str, ...]:
     """Values that are of no type that an option takes."""
     if "str" in type_ and "list" not in type_ and "Sequence" not in type_ or "Path" in type_:
@@ -242,6 +265,8 @@ def wrong_for(type_: str) -> tuple[str, ...]:
     for name in ("list", "Sequence"):
         if type_.startswith(name):
             return WRONG["list"]
+    if type_[:1].isupper():  # of a dataclass: a group
+        return WRONG["group"]
     found = [WRONG[name] for name in ("int", "float", "bool") if type_.startswith(name)]
     values = found[0] if found else ()
     return tuple(

@@ -16,11 +16,11 @@ model: given/encoder
 data: given/toys
 seed: 1
 steps:
-- finetune: {task: keywords, steps: 12, lr: 0.001, save_seconds: 0.05, batch: 4}
+- finetune: {task: keywords, train: {steps: 12, lr: 0.001, save_seconds: 0.05}, batch: 4}
 - drop_layers: {keep: 1}
 measures:
 - size
-- keywords: {steps: 12, layer: each}
+- keywords: {train: {steps: 12}, layer: each}
 """
 GRID = """
 model: given/encoder
