@@ -168,7 +168,7 @@ def tasks(as_json: AsJson = False) -> None:
     out.print(table)
 
 
-Options = Annotated[str, typer.Option(help="steps=2000,lr=1e-4,...; `sottovoce methods` lists them.")]
+Options = Annotated[str, typer.Option(help="train.steps=2000,train.lr=1e-4,...; `sottovoce methods` lists them.")]
 Speech = Annotated[str, typer.Option(help="As for measure.")]
 
 
