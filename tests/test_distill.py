@@ -268,7 +268,7 @@ def test_families_take_steps(family: str, loss: Any) -> None:
     kept = {"student": {"start": "random"}} if family == "mimic_linear" else {"student": {"layers": 1}}
     model = with_clusters(teacher)
     learnt = distill(model, DATA[:9], loss=loss, match={"span": 2}, **kept, **SHORT)
-    assert type(learnt) is type(model) and len(Encoder(learnt).body.order) == (2 if "start" in kept else 1)  # type: ignore[union-attr]
+    assert type(learnt) is type(model) and len(Encoder(learnt).body.order) == (2 if "start" in kept["student"] else 1)  # type: ignore[union-attr]
     assert all(bool(tensor.isfinite().all()) for tensor in learnt.state_dict().values())
     trained = [name for name, p in learnt.named_parameters() if not torch.equal(p, at(model, name))]
     assert any("encoder" in name for name in trained)

@@ -12,7 +12,7 @@ from conftest import tiny
 
 import sottovoce as sv
 from sottovoce import registry
-from sottovoce.cli.common import option_lines
+from sottovoce.cli.listing import option_lines
 from sottovoce.errors import SottovoceError
 from sottovoce.files import load_yaml
 from sottovoce.options import options_of

@@ -134,7 +134,7 @@ class Group:
             return value
         if not isinstance(value, Mapping):
             first = next(iter(self.options.values()))
-            example = value if first.fits(value) else first.default
+            example = value if first.fits(value) else "..." if first.required else first.default
             none = ", or None (null in YAML)," if self.optional else ""
             told = f"{{{first.name}: {as_yaml(example)}}}"
             raise SottovoceError(

@@ -8,14 +8,13 @@ import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Literal, ParamSpec, TypeVar, final
+from typing import Any, Literal, TypeVar, final
 
 from sottovoce.errors import SottovoceError, cut, hint, shown, unknown
 from sottovoce.files import load_yaml
 from sottovoce.options import Option, as_yaml, listed, options_of
 from sottovoce.views import Shown
 
-P = ParamSpec("P")
 R = TypeVar("R")
 Kind = Literal["method", "measure"]
 
@@ -100,7 +99,7 @@ MEASURES = Registry("measure")
 
 def register_method(
     name: str | None = None, *, paper: str = "", reports_gain: bool = False
-) -> Callable[[Callable[P, R]], Callable[P, R]]:
+) -> Callable[[Callable[..., R]], Callable[..., R]]:
     """Register a function `(model, data=None, *, options...) -> model`, which then works on a copy of the model.
 
     With `reports_gain` runs measure before and after it what it brings on this machine, and log that.
@@ -120,7 +119,7 @@ def register_measure(
     version: int = 1,
     shares: bool = False,
     shown: Shown | Sequence[Shown] = (),
-) -> Callable[[Callable[P, R]], Callable[P, R]]:
+) -> Callable[[Callable[..., R]], Callable[..., R]]:
     """Register a function `(model, data=None, *, options...) -> list[Measurement]`.
 
     A new version says that its numbers cannot be compared with those of the one before; `shares`, that its passes are
@@ -142,15 +141,16 @@ def register_measure(
 method, measure = register_method, register_measure
 
 
-def _decorator(kind: Kind, name: object, **about: Any) -> Callable[[Callable[P, R]], Callable[P, R]]:
+def _decorator(kind: Kind, name: object, **about: Any) -> Callable[[Callable[..., R]], Callable[..., R]]:
     if name is not None and not isinstance(name, str):
         raise TypeError(f"write @register_{kind}() with brackets, or @register_{kind}('name')")
 
-    def decorate(function: Callable[P, R]) -> Callable[P, R]:
+    # What may be given (a mapping for a group, a list for a tuple) is wider than what the function gets.
+    def decorate(function: Callable[..., R]) -> Callable[..., R]:
         options_of(function)  # a signature that cannot be a configuration fails at import
 
         @functools.wraps(function)
-        def call(*args: P.args, **kwargs: P.kwargs) -> R:
+        def call(*args: Any, **kwargs: Any) -> R:
             given = dict(zip(("model", "data"), args, strict=False)) | kwargs
             if "model" in given:
                 _check_inputs(entry.name, given["model"], given.get("data"))
