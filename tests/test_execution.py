@@ -97,7 +97,7 @@ def test_measuring_from_python_is_measuring_on_the_line(place: Path) -> None:
     model, data = get_model(str(place / "tiny")), get_data(str(place / "speech"))
     options = {"mode": "probe", "steps": 3, "layer": 1}
     forms = [
-        sv.measure(model, data, ["size,macs", "keywords:mode=probe,steps=3,layer=1"]),
+        sv.measure(model, data, ["size,macs", "keywords:mode=probe,train.steps=3,layer=1"]),
         sv.measure(model, data, ["size", ("macs", {}), ("keywords", options)]),
         [*sv.size(model), *sv.macs(model), *sv.MEASURES["keywords"](model, data, **options)],
     ]

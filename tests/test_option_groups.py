@@ -393,7 +393,7 @@ def test_a_registered_function_gets_the_dataclass(monkeypatch: pytest.MonkeyPatc
         """Taste it."""
         return warm
 
-    tasted: Any = registry.method()(taste)
+    tasted: Any = registry.register_method()(taste)
     model = tiny("hubert")
     assert tasted(model) == Warm(8)
     assert tasted(model, warm={"kind": "fast"}) == Warm(8, "fast") == tasted(model, warm=Warm(8, "fast"))
