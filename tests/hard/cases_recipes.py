@@ -244,7 +244,7 @@ def step_cases() -> Iterator[Case]:
                 yield Case(f"{what}/{kind} for {entry['name']}, {turn}", parsed(filled, registry), fine)
         for entry in described:
             for option in entry["options"]:
-                for value in wrong_for(option["type"]):
+                for value in WRONG["group"] if "options" in option else wrong_for(option["type"]):
                     text = f"{entry['name']}:{option['name']}={value}"
                     yield Case(f"{what}/{text}", parsed(text, registry))
 
@@ -265,8 +265,6 @@ def wrong_for(type_: str) -> tuple[str, ...]:
     for name in ("list", "Sequence"):
         if type_.startswith(name):
             return WRONG["list"]
-    if type_[:1].isupper():  # of a dataclass: a group
-        return WRONG["group"]
     found = [WRONG[name] for name in ("int", "float", "bool") if type_.startswith(name)]
     values = found[0] if found else ()
     return tuple(
