@@ -336,7 +336,7 @@ def test_a_round_of_another_plan_is_not_taken_up(tmp_path: Path) -> None:
     with working_in(tmp_path):
         pretrain(small(), DATA, units={"clusters": 4}, **SMALL)
         with pytest.raises(SottovoceError, match="other settings"):
-            pretrain(small(), DATA, units={"clusters": 4}, mask={"heard": 1.0}, **SMALL)
+            pretrain(small(), DATA, units={"clusters": 4}, **SMALL | {"mask": {**SMALL["mask"], "heard": 1.0}})
 
 
 def test_sew_learns_as_well() -> None:
