@@ -14,9 +14,9 @@ from sottovoce.analysis.blocks import best_partition, blocks, shuffled, within
 from sottovoce.analysis.similarity import (
     check_samples,
     cosines,
-    grams,
     neighbours,
     normalised,
+    products,
     ranked,
     refuse_nan,
     shared,
@@ -127,22 +127,22 @@ def test_measures_of_a_batch_are_their_definitions(dtype: torch.dtype, slack: fl
             for k in (2, 4, 8):
                 close(float(found[f"knn_{k}"][i, j]), knn_by_hand(a, b, k), 1e-7)
     wanted = torch.tensor([[[dot(x, y) for y in rows(layer)] for x in rows(layer)] for layer in layers])
-    torch.testing.assert_close(grams(layers)[1], wanted.double(), rtol=2e-5, atol=2e-5)
-    each = cosines(layers)
+    torch.testing.assert_close(products(layers).plain, wanted.double(), rtol=2e-5, atol=2e-5)
+    each = cosines(products(layers).across)
     assert [float(value) for value in each[:, 0, 1]] == pytest.approx(cosine_by_hand(layers[0], layers[1]), abs=slack)
 
 
 def test_neighbours_are_of_inner_products_not_of_angles_or_distances() -> None:
     # To the first sample the second is the nearest in angle, the third in distance, the last in inner product.
     layer = torch.tensor([[1.0, 0.0], [0.1, 0.0], [1.0, 0.5], [9.0, 9.0]], dtype=torch.float64)
-    assert ranked(grams([layer])[1])[0, 0].tolist() == [3, 2, 1]
-    assert neighbours(ranked(grams([layer])[1]), 1)[0].tolist() == [[0, 0, 0, 1]] * 3 + [[0, 0, 1, 0]]
+    assert ranked(products([layer]).plain)[0, 0].tolist() == [3, 2, 1]
+    assert neighbours(ranked(products([layer]).plain), 1)[0].tolist() == [[0, 0, 0, 1]] * 3 + [[0, 0, 1, 0]]
 
 
 def test_samples_of_zeros_and_opposite_samples_have_a_cosine() -> None:
     layer = torch.tensor([[0.0, 0.0], [1.0, 2.0]], dtype=torch.float64)
-    assert cosines([layer, -layer])[0].tolist() == [[0.0, 0.0], [0.0, 0.0]]
-    assert cosines([layer, -layer])[1].flatten().tolist() == pytest.approx([1, -1, -1, 1], abs=1e-15)
+    assert cosines(products([layer, -layer]).across)[0].tolist() == [[0.0, 0.0], [0.0, 0.0]]
+    assert cosines(products([layer, -layer]).across)[1].flatten().tolist() == pytest.approx([1, -1, -1, 1], abs=1e-15)
 
 
 @quick
@@ -240,7 +240,7 @@ def test_equal_samples_have_one_answer() -> None:
 
 def test_what_cannot_be_compared_is_refused() -> None:
     layer = torch.randn(6, 3)
-    order = ranked(grams([layer])[1])
+    order = ranked(products([layer]).plain)
     for k in (0, 6, 7):
         with pytest.raises(SottovoceError, match=f"k={k} "):
             neighbours(order, k)
@@ -248,7 +248,7 @@ def test_what_cannot_be_compared_is_refused() -> None:
     assert {"knn_5"} == {name for name in similarities([layer], [5, 6, 7]) if name.startswith("knn")}
     assert "hsic" not in similarities([layer[:3]])
     with pytest.raises(SottovoceError, match="at least 4"):
-        unbiased(grams([layer[:3]])[1])
+        unbiased(products([layer[:3]]).plain)
     with pytest.raises(SottovoceError):
         similarities([layer[:1], layer[:1]])
     for wrong in ([], [layer, layer[:5]], [layer, layer[None]], [layer[0]]):

@@ -1,20 +1,20 @@
 """How alike the layers of one batch are: cosine, angle, linear CKA, mutual nearest neighbours (arXiv 2409.16302).
 
 A layer is a matrix (samples, numbers). What a sample is (an utterance flattened over time, its mean, a frame) is the
-caller's affair. Every layer is read a fixed number of times, whatever the number of pairs: each metric of all pairs
-follows from one small matrix a layer. Products are made where the layers are, in their precision; what follows, of
-small matrices, on the CPU in double precision.
+caller's affair. Every layer is read once, whatever the number of pairs: each metric of all pairs follows from one small
+matrix a layer, and one a sample. Products are made where the layers are, in their precision, at least single; what
+follows, of small matrices, on the CPU in double precision.
 """
 
 from collections.abc import Sequence
-from typing import Any
+from dataclasses import dataclass
 
+import numpy as np
 import torch
-from scipy.linalg import get_blas_funcs
 
 from sottovoce.errors import SottovoceError
 
-TOGETHER = 4  # samples whose cosines are computed at once, few enough for their states to stay near the processor
+COLUMNS = 1024  # of all layers at once, few enough to stay near the processor
 ROUNDING = 1e-12  # the share of a layer's squares that may be rounding: in single precision it is up to 2e-13
 NEIGHBOURS = (2, 4, 8, 16, 32, 64)  # what the paper's code averages its kNN score over
 
@@ -32,108 +32,120 @@ def refuse_nan(layers: Sequence[torch.Tensor], names: Sequence[object]) -> None:
             )
 
 
-def cosines(layers: Sequence[torch.Tensor]) -> torch.Tensor:
-    """The cosine of each sample between all pairs of layers: (samples, layers, layers).
+@dataclass(frozen=True)
+class Products:
+    """The inner products of a batch.
+
+    Args:
+        across: of all pairs of layers, for each sample (samples, layers, layers); NaN between different widths.
+        centred, plain: of all pairs of samples, for each layer (layers, samples, samples), less the mean or not.
+
+    Example:
+        >>> products([torch.ones(5, 3)] * 2).across.shape
+        torch.Size([5, 2, 2])
+    """
+
+    across: torch.Tensor
+    centred: torch.Tensor
+    plain: torch.Tensor
+
+
+def products(layers: Sequence[torch.Tensor]) -> Products:
+    """All inner products that any metric needs, in one pass over the layers.
+
+    Example:
+        >>> products([torch.eye(2)]).plain[0]
+        tensor([[1., 0.],
+                [0., 1.]], dtype=torch.float64)
+    """
+    samples, count = check_samples(layers), len(layers)
+    across = torch.full((samples, count, count), torch.nan, dtype=torch.float64)
+    centred, plain = (torch.empty(count, samples, samples, dtype=torch.float64) for _ in range(2))
+    for width in dict.fromkeys(layer.shape[1] for layer in layers):
+        some = torch.tensor([index for index, layer in enumerate(layers) if layer.shape[1] == width])
+        across[:, some[:, None], some], joint = products_of([layers[index] for index in some])
+        rest, along = joint[:, :-1, :-1], joint[:, :-1, -1]
+        centred[some] = rest
+        plain[some] = rest + along[:, :, None] + along[:, None, :] + joint[:, -1:, -1:]
+    return Products(across, centred, plain)
+
+
+def products_of(layers: Sequence[torch.Tensor]) -> tuple[torch.Tensor, torch.Tensor]:
+    """Of layers of one width: the products across layers, and those of the centred samples with the mean as the last.
+
+    A part of the columns of all layers is copied to where the processor has it at hand, and everything is made of that:
+    the states are read from memory once. Samples are centred before they are multiplied: states share a large mean, and
+    taking it off the products afterwards would leave mostly rounding.
+    """
+    samples, width = layers[0].shape
+    count, device = len(layers), layers[0].device
+    precise = torch.float64 if any(layer.dtype == torch.float64 for layer in layers) else torch.float32
+    columns = min(width, COLUMNS if device.type == "cpu" else 16 * COLUMNS)
+    padded = count if count <= 8 else -(-count // 16) * 16  # kernels take 16 rows together: 13 take longer
+    room = torch.zeros(samples + 1, padded, columns, dtype=precise, device=device)
+    across = torch.zeros(samples, padded, padded, dtype=torch.float64)
+    joint = torch.zeros(count, samples + 1, samples + 1, dtype=torch.float64)
+    for first in range(0, width, columns):
+        part = room[:, :, : min(columns, width - first)]
+        rows, mean = part[:samples], part[samples]
+        for index, layer in enumerate(layers):
+            rows[:, index] = layer[:, first : first + columns].detach()
+        across += torch.bmm(rows, rows.transpose(1, 2)).cpu()
+        torch.mean(rows, 0, out=mean)
+        rows -= mean
+        joint += upper_products(part[:, :count].transpose(0, 1)).cpu()
+    # Kernels may round the two halves differently.
+    upper, own = joint.triu(), across[:, :count, :count].triu()
+    return own + own.triu(1).mT, upper + upper.triu(1).mT
+
+
+def upper_products(layers: torch.Tensor) -> torch.Tensor:
+    """The inner products of all rows of each matrix, at least those above the diagonal.
+
+    Example:
+        >>> upper_products(torch.tensor([[[1.0, 2.0], [0.0, 1.0]]]))[0].triu()
+        tensor([[5., 2.],
+                [0., 1.]])
+    """
+    if layers.device.type == "cpu" and torch.get_num_threads() == 1:
+        # A symmetric product is half of the work; NumPy makes one of this form, torch has none. NumPy's threads and
+        # torch's would take the processor from each other, so it is for one thread only.
+        return torch.from_numpy(np.stack([rows @ rows.T for rows in layers.numpy()]))
+    half = layers.shape[1] // 2  # a quarter less work
+    upper = torch.zeros(len(layers), *layers.shape[1:2] * 2, dtype=layers.dtype, device=layers.device)
+    upper[:, :half] = torch.bmm(layers[:, :half], layers.mT)
+    upper[:, half:, half:] = torch.bmm(layers[:, half:], layers[:, half:].mT)
+    return upper
+
+
+def cosines(across: torch.Tensor) -> torch.Tensor:
+    """The cosine of each sample between all pairs of layers, from their products: (samples, layers, layers).
 
     Pairs of layers of different widths have none: NaN there. A sample of zeros has cosine 0 to everything.
 
     Example:
-        >>> cosines([torch.eye(2), -torch.eye(2)])[:, 0, 1]
+        >>> cosines(products([torch.eye(2), -torch.eye(2)]).across)[:, 0, 1]
         tensor([-1., -1.], dtype=torch.float64)
     """
-    samples = check_samples(layers)
-    found = torch.full((samples, len(layers), len(layers)), torch.nan, dtype=torch.float64)
-    for width in dict.fromkeys(layer.shape[1] for layer in layers):
-        some = [index for index, layer in enumerate(layers) if layer.shape[1] == width]
-        products = sample_products([layers[index] for index in some])
-        lengths = products.diagonal(dim1=1, dim2=2).sqrt()
-        scale = lengths[:, :, None] * lengths[:, None, :]
-        scale = scale.clamp(min=torch.finfo(torch.float64).tiny)  # a sample of zeros has products of zero
-        parts = (products / scale).clamp(-1, 1)
-        for row, index in enumerate(some):
-            found[:, index, some] = parts[:, row]
-            found[:, index, index] = torch.where(lengths[:, row] > 0, 1.0, 0.0)
+    lengths = across.diagonal(dim1=1, dim2=2).sqrt()
+    scale = lengths[:, :, None] * lengths[:, None, :]
+    scale = scale.clamp(min=torch.finfo(torch.float64).tiny)  # a sample of zeros has products of zero
+    found = (across / scale).clamp(-1, 1)
+    found.diagonal(dim1=1, dim2=2).copy_(lengths > 0)
     return found
-
-
-def sample_products(layers: Sequence[torch.Tensor]) -> torch.Tensor:
-    """The inner products of all pairs of layers of one width, for each sample: (samples, layers, layers).
-
-    Example:
-        >>> sample_products([torch.ones(1, 3), torch.zeros(1, 3)])[0]
-        tensor([[3., 0.],
-                [0., 0.]], dtype=torch.float64)
-    """
-    samples, width = layers[0].shape
-    precise = torch.float64 if layers[0].dtype == torch.float64 else torch.float32
-    room = torch.empty(TOGETHER, len(layers), width, dtype=precise, device=layers[0].device)
-    found = []
-    for first in range(0, samples, TOGETHER):
-        rows = room[: min(TOGETHER, samples - first)]
-        torch.stack([layer[first : first + TOGETHER].to(precise) for layer in layers], dim=1, out=rows)
-        found.append(torch.bmm(rows, rows.transpose(1, 2)).cpu().double())
-    upper = torch.cat(found).triu()
-    return upper + upper.triu(1).transpose(1, 2)  # kernels may round the two halves differently
-
-
-def grams(layers: Sequence[torch.Tensor]) -> tuple[torch.Tensor, torch.Tensor]:
-    """The inner products of the samples of each layer, centred and as they are: two of (layers, samples, samples).
-
-    The layer is centred before it is multiplied: states share a large mean, and taking it off the products afterwards
-    would leave mostly rounding.
-
-    Example:
-        >>> [tuple(part.shape) for part in grams([torch.ones(5, 3)])]
-        [(1, 5, 5), (1, 5, 5)]
-    """
-    samples = check_samples(layers)
-    centred, plain = (torch.empty(len(layers), samples, samples, dtype=torch.float64) for _ in range(2))
-    room: dict[tuple[int, torch.dtype], torch.Tensor] = {}  # fresh memory for each layer would take longer to get
-    for index, layer in enumerate(layers):
-        mean = layer.mean(0)
-        kind = (layer.shape[1], layer.dtype)
-        rest = room[kind] = torch.sub(layer, mean, out=room.get(kind))
-        centred[index] = products_of(rest)
-        along = (rest @ mean).cpu().double()
-        plain[index] = centred[index] + along[:, None] + along[None, :] + mean.cpu().double().square().sum()
-    return centred, plain
-
-
-def products_of(rows: torch.Tensor) -> torch.Tensor:
-    """The inner products of all rows, in double precision, of which each was computed once.
-
-    Example:
-        >>> products_of(torch.tensor([[1.0, 2.0], [0.0, 1.0]]))
-        tensor([[5., 2.],
-                [2., 1.]], dtype=torch.float64)
-    """
-    rows = (rows if rows.dtype == torch.float64 else rows.float()).detach()
-    if rows.device.type == "cpu" and torch.get_num_threads() == 1:
-        # A symmetric product is half of the work, but torch has none. That of scipy is of another library, whose
-        # threads and torch's would take the processor from each other, so it is for one thread only. A transposed view
-        # is what Fortran takes for a matrix.
-        product: Any = get_blas_funcs("syrk", [rows.numpy()])
-        upper = torch.from_numpy(product(1.0, rows.numpy().T, trans=1))
-    else:
-        first = len(rows) // 2 if len(rows) >= 64 else len(rows)  # a quarter less work, where that is much
-        upper = torch.zeros(len(rows), len(rows), dtype=rows.dtype, device=rows.device)
-        upper[:first] = rows[:first] @ rows.T
-        upper[first:, first:] = rows[first:] @ rows[first:].T
-    upper = upper.cpu().double()
-    return upper.triu() + upper.triu(1).T
 
 
 def cka(centred: torch.Tensor) -> torch.Tensor:
     """Linear CKA, the biased estimator of the paper, from centred products: (layers, layers).
 
     Example:
-        >>> cka(grams([torch.randn(9, 4)] * 2)[0])[0, 1]
+        >>> cka(products([torch.randn(9, 4)] * 2).centred)[0, 1]
         tensor(1.0000, dtype=torch.float64)
     """
     return normalised(inner(centred))
 
 
-def inner(products: torch.Tensor) -> torch.Tensor:
+def inner(matrices: torch.Tensor) -> torch.Tensor:
     """The sum of the products of all entries, of all pairs of matrices.
 
     Example:
@@ -141,28 +153,28 @@ def inner(products: torch.Tensor) -> torch.Tensor:
         tensor([[9., 9.],
                 [9., 9.]])
     """
-    flat = products.flatten(1)
+    flat = matrices.flatten(1)
     return flat @ flat.T
 
 
-def unbiased(products: torch.Tensor) -> torch.Tensor:
+def unbiased(centred: torch.Tensor) -> torch.Tensor:
     """The unbiased estimator of HSIC (Song et al. 2012) of all pairs: its means over batches make an unbiased CKA.
 
     Example:
-        >>> unbiased(grams([torch.randn(9, 4)])[0]).shape
+        >>> unbiased(products([torch.randn(9, 4)]).centred).shape
         torch.Size([1, 1])
     """
-    samples = products.shape[1]
+    samples = centred.shape[1]
     if samples < 4:
         raise SottovoceError(f"{samples} samples in a batch, but the unbiased estimator needs at least 4.")
-    off = products - torch.diag_embed(products.diagonal(dim1=1, dim2=2))
+    off = centred - torch.diag_embed(centred.diagonal(dim1=1, dim2=2))
     rows = off.sum(2)
     total = rows.sum(1)
     part = inner(off) + total[:, None] * total[None, :] / ((samples - 1) * (samples - 2))
     return (part - 2 / (samples - 2) * (rows @ rows.T)) / (samples * (samples - 3))
 
 
-def normalised(products: torch.Tensor) -> torch.Tensor:
+def normalised(pairs: torch.Tensor) -> torch.Tensor:
     """Products of pairs over the geometric mean of the two with themselves.
 
     Example:
@@ -170,8 +182,8 @@ def normalised(products: torch.Tensor) -> torch.Tensor:
         tensor([[1., 1.],
                 [1., 1.]])
     """
-    own = products.diagonal().sqrt()
-    return (products / own[:, None] / own[None, :]).fill_diagonal_(1.0)
+    own = pairs.diagonal().sqrt()
+    return (pairs / own[:, None] / own[None, :]).fill_diagonal_(1.0)
 
 
 def ranked(plain: torch.Tensor) -> torch.Tensor:
@@ -233,7 +245,8 @@ def similarities(
         >>> sorted(similarities([torch.randn(9, 4), torch.randn(9, 3)], ks=[2, 8]))
         ['angle', 'cka', 'cosine', 'hsic', 'knn_2', 'knn_8']
     """
-    centred, plain = grams(layers)
+    made = products(layers)
+    centred, plain = made.centred, made.plain
     if not bool(plain.isfinite().all()):
         refuse_nan(layers, names or range(len(layers)))
     sizes = [part.diagonal(dim1=1, dim2=2).sum(1) for part in (centred, plain)]
@@ -244,7 +257,7 @@ def similarities(
             f"layer {name} is the same for all {len(layers[0])} samples of a batch, so nothing can be said about what "
             "it has in common with others; check the model with `sottovoce doctor`, or give other speech."
         )
-    each = cosines(layers)
+    each = cosines(made.across)
     found = {"cosine": each.mean(0), "angle": (each.arccos() / torch.pi).mean(0), "cka": cka(centred)}
     if len(layers[0]) >= 4:
         found["hsic"] = unbiased(centred)  # what centring adds to a row or a column, this estimator takes out
