@@ -9,14 +9,15 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+import torch
 from scipy.sparse import csr_matrix
-from scipy.sparse.csgraph import dijkstra
 from scipy.spatial.distance import cdist
 
+from sottovoce.analysis.paths import between
 from sottovoce.errors import SottovoceError
 
-NOWHERE = -9999  # what scipy writes where a path has no vertex before
-ROWS = 512  # of distances in memory at once
+ROWS = 1024  # of distances in memory at once, and columns
+TOGETHER = 8  # points whose candidates are near the processor at once
 ROUNDING = 1e-5  # of single precision in a squared distance, with room: its products round at some 1e-6
 SPARE = 8  # neighbours more than wanted whose distances are computed exactly
 
@@ -82,28 +83,55 @@ def nearest_points(points: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
     Where rounding could have hidden a nearer point, all distances of that point are.
     """
     count = len(points)
-    centred = (points - points.mean(0)).astype(np.float32)
-    squares = np.einsum("nd,nd->n", centred, centred)
-    wanted = min(count - 1, k + SPARE)
+    some, others, squares = candidates(points, min(count - 1, k + SPARE))
     nearest, lengths = np.empty((count, k), dtype=np.int64), np.empty((count, k))
-    for begin in range(0, count, ROWS):
-        rows = np.arange(begin, min(begin + ROWS, count))
-        rough = squares[None, :] - 2 * (centred[rows] @ centred.T)
-        rough[np.arange(len(rows)), rows] = np.inf
-        order = np.argpartition(rough, wanted - 1, axis=1)
-        some = np.sort(order[:, :wanted], axis=1)
-        exact = np.stack([np.linalg.norm(points[some[:, i]] - points[rows], axis=1) for i in range(wanted)], axis=1)
+    for begin in range(0, count, TOGETHER):
+        rows = slice(begin, begin + TOGETHER)
+        exact = np.sqrt(np.square(points[some[rows]] - points[rows, None]).sum(2))
         best = exact.argsort(axis=1, kind="stable")[:, :k]
-        nearest[rows], lengths[rows] = np.take_along_axis(some, best, 1), np.take_along_axis(exact, best, 1)
-        if wanted < count - 1:
-            others = np.take_along_axis(rough, order[:, wanted:], 1).min(1) + squares[rows]
-            unsure = rows[others - lengths[rows, -1] ** 2 <= ROUNDING * (squares[rows] + squares.max())]
-            if len(unsure):
-                far = cdist(points[unsure], points)
-                far[np.arange(len(unsure)), unsure] = np.inf
-                nearest[unsure] = far.argsort(axis=1, kind="stable")[:, :k]
-                lengths[unsure] = np.take_along_axis(far, nearest[unsure], 1)
+        nearest[rows], lengths[rows] = np.take_along_axis(some[rows], best, 1), np.take_along_axis(exact, best, 1)
+    unsure = np.flatnonzero(others + squares - lengths[:, -1] ** 2 <= ROUNDING * (squares + squares.max()))
+    for rows in (unsure[begin : begin + ROWS] for begin in range(0, len(unsure), ROWS)):
+        far = cdist(points[rows], points)
+        far[np.arange(len(rows)), rows] = np.inf
+        nearest[rows] = far.argsort(axis=1, kind="stable")[:, :k]
+        lengths[rows] = np.take_along_axis(far, nearest[rows], 1)
     return nearest, lengths
+
+
+def candidates(points: np.ndarray, wanted: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """So many others that are nearest to each point but for rounding, in the order of their numbers.
+
+    Besides, for each point: the square of the distance to the next one (infinite if none is left) less the square of
+    the point's length, and the latter. A product of two blocks of points serves both: its rows one, its columns the
+    other.
+    """
+    centred = torch.from_numpy((points - points.mean(0)).astype(np.float32))
+    squares = centred.square().sum(1)
+    blocks = [slice(begin, begin + ROWS) for begin in range(0, len(points), ROWS)]
+    values: list[list[torch.Tensor]] = [[] for _ in blocks]
+    numbers: list[list[torch.Tensor]] = [[] for _ in blocks]
+
+    def keep(own: int, other: int, products: torch.Tensor) -> None:
+        rough = torch.sub(squares[blocks[other]], products, alpha=2)
+        if own == other:
+            rough.fill_diagonal_(torch.inf)
+        best = rough.topk(min(wanted + 1, rough.shape[1]), dim=1, largest=False, sorted=False)
+        values[own].append(best.values)
+        numbers[own].append(best.indices + blocks[other].start)
+
+    for i, rows in enumerate(blocks):
+        for j, columns in enumerate(blocks[: i + 1]):
+            products = centred[rows] @ centred[columns].T
+            keep(i, j, products)
+            if i != j:
+                keep(j, i, products.T.contiguous())
+    some, others = [], []
+    for value, number in zip(values, numbers, strict=True):
+        best = torch.cat(value, 1).topk(wanted + 1, dim=1, largest=False)
+        some.append(torch.cat(number, 1).gather(1, best.indices[:, :-1]).sort(1).values)
+        others.append(best.values[:, -1])
+    return torch.cat(some).numpy(), torch.cat(others).numpy(), squares.numpy()
 
 
 def graph_convexity(
@@ -149,19 +177,6 @@ def sampled(members: np.ndarray, pairs: int, rng: np.random.Generator) -> tuple[
 
 
 def pair_scores(graph: csr_matrix, inside: np.ndarray, begins: np.ndarray, ends: np.ndarray) -> np.ndarray:
-    """The score of each pair: one search from each beginning serves all pairs that begin there."""
-    sources, rows = np.unique(begins, return_inverse=True)
-    before = dijkstra(graph, directed=True, indices=sources, return_predecessors=True)[1]
-    here = before[rows, ends]
-    scores = np.where(here == NOWHERE, 0.0, 1.0)
-    between, own = np.zeros(len(ends)), np.zeros(len(ends))
-    going = np.flatnonzero((here != NOWHERE) & (here != begins))
-    while len(going):
-        vertex = here[going]
-        between[going] += 1
-        own[going] += inside[vertex]
-        here[going] = before[rows[going], vertex]
-        going = going[here[going] != begins[going]]
-    walked = between > 0
-    scores[walked] = own[walked] / between[walked]
-    return scores
+    """The score of each pair: 0 without a path, 1 along an edge, and else the share of what is between."""
+    there, count, own = between(graph, inside, begins, ends)
+    return np.where(count > 0, own / np.maximum(count, 1), there.astype(float))
