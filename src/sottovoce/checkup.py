@@ -11,7 +11,7 @@ import torch
 from huggingface_hub import snapshot_download
 
 from sottovoce.errors import SottovoceError
-from sottovoce.files import inside, json_object, read_text, read_whole, regular_file
+from sottovoce.files import inside, read_whole, regular_file
 from sottovoce.models.anatomy import PREFIX, Anatomy, is_parametrised
 from sottovoce.models.bundle import FILE
 from sottovoce.models.checkpoint import (
@@ -23,8 +23,9 @@ from sottovoce.models.checkpoint import (
     outline,
     system_errors,
 )
-from sottovoce.models.loading import GENERATION, PROCESSOR_FILES, read_model
+from sottovoce.models.loading import GENERATION, read_model
 from sottovoce.models.padding import exact_padding
+from sottovoce.models.processors import EXTRACTOR, PROCESSOR_FILES, extractor_settings
 from sottovoce.models.structure import recorded
 from sottovoce.models.teachers import DIFFERENCE
 from sottovoce.models.weights import PICKLES, check_headers, read_weights
@@ -123,15 +124,14 @@ def check_files(folder: Path) -> Iterator[Finding]:
 
 def check_processor(folder: Path, config: Any) -> Iterator[Finding]:
     """The feature extractor's settings against the model's."""
-    path = folder / "preprocessor_config.json"
-    if not path.is_file():
-        what = "there is no preprocessor_config.json, so pipelines cannot load this folder"
-        yield Finding("warning", "processor", what, "copy it from the model that this one was made of")
-        return
     try:
-        record = json_object(read_text(path, "the feature extractor's settings"), "preprocessor_config.json")
+        record = extractor_settings(folder)
     except SottovoceError as error:
         yield Finding("error", "processor", str(error), "copy it again")
+        return
+    if record is None:
+        what = "no file tells of a feature extractor, so pipelines cannot load this folder"
+        yield Finding("warning", "processor", what, f"copy {EXTRACTOR} from the model that this one was made of")
         return
     rate = record.get("sampling_rate", 16_000)
     if rate != 16_000:

@@ -13,7 +13,7 @@ from sottovoce.models.build import compressed
 from sottovoce.models.edits import keep_layers, use_log_mel
 from sottovoce.models.front_end import LogMel
 from sottovoce.models.hub import load
-from sottovoce.models.loading import UNITS_FILE
+from sottovoce.models.processors import UNITS_FILE
 from sottovoce.pretraining.beside import Clusters, clusters_of
 
 

@@ -12,6 +12,7 @@ from sottovoce.errors import SottovoceError
 from sottovoce.files.paths import reached, regular_file
 
 LARGEST = 64 << 20  # bytes of one JSON or YAML file, and of one line of a file of lines
+UNBOUNDED = str(int(1e30))  # what transformers writes into every tokenizer's file, for texts of any length
 DEEPEST = 64  # brackets within brackets
 LARGEST_YAML = 128 << 10  # characters of one YAML document: PyYAML reads some hundred thousand a second
 MOST_WRITTEN, MOST = 12_000, 200_000  # values in one, as written and with every alias written out
@@ -130,7 +131,7 @@ def _depth(text: str) -> int:
 
 
 def _integer(digits: str) -> int:
-    if len(digits) > 19:
+    if len(digits) > 19 and digits != UNBOUNDED:
         raise json.JSONDecodeError(f"a whole number of {len(digits)} digits", digits, 0)
     return int(digits)
 

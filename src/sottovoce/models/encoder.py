@@ -2,7 +2,6 @@
 
 import hashlib
 import json
-import reprlib
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from typing import Any, final
@@ -12,12 +11,11 @@ import torch
 import transformers
 
 from sottovoce.errors import SottovoceError
-from sottovoce.files import json_object, read_text
 from sottovoce.models.anatomy import Anatomy
 from sottovoce.models.front_end import SAMPLE_RATE, SHIFT, WINDOW, LogMel
-from sottovoce.models.hub import processor_file
 from sottovoce.models.modes import evaluating
 from sottovoce.models.padding import exact_padding
+from sottovoce.models.processors import extractor_settings
 from sottovoce.models.record import states
 
 Inputs = dict[str, torch.Tensor]
@@ -163,15 +161,9 @@ class Encoder:
     def _find_extractor(self, body: Anatomy) -> Any:
         """Hugging Face's feature extractor where features come in ready-made; else whether audio is normalised."""
         source = getattr(self.model, "name_or_path", "") or ""
-        path = processor_file(source, "preprocessor_config.json")
-        about = "preprocessor_config.json"
-        record = json_object(read_text(path, "the feature extractor's settings"), f"'{path}'") if path else {}
-        normalises = record.get("do_normalize", True)
-        if not isinstance(normalises, bool):
-            given = reprlib.repr(normalises)
-            raise SottovoceError(f"do_normalize is {given} in {about} of {source}, but true or false is wanted.")
+        settings = extractor_settings(source) or {}
         if body.family.convs is not None:
-            return normalises
+            return settings.get("do_normalize", True)
         if body.name == "whisper":
             extractor = transformers.WhisperFeatureExtractor(feature_size=body.config.num_mel_bins)
             extractor.n_samples = 2 * body.config.max_source_positions * SHIFT
@@ -183,7 +175,8 @@ class Encoder:
             raise SottovoceError(
                 f"this model takes {width} features a frame, but an even number (two frames) is wanted."
             )
-        return transformers.SeamlessM4TFeatureExtractor(feature_size=width // 2, num_mel_bins=width // 2)
+        bins, padding = width // 2, settings.get("padding_value", 0.0)
+        return transformers.SeamlessM4TFeatureExtractor(feature_size=bins, num_mel_bins=bins, padding_value=padding)
 
 
 def fingerprint(encoder: Encoder) -> str:

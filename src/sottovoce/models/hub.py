@@ -27,8 +27,16 @@ from sottovoce.models.checkpoint import (
     read_config,
     system_errors,
 )
-from sottovoce.models.loading import MODEL_FILES, PROCESSOR_FILES, align, is_crooked, load, processor_file
+from sottovoce.models.loading import MODEL_FILES, align, is_crooked, load
 from sottovoce.models.packed import PACKED, pack
+from sottovoce.models.processors import (
+    EXTRACTOR,
+    PROCESSOR,
+    PROCESSOR_FILES,
+    extractor_settings,
+    processor_file,
+    write_extractor,
+)
 from sottovoce.models.shapes import SHAPES
 from sottovoce.models.structure import KEY, settle
 from sottovoce.models.wavlm import adopt_attention, is_uncuttable
@@ -143,7 +151,7 @@ def save(
         if check:
             check_reload(model, temporary)
         for name, content in kept.items():
-            if (temporary / name).read_bytes() != content:
+            if not (temporary / name).is_file() or (temporary / name).read_bytes() != content:
                 raise SottovoceError(f"{target} holds another {name} than this model's; give a new folder.")
     return target
 
@@ -226,20 +234,22 @@ def add_processor(source: str, folder: Path, model: Any, before: Path) -> None:
     own: dict[str, str | bytes] | None = getattr(model, "processor_files", None)
     for name, content in (own or {}).items():
         (folder / name).write_bytes(content.encode() if isinstance(content, str) else content)
-    names = PROCESSOR_FILES if own is None else PROCESSOR_FILES[:1]
-    for name in names:
+    for name in PROCESSOR_FILES if own is None else (EXTRACTOR, PROCESSOR):
         if (before / name).is_file():
             shutil.copyfile(inside(before, name), folder / name)
-    for name in names:
-        if (folder / name).exists():
-            continue
-        local = processor_file(source, name)
-        if local is not None:
+    settled = extractor_settings(folder) is not None
+    for name in PROCESSOR_FILES if own is None else ():
+        # Of two feature extractors, the one that lies where the model is saved is meant.
+        local = None if settled and name in (EXTRACTOR, PROCESSOR) else processor_file(source, name)
+        if local is not None and not (folder / name).exists():
             shutil.copyfile(local, folder / name)
+    settings = extractor_settings(folder) or extractor_settings(source)
     body = Anatomy(model)
-    if not source and body.family.convs is not None and not (folder / "preprocessor_config.json").exists():
+    if settings is None and not source and body.family.convs is not None:
         attends = getattr(model.config, "feat_extract_norm", "layer") == "layer"
-        transformers.Wav2Vec2FeatureExtractor(return_attention_mask=attends).save_pretrained(folder)
+        settings = transformers.Wav2Vec2FeatureExtractor(return_attention_mask=attends).to_dict()
+    if settings is not None and extractor_settings(folder) is None:
+        write_extractor(folder, settings)
 
 
 def check_reload(model: Any, folder: Path) -> None:

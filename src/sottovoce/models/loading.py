@@ -1,13 +1,12 @@
 """Loading a model: its files are looked at first, and then read as no more than numbers."""
 
 import os
-import re
 from pathlib import Path
 from typing import Any
 
 import torch
 import transformers
-from huggingface_hub import snapshot_download, try_to_load_from_cache
+from huggingface_hub import snapshot_download
 
 from sottovoce.errors import SottovoceError
 from sottovoce.files import inside, read_json, read_whole, regular_file
@@ -27,22 +26,12 @@ from sottovoce.models.checkpoint import (
     system_errors,
 )
 from sottovoce.models.packed import PACKED
+from sottovoce.models.processors import PROCESSOR_FILES
 from sottovoce.models.teachers import WHOLE
 from sottovoce.models.weights import INDEX, check_headers, read_weights, sharding
 
 GENERATION = "generation_config.json"
 MODEL_FILES = ("config.json", GENERATION, INDEX, FILE)
-UNITS_FILE = "units.safetensors"  # the head over units that pretraining keeps beside a model
-PROCESSOR_FILES = (
-    "preprocessor_config.json",
-    "processor_config.json",
-    "tokenizer_config.json",
-    "tokenizer.json",
-    "special_tokens_map.json",
-    "added_tokens.json",
-    "vocab.json",
-    UNITS_FILE,
-)
 
 
 def load(
@@ -164,18 +153,3 @@ def align(model: Any) -> None:
 def is_crooked(tensor: torch.Tensor) -> bool:
     """Whether a tensor does not start at a multiple of the widest vector."""
     return tensor.device.type == "cpu" and tensor.data_ptr() % 64 != 0
-
-
-def processor_file(source: str, name: str) -> Path | None:
-    """A file beside a model's weights, where it is on this machine already: in its folder or in the Hub's cache.
-
-    Example:
-        >>> processor_file("letters-hubert", "vocab.json")
-        PosixPath('letters-hubert/vocab.json')
-    """
-    if source and Path(source).is_dir():
-        found: Any = inside(source, name)
-    else:
-        found = try_to_load_from_cache(source, name) if re.fullmatch(r"[\w.-]+(/[\w.-]+)?", source or "") else None
-        found = inside(Path(found).parent, name) if isinstance(found, str) else None
-    return found if found is not None and found.is_file() else None

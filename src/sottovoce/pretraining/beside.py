@@ -21,7 +21,7 @@ from sottovoce.files import json_object
 from sottovoce.hearing import Audio, heard_once, trimmed
 from sottovoce.models.anatomy import Anatomy
 from sottovoce.models.encoder import Encoder, Inputs, fingerprint
-from sottovoce.models.loading import PROCESSOR_FILES, UNITS_FILE, processor_file
+from sottovoce.models.processors import PROCESSOR_FILES, UNITS_FILE, processor_file
 from sottovoce.pretraining.plan import Mask
 from sottovoce.training import best_device
 
