@@ -73,7 +73,11 @@ def tiny(name: str, *, head: str = "", seed: int = 0, **settings: Any) -> Any:
     base = dict(SMALL)
     if family == "whisper":
         base = {WHISPER_NAMES.get(key, key): value for key, value in SMALL.items() if key != "layerdrop"}
-    model = hub.new(family, head=head, seed=seed, **{**base, **own, **settings})
+    return shaken(hub.new(family, head=head, seed=seed, **{**base, **own, **settings}), seed)
+
+
+def shaken(model: Any, seed: int = 0) -> Any:
+    """The model with its norms and biases moved from where they start."""
     generator = torch.Generator().manual_seed(seed + 1)
     with torch.no_grad():
         for _, parameter in sorted(model.named_parameters()):

@@ -519,7 +519,6 @@ def test_what_looks_like_a_path_is_not_asked_for_at_the_hub(
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr("sottovoce.models.checkpoint.hf_hub_download", asked)
     monkeypatch.setattr("sottovoce.models.loading.snapshot_download", asked)
-    monkeypatch.setattr(importlib.import_module("sottovoce.checkup"), "snapshot_download", asked)
     words = "holds no config.json" if name == "." else "there is no folder"
     refused(lambda: sv.load(name), words)
     if name != ".":

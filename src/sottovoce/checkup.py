@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any, Literal
 
 import torch
-from huggingface_hub import snapshot_download
 
 from sottovoce.errors import SottovoceError
 from sottovoce.files import inside, read_whole, regular_file
@@ -19,16 +18,15 @@ from sottovoce.models.checkpoint import (
     find_class,
     find_source,
     make_config,
-    not_to_be_had,
     outline,
     system_errors,
 )
-from sottovoce.models.loading import GENERATION, read_model
+from sottovoce.models.loading import GENERATION, conversion, fetch_folder, read_model
 from sottovoce.models.padding import exact_padding
 from sottovoce.models.processors import EXTRACTOR, PROCESSOR_FILES, extractor_settings
 from sottovoce.models.structure import recorded
 from sottovoce.models.teachers import DIFFERENCE
-from sottovoce.models.weights import PICKLES, check_headers, read_weights
+from sottovoce.models.weights import PICKLES, check_headers, is_pickled, read_weights, weight_files
 
 # Relative error of a padded batch from which on results change visibly.
 PADDING_TOLERANCE = 1e-3
@@ -57,15 +55,15 @@ def doctor(folder: str | Path) -> list[Finding]:
         []
     """
     source = find_source(folder)
-    place = source if Path(source).is_dir() else _download(source)
+    place = source if Path(source).is_dir() else str(fetch_folder(source))
     with system_errors(source):
-        findings, model = read_whole(place, lambda: examine(Path(place)))
+        findings, model = read_whole(place, lambda: examine(Path(place), source))
         return findings if model is None else findings + list(check_model(model))
 
 
-def examine(folder: Path) -> tuple[list[Finding], Any]:
+def examine(folder: Path, source: str) -> tuple[list[Finding], Any]:
     """What there is to say of a local folder's files, and the model in it if they are sound."""
-    findings = list(check_files(folder))
+    findings = list(check_files(folder, source))
     if any(finding.level == "error" for finding in findings):
         return findings, None
     try:
@@ -78,7 +76,7 @@ def examine(folder: Path) -> tuple[list[Finding], Any]:
         return [*findings, what], None
 
 
-def check_files(folder: Path) -> Iterator[Finding]:
+def check_files(folder: Path, source: str) -> Iterator[Finding]:
     """What can be said without opening a tensor."""
     try:
         path = inside(folder, "config.json", "the configuration")
@@ -99,16 +97,19 @@ def check_files(folder: Path) -> Iterator[Finding]:
     except SottovoceError as error:
         yield Finding("error", "files", str(error), "copy the file itself there, or delete it")
         return
-    pickles = [path.name for pattern in PICKLES for path in sorted(folder.glob(pattern))]
     try:
         check_headers(folder)
+        weights = [path.name for path in weight_files(folder)]
     except SottovoceError as error:
         yield Finding("error", "weights", str(error), "see above")
         return
+    if is_pickled(Path(weights[0])):
+        what = f"the weights are a pickle ({weights[0]}), of which sottovoce reads nothing but tensors"
+        yield Finding("warning", "pickle", what, conversion(source))
+    pickles = [path.name for pattern in PICKLES for path in sorted(folder.glob(pattern)) if path.name not in weights]
     if pickles:
-        yield Finding(
-            "warning", "pickle", f"{', '.join(pickles)} is a pickle, which can run code when opened", "delete it"
-        )
+        what = f"{', '.join(pickles[:3])} can run code when opened elsewhere, for it is a pickle; it is not read here"
+        yield Finding("warning", "pickle", what, "delete it")
     needs_code = str(record.get("model_type", "")).startswith(PREFIX) or not recorded(config).regular
     if needs_code and not (folder / FILE).is_file():
         what = f"the shape is not a plain one and {FILE} is missing, so AutoModel cannot load this folder"
@@ -259,10 +260,3 @@ def stored_layer_count(config: Any) -> int | None:
 
 def _listed(numbers: set[int]) -> str:
     return ", ".join(map(str, sorted(numbers))) or "none"
-
-
-def _download(name: str) -> str:
-    try:
-        return snapshot_download(name, allow_patterns=["*.json", "*.safetensors"])
-    except (OSError, ValueError) as error:
-        raise not_to_be_had(name, error) from error

@@ -14,6 +14,7 @@ from sottovoce.cli.common import (
     Data,
     Model,
     OptionalModel,
+    Output,
     Overwrite,
     SkipBad,
     Work,
@@ -68,6 +69,18 @@ def doctor(model: Model, as_json: AsJson = False) -> None:
             out.print(f"         -> {finding.do}", markup=False, highlight=False)
     if any(finding.level == "error" for finding in findings):
         raise typer.Exit(1)
+
+
+@app.command()
+def convert(model: Model, output: Output, overwrite: Overwrite = False) -> None:
+    """Write a model as safetensors, with its head, its feature extractor and its tokenizer, and load it again."""
+    from sottovoce.models.hub import check_target
+
+    check_target(output, overwrite=overwrite)
+    with bar("loading, saving and loading again"):
+        loaded = sv.load(model)
+        sv.save(loaded, output, overwrite=overwrite)
+    out.print(f"wrote {output}: {type(loaded).__name__}", markup=False, highlight=False)
 
 
 @app.command()

@@ -115,7 +115,12 @@ def vocabulary(model: Any, blank: str, delimiter: str) -> tuple[str, ...]:
         for name, path in files.items()
         if path is not None
     }
-    numbers = {**read.get("vocab", {}), **read.get("added_tokens", {})}
+    about = read.get("tokenizer_config", {})
+    # MMS has a vocabulary for each language, and names the one whose adapter is in the model.
+    language = about.get("target_lang")
+    vocab = read.get("vocab", {})
+    chosen = vocab.get(language) if isinstance(language, str) else None
+    numbers = {**(chosen if isinstance(chosen, dict) else vocab), **read.get("added_tokens", {})}
     if not numbers:
         return ()
     if any(isinstance(number, dict) for number in numbers.values()):
@@ -127,7 +132,6 @@ def vocabulary(model: Any, blank: str, delimiter: str) -> tuple[str, ...]:
                 f"the vocabulary of {source} gives {given}, but a whole number from 0 to {MOST_TOKENS} is wanted; copy "
                 "vocab.json again."
             )
-    about = read.get("tokenizer_config", {})
     special = {text_of(about.get(f"{kind}_token")) for kind in ("pad", "unk", "bos", "eos")}
     tokens = [""] * model.config.vocab_size
     for token, number in numbers.items():

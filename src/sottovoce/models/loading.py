@@ -1,6 +1,9 @@
 """Loading a model: its files are looked at first, and then read as no more than numbers."""
 
+import logging
 import os
+import shlex
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +31,16 @@ from sottovoce.models.checkpoint import (
 from sottovoce.models.packed import PACKED
 from sottovoce.models.processors import PROCESSOR_FILES
 from sottovoce.models.teachers import WHOLE
-from sottovoce.models.weights import INDEX, check_headers, read_weights, sharding
+from sottovoce.models.weights import (
+    INDEX,
+    PICKLE,
+    PICKLE_INDEX,
+    check_headers,
+    is_pickled,
+    read_weights,
+    sharding,
+    weight_files,
+)
 
 GENERATION = "generation_config.json"
 MODEL_FILES = ("config.json", GENERATION, INDEX, FILE)
@@ -43,7 +55,8 @@ def load(
 ) -> Any:
     """A Hugging Face speech model, with the head it was saved with, from the Hub, a folder or a run's folder.
 
-    Nothing is unpickled and no code of the checkpoint is run; every tensor must be there and fit. What a file asks of
+    No code of the checkpoint is run; every tensor must be there and fit. Weights are safetensors, or else the tensors
+    by name of a `pytorch_model.bin`, of which nothing else is read; a line in the log says so. What a file asks of
     Hugging Face's loaders (attention code, kernels, quantisation) is left out, links that lead out of the folder are
     refused, and so is a tensor that no part of the model is for; tensors of other heads are passed over.
 
@@ -52,10 +65,10 @@ def load(
     """
     source = find_source(id_or_folder)
     with system_errors(source):
-        if Path(source).is_dir():
-            model = read_whole(source, lambda: read_model(source, source, dtype))
-        else:
-            model = fetch_model(source, revision, dtype)
+        place = source if Path(source).is_dir() else str(fetch_folder(source, revision))
+        model = read_whole(place, lambda: read_model(place, source, dtype))
+        if is_pickled(weight_files(place)[0]):
+            say_pickled(source)
     model.name_or_path = source
     align(model.eval())
     return model if device is None else model.to(device)
@@ -74,7 +87,7 @@ def read_model(folder: str | Path, source: str, dtype: torch.dtype | None) -> An
     made = outline(model_class, config, f"the config.json of {source}")
     check_size(numbers_in(made), stored, source)
     weights = read_weights(folder, made.state_dict())
-    model = assemble(None, source, model_class, config, dtype, state_dict=weights)
+    model = assemble(source, model_class, config, dtype, state_dict=weights)
     model.packed = Path(folder, PACKED).is_file()
     if model.can_generate() and Path(folder, GENERATION).is_file():
         about = read_json(Path(folder, GENERATION), f"the {GENERATION} of a model")
@@ -86,41 +99,60 @@ def read_model(folder: str | Path, source: str, dtype: torch.dtype | None) -> An
     return model
 
 
-def fetch_model(name: str, revision: str | None, dtype: torch.dtype | None) -> Any:
-    """A model of the Hub: its files are fetched and then read as those of any folder."""
-    names = [*PROCESSOR_FILES, "config.json", GENERATION, INDEX, WHOLE]
+def fetch_folder(name: str, revision: str | None = None) -> Path:
+    """The files of a model of the Hub, in its cache: the safetensors of a revision, or its pickles where it has none.
+
+    Example:
+        >>> fetch_folder("facebook/hubert-base-ls960").name
+        'dba3bb02fda4248b6e082697eee756de8fe8aa8a'
+    """
+    asked: list[str] = [*PROCESSOR_FILES, "config.json", GENERATION, FILE]
     try:
         with quiet():
-            folder = Path(snapshot_download(name, revision=revision, allow_patterns=names))
-            shards = not (folder / WHOLE).is_file() and (folder / INDEX).is_file()
-            if shards:
-                snapshot_download(name, revision=revision, allow_patterns=sorted(set(sharding(folder).values())))
+            for index, whole in ((INDEX, WHOLE), (PICKLE_INDEX, PICKLE)):
+                asked = [*asked, index, whole]
+                folder = Path(snapshot_download(name, revision=revision, allow_patterns=asked))
+                revision = folder.name  # what else is wanted is of the same commit
+                if (folder / whole).is_file():
+                    break
+                if (folder / index).is_file():
+                    shards = sorted(set(sharding(folder, index).values()))
+                    return Path(snapshot_download(name, revision=revision, allow_patterns=shards))
+            return folder
     except SottovoceError:
         raise
     except (OSError, ValueError) as error:
         raise not_to_be_had(name, error) from error
-    if shards or (folder / WHOLE).is_file():
-        return read_model(folder, name, dtype)
-    # The Hub keeps a converted copy of many models that were uploaded as pickles; Hugging Face knows where.
-    config = folder_config(folder)
-    model_class = find_class(config, name)
-    check_size(numbers_in(outline(model_class, config, f"the config.json of {name}")), None, name)
-    options = {"revision": revision} if revision else {}
-    model = assemble(name, name, model_class, config, dtype, **options)
-    model.packed = False
-    return model
 
 
-def assemble(
-    place: str | None, source: str, model_class: Any, config: Any, dtype: torch.dtype | None, **options: Any
-) -> Any:
-    """A model with the tensors of `place`, or those among the options, every one of them there and fitting."""
+def conversion(source: str) -> str:
+    """The command that writes a model's weights as safetensors.
+
+    Example:
+        >>> conversion("facebook/wav2vec2-base")
+        'sottovoce convert facebook/wav2vec2-base -o wav2vec2-base-safetensors'
+    """
+    target = f"{os.path.basename(os.path.abspath(source))}-safetensors"
+    return f"sottovoce convert {shlex.quote(source)} -o {shlex.quote(target)}"
+
+
+@cache
+def say_pickled(source: str) -> None:
+    """Note once in the log that a model's weights were a pickle, and how to have them otherwise."""
+    logging.getLogger("sottovoce").warning(
+        "%s holds its weights as a pickle, of which only tensors are read; sv.save writes safetensors, and so does: %s",
+        *(source, conversion(source)),
+    )
+
+
+def assemble(source: str, model_class: Any, config: Any, dtype: torch.dtype | None, **options: Any) -> Any:
+    """A model with the tensors among the options, every one of them there and fitting."""
     if dtype is not None:
         options["dtype"] = dtype
     with quiet():
         try:
             model, found = compressed(model_class, plain=True).from_pretrained(
-                place,
+                None,
                 config=config,
                 use_safetensors=True,
                 output_loading_info=True,

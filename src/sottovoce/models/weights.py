@@ -12,11 +12,13 @@ from safetensors import SafetensorError, safe_open
 from sottovoce.errors import SottovoceError, reason_of
 from sottovoce.files import inside, read_json, regular_file
 from sottovoce.models.packed import PACKED, packed_shapes, unpack
+from sottovoce.models.pickles import MOST_DIMENSIONS, pickled_headers, read_pickled
 from sottovoce.models.teachers import DIFFERENCE, WHOLE, difference_size, read_difference
 
 INDEX = "model.safetensors.index.json"
+PICKLE, PICKLE_INDEX = "pytorch_model.bin", "pytorch_model.bin.index.json"
+SINGLE = (PACKED, DIFFERENCE, WHOLE, PICKLE)
 PICKLES = ("*.bin", "*.pt", "*.pth", "*.ckpt")
-MOST_DIMENSIONS = 8
 LONGEST_HEADER = 8 << 20  # bytes: some 80 000 tensors
 REAL = ("F64", "F32", "F16", "BF16")
 # What is no real number all the same: counters of norms, positions, the bytes of int8 Linears, of bits, of differences.
@@ -45,41 +47,43 @@ def weight_files(folder: str | Path) -> list[Path]:
         ['model.safetensors']
     """
     place = Path(folder)
-    for name in (PACKED, DIFFERENCE, WHOLE):
-        if _there(place / name):
-            return [_file(place, name)]
-    if _there(place / INDEX):
-        shards = sorted(set(sharding(place).values()))
-        for name in shards:
-            if not _there(place / name):
-                raise SottovoceError(f"{place / INDEX} names '{name}', which is not there; copy or download it again.")
-        return [_file(place, name) for name in shards]
-    pickles = [path.name for pattern in PICKLES for path in sorted(place.glob(pattern))]
-    if pickles:
+    for index, single in ((INDEX, SINGLE[:3]), (PICKLE_INDEX, SINGLE[3:])):
+        for name in single:
+            if _there(place / name):
+                return [_file(place, name)]
+        if _there(place / index):
+            shards = sorted(set(sharding(place, index).values()))
+            for name in shards:
+                if not _there(place / name):
+                    raise SottovoceError(
+                        f"{place / index} names '{name}', which is not there; copy or download it again."
+                    )
+            return [_file(place, name) for name in shards]
+    others = [path.name for pattern in PICKLES for path in sorted(place.glob(pattern))]
+    if others:
         raise SottovoceError(
-            f"{folder} holds its weights as a pickle ({pickles[0]}), which can run code when opened; convert it "
-            'where you trust it: python -c "from transformers import AutoModel; '
-            f"AutoModel.from_pretrained('{folder}', use_safetensors=False).save_pretrained('{folder}-safe')\""
+            f"{folder} holds a pickle ({others[0]}), but weights are in {WHOLE} or {PICKLE}; convert it with the tool "
+            "that wrote it."
         )
-    raise SottovoceError(f"{folder} holds no {WHOLE}; give a folder that `save` wrote.")
+    raise SottovoceError(f"{folder} holds no {WHOLE} and no {PICKLE}; give a folder that `save` wrote.")
 
 
-def sharding(folder: Path) -> dict[str, str]:
+def sharding(folder: Path, index: str = INDEX) -> dict[str, str]:
     """Which file of a folder each tensor is in, by the index of a model in several files.
 
     Example:
         >>> sharding(Path("large"))["encoder.layer_norm.bias"]
         'model-00001-of-00002.safetensors'
     """
-    path = inside(folder, INDEX, "the index")
+    path = inside(folder, index, "the index")
     record = read_json(path, "the index of the tensors")
     found = record.get("weight_map") if isinstance(record, dict) else None
     if not isinstance(found, dict) or not found or not all(isinstance(name, str) for name in found.values()):
         raise SottovoceError(f"{path} maps no tensors to files; copy or download it again.")
     for name in set(found.values()):
-        inside(folder, name, f"{INDEX} of {folder} names a file, but")
-        if not name.endswith(".safetensors"):
-            raise SottovoceError(f"{path} names '{name}', but tensors are in .safetensors files; download it again.")
+        inside(folder, name, f"{index} of {folder} names a file, but")
+        if not name.endswith(kind := ".safetensors" if index == INDEX else ".bin"):
+            raise SottovoceError(f"{path} names '{name}', but tensors are in {kind} files; download it again.")
     return found
 
 
@@ -91,6 +95,8 @@ def headers(path: Path) -> dict[str, Header]:
         Header(dtype='F32', shape=(192,))
     """
     file = regular_file(path, "the tensors")
+    if is_pickled(file):
+        return {name: Header(*about) for name, about in pickled_headers(file).items()}
     try:
         with open(file, "rb") as opened:
             length = int.from_bytes(opened.read(8), "little")
@@ -126,11 +132,12 @@ def check_headers(folder: str | Path) -> tuple[int, int]:
             seen[name] = path
             _check_kind(name, header, path)
             stored += math.prod(header.shape)
-    if len(files) > 1 or files[0].name not in (PACKED, DIFFERENCE, WHOLE):
-        for name, shard in sharding(Path(folder)).items():
+    if files[0].name not in SINGLE:
+        index = PICKLE_INDEX if is_pickled(files[0]) else INDEX
+        for name, shard in sharding(Path(folder), index).items():
             if name not in seen or seen[name].name != shard:
                 raise SottovoceError(
-                    f"{INDEX} of {folder} says that {name} is in {shard}, where it is not; copy or download it again."
+                    f"{index} of {folder} says that {name} is in {shard}, where it is not; copy or download it again."
                 )
     more = (0, 0)
     if files[0].name == PACKED:
@@ -157,12 +164,25 @@ def read_weights(folder: str | Path, wanted: Mapping[str, torch.Tensor]) -> dict
         return read_difference(folder, wanted)
     found: dict[str, torch.Tensor] = {}
     for path in files:
+        if is_pickled(path):
+            found |= read_pickled(path)
+            continue
         try:
             with safe_open(str(path), framework="pt") as opened:
                 found |= {name: opened.get_tensor(name) for name in opened.keys()}  # noqa: SIM118 (it is no mapping)
         except (SafetensorError, OSError, RuntimeError, ValueError) as error:
             raise SottovoceError(f"{path} cannot be read ({error}); copy or download it again.") from error
     return found
+
+
+def is_pickled(path: Path) -> bool:
+    """Whether a file of tensors is one of torch.save's.
+
+    Example:
+        >>> is_pickled(Path("old/pytorch_model.bin"))
+        True
+    """
+    return path.suffix == ".bin"
 
 
 def _check_kind(name: str, header: Header, path: Path) -> None:
