@@ -5,7 +5,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
-from tempfile import mkdtemp
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import torch
@@ -13,6 +13,7 @@ import transformers
 from conftest import TINY, shaken, tiny
 from safetensors.torch import save_file
 
+PLACE = TemporaryDirectory()  # gone when the tests end
 LETTERS = {"<pad>": 0, "<s>": 1, "</s>": 2, "<unk>": 3, "|": 4, **{letter: 5 + i for i, letter in enumerate("ETAOI'")}}
 TOKENS = {"bos_token": "<s>", "eos_token": "</s>", "unk_token": "<unk>", "pad_token": "<pad>"}
 # What version 4 wrote into config.json and version 5 does not know.
@@ -101,8 +102,8 @@ PUBLISHED: dict[str, Published] = {
 
 @cache
 def published(name: str) -> tuple[Path, Any]:
-    """The folder of a published checkpoint in small, which nobody may write to, and the model that it was written of."""
-    place = Path(mkdtemp()) / name
+    """The folder of a published checkpoint in small, which nobody may write to, and the model that it is of."""
+    place = Path(PLACE.name) / name
     return place, write(place, PUBLISHED[name])
 
 

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 import torch
 from conftest import EDITS, edited, possible, tiny
+from hub_files import PUBLISHED, published
 from torch.nn.functional import pad
 from torch.utils.flop_counter import FlopCounterMode
 
@@ -47,6 +48,31 @@ def test_reloads_bit_for_bit_and_leaves_the_model_alone(family: str, edit: str, 
     # Saved once more, what was loaded gives the same folder.
     sv.save(reloaded, folder.with_name("again"))
     assert (folder / "config.json").read_text() == (folder.with_name("again") / "config.json").read_text()
+
+
+SHOWN = ("nothing", "keep_layers", "everything")  # what only the whole run does is slow
+
+
+@pytest.mark.parametrize("edit", [e if e in SHOWN else pytest.param(e, marks=pytest.mark.slow) for e in sorted(EDITS)])
+@pytest.mark.parametrize("name", sorted(PUBLISHED))
+def test_published_checkpoints_reload_bit_for_bit_after_every_edit(name: str, edit: str, folder: Path) -> None:
+    place, _ = published(name)
+    if not possible(PUBLISHED[name].tiny, edit):
+        return
+    model = sv.load(place)
+    EDITS[edit](model)
+    inputs = sv.Anatomy(model).dummy_inputs(SAMPLES / 16_000, batch=2, seed=3)
+    before, tensors = run(model, **inputs), copy.deepcopy(model.state_dict())
+    sv.save(model, folder)
+    reloaded = sv.load(folder)
+    assert type(reloaded) is type(model) and torch.equal(run(reloaded, **inputs), before)
+    assert reloaded.state_dict().keys() == tensors.keys()
+    assert all(torch.equal(tensor, tensors[key]) for key, tensor in reloaded.state_dict().items())
+    assert not list(folder.glob("*.bin*"))
+    beside = {
+        path.name: path for path in place.glob("*.json") if path.name.startswith(("pre", "tok", "spe", "voc", "add"))
+    }
+    assert beside and all((folder / key).read_bytes() == path.read_bytes() for key, path in beside.items())
 
 
 @pytest.mark.parametrize("samples", [16_000, SAMPLES])

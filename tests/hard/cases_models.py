@@ -284,6 +284,7 @@ READERS: dict[str, tuple[str, Callable[[Place], Callable[[], object]]]] = {
     "model": ("plain/model.safetensors", lambda place: lambda: sv.load("plain")),
     "doctor": ("plain/model.safetensors", lambda place: lambda: examined("plain")),
     "shard": ("shards/model-00002-of-00004.safetensors", lambda place: lambda: sv.load("shards")),
+    "pickle": ("pickled/pytorch_model.bin", lambda place: lambda: sv.load("pickled")),
     "packed": ("packed/packed.safetensors", lambda place: lambda: sv.load("packed")),
     "units": ("plain/units.safetensors", lambda place: lambda: clusters_of(sv.load("plain"))),
     "difference": ("difference/difference.safetensors", lambda place: lambda: sv.load("difference")),

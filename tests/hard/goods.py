@@ -102,6 +102,10 @@ def models(folder: Path) -> None:
     sv.save(head, folder / "head")
     plain.save_pretrained(folder / "shards", max_shard_size="10KB")
     shutil.copy(folder / "plain" / "preprocessor_config.json", folder / "shards")
+    for name, zipped in (("pickled", True), ("pickled-long-ago", False)):
+        shutil.copytree(folder / "plain", folder / name, ignore=shutil.ignore_patterns("*.safetensors"))
+        path = folder / name / "pytorch_model.bin"
+        torch.save(plain.state_dict(), path, _use_new_zipfile_serialization=zipped)
     tuned = sv.load("small-melhubert")
     with torch.no_grad():
         next(tuned.parameters())[:1] += 0.01

@@ -142,6 +142,11 @@ TARGETS: dict[str, Target] = {
     "weights, loaded": Target("plain/model.safetensors", mutate.JSONS, sv.load, 300, head=True),
     "weights anywhere": Target("plain/model.safetensors", mutate.BYTES, sv.load, 200),
     "weights of a cut model": Target("cut/model.safetensors", mutate.JSONS, sv.load, 200, head=True),
+    "pickle": Target("pickled/pytorch_model.bin", mutate.BYTES, sv.load, 300),
+    "instructions of a pickle": Target(
+        "pickled-long-ago/pytorch_model.bin", mutate.BYTES, check_headers, 900, head=True
+    ),
+    "pickle of long ago": Target("pickled-long-ago/pytorch_model.bin", mutate.BYTES, sv.load, 200),
     "packed": Target("packed/packed.safetensors", mutate.JSONS, unpack, 1800, head=True),
     "packed, loaded": Target("packed/packed.safetensors", mutate.JSONS, sv.load, 100, head=True),
     "difference": Target("difference/difference.safetensors", mutate.JSONS, difference, 400, head=True),
