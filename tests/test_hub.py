@@ -343,20 +343,6 @@ def test_no_tensors(saved: Path) -> None:
     refuse(saved, "holds no model.safetensors")
 
 
-def test_pickled_checkpoint(folder: Path) -> None:
-    """The sentence holds the command that converts it, and the command works."""
-    model = tiny("hubert")
-    model.save_pretrained(folder)
-    (folder / "model.safetensors").unlink()
-    torch.save(model.state_dict(), folder / "pytorch_model.bin")
-    refuse(folder, "pickle", "pytorch_model.bin", "python -c", "use_safetensors=False")
-    with pytest.raises(sv.SottovoceError) as caught:
-        sv.load(folder)
-    code = str(caught.value).partition('python -c "')[2].rpartition('"')[0]
-    subprocess.run([sys.executable, "-c", code], check=True, capture_output=True)
-    assert type(sv.load(f"{folder}-safe")).__name__ == "HubertModel"
-
-
 def test_unknown_names_in_new() -> None:
     for call, words in (
         (lambda: sv.new("hubrt"), "did you mean 'hubert'"),

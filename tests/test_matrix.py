@@ -50,7 +50,8 @@ def test_reloads_bit_for_bit_and_leaves_the_model_alone(family: str, edit: str, 
     assert (folder / "config.json").read_text() == (folder.with_name("again") / "config.json").read_text()
 
 
-SHOWN = ("nothing", "keep_layers", "everything")  # what only the whole run does is slow
+NARROWING = ("keep_hidden", "keep_hidden_evenly", "everything")
+SHOWN = ("nothing", "keep_layers", "no_heads", "everything")  # the others are slow
 
 
 @pytest.mark.parametrize("edit", [e if e in SHOWN else pytest.param(e, marks=pytest.mark.slow) for e in sorted(EDITS)])
@@ -60,6 +61,10 @@ def test_published_checkpoints_reload_bit_for_bit_after_every_edit(name: str, ed
     if not possible(PUBLISHED[name].tiny, edit):
         return
     model = sv.load(place)
+    if PUBLISHED[name].head == "ForPreTraining" and edit in NARROWING and sv.Anatomy(model).family.narrows:
+        with pytest.raises(sv.SottovoceError, match="tied to a quantiser"):
+            EDITS[edit](model)
+        return
     EDITS[edit](model)
     inputs = sv.Anatomy(model).dummy_inputs(SAMPLES / 16_000, batch=2, seed=3)
     before, tensors = run(model, **inputs), copy.deepcopy(model.state_dict())

@@ -134,9 +134,13 @@ def _zipped(opened: Any, path: Path) -> tuple[Any, dict[str, int]]:
     tail = opened.seek(max(0, opened.seek(0, io.SEEK_END) - (1 << 16) - 22))
     end = opened.read()
     at, larger = end.rfind(b"PK\5\6"), end.rfind(b"PK\6\6")
-    size = struct.unpack_from("<Q", end, larger + 40) if larger >= 0 else struct.unpack_from("<I", end, at + 12)
-    if at < 0 or size[0] > LONGEST_DIRECTORY:
-        raise ValueError("its list of contents is not at its end" if at < 0 else f"a list of {size[0]} bytes")
+    if at < 0:
+        raise ValueError("its list of contents is not at its end")
+    (size,) = struct.unpack_from("<I", end, at + 12)
+    if size == 0xFFFFFFFF:
+        (size,) = struct.unpack_from("<Q", end, larger + 40)
+    if size > LONGEST_DIRECTORY:
+        raise ValueError(f"a list of contents of {size} bytes")
     with zipfile.ZipFile(opened) as archive:
         entries = archive.infolist()
         if len({entry.filename.lower() for entry in entries}) < len(entries):
