@@ -3,6 +3,7 @@
 import io
 import math
 import struct
+import warnings
 import zipfile
 from dataclasses import dataclass
 from pathlib import Path
@@ -81,7 +82,8 @@ def pickled_headers(path: Path) -> dict[str, tuple[str, tuple[int, ...]]]:
         ('F32', (768,))
     """
     try:
-        with open(path, "rb") as opened:
+        with open(path, "rb") as opened, warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # a text in a pickle may be no text
             found, sizes = _zipped(opened, path) if _is_zipped(path) else _legacy(opened, path)
         tensors = _tensors(found, path)
         for name, cut in tensors.items():
