@@ -10,6 +10,7 @@ from conftest import TINY, tiny
 from torch.utils.checkpoint import checkpoint
 
 import sottovoce as sv
+from sottovoce.models.padding import Ends, MaskedGroupNorm
 
 
 def padded(model: Any, length: int = 9_123, room: int = 16_000) -> tuple[torch.Tensor, torch.Tensor]:
@@ -156,3 +157,65 @@ def test_gradient_checkpointing_gives_the_same_gradients(family: str) -> None:
     assert gradients[0].keys() == gradients[1].keys()
     for name, gradient in gradients[0].items():
         torch.testing.assert_close(gradients[1][name], gradient, rtol=1e-3, atol=1e-6)
+
+
+PADDED = set(TINY) - {"whisper", "wav2vec2-bert"}
+LAST_PLACE = {torch.float32: 2.0**-23, torch.float16: 2.0**-10, torch.bfloat16: 2.0**-7}
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("seconds", [1, 5, 60])
+@pytest.mark.parametrize("dtype", LAST_PLACE, ids=str)
+def test_the_masked_norm_is_as_exact_as_its_input(dtype: torch.dtype, seconds: int) -> None:
+    plain, ends = torch.nn.GroupNorm(4, 4), Ends()
+    time = (seconds * 16_000 - 10) // 5 + 1
+    generator = torch.Generator().manual_seed(seconds)
+    plain.weight.copy_(torch.randn(4, generator=generator))
+    plain.bias.copy_(torch.randn(4, generator=generator))
+    # As large as real front ends make it, and off zero.
+    speech = (3.0 * torch.randn(2, 4, time, generator=generator) + 2.0).to(dtype)
+    norm = MaskedGroupNorm(plain.to(dtype), ends, kernel=10, stride=5)
+    ends.samples = torch.tensor([seconds * 16_000, seconds * 16_000 * 2 // 3])
+    found = norm(speech)
+    assert found.dtype == dtype
+    for row, samples in enumerate(ends.samples.tolist()):
+        own = speech[row, :, : (samples - 10) // 5 + 1].double()
+        mean = own.mean(-1, keepdim=True)
+        wanted = (own - mean) / (own.var(-1, correction=0, keepdim=True) + plain.eps).sqrt()
+        wanted = wanted * plain.weight.double()[:, None] + plain.bias.double()[:, None]
+        bound = 8.0 if dtype == torch.float32 else 0.5  # of the last place: its sums round, and the result once
+        error = (found[row, :, : own.shape[-1]] - wanted).abs().max()
+        assert error <= bound * LAST_PLACE[dtype] * wanted.abs().max()
+
+
+@pytest.mark.parametrize("dtype", LAST_PLACE, ids=str)
+@pytest.mark.parametrize("family", sorted(PADDED))
+def test_padding_costs_no_precision_against_float64(family: str, dtype: torch.dtype) -> None:
+    model = tiny(family, num_hidden_layers=2).to(dtype)
+    for seconds in (1, 5):
+        check_against_float64(model, seconds)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("dtype", LAST_PLACE, ids=str)
+@pytest.mark.parametrize("family", ["wav2vec2", "sew", "data2vec-audio"])
+def test_a_minute_of_padding_costs_no_precision_either(family: str, dtype: torch.dtype) -> None:
+    # Frames as sparse as those of real models, or attention takes minutes.
+    sparse = {"conv_stride": (5, 8, 8), "conv_kernel": (10, 8, 8)}
+    check_against_float64(tiny(family, num_hidden_layers=1, **sparse).to(dtype), 60)
+
+
+def check_against_float64(model: Any, seconds: int) -> None:
+    """An utterance in a padded batch must come as close to what float64 makes of it alone as it comes alone."""
+    precise, length = copy.deepcopy(model).double(), seconds * 16_000
+    room = length + length // 2
+    speech = torch.randn(2, room, generator=torch.Generator().manual_seed(length)).to(model.dtype)
+    mask = torch.ones(2, room, dtype=torch.long)
+    mask[1, length:] = 0
+    with torch.no_grad():
+        wanted = precise(speech[1:, :length].double())[0][0]
+        alone = model(speech[1:, :length])[0][0].double()
+        with sv.exact_padding(model):
+            together = model(speech * mask, attention_mask=mask)[0][1, : len(wanted)].double()
+    bound = 4 * LAST_PLACE[model.dtype] * wanted.norm()  # where the one comes close by luck, the other need not
+    assert (together - wanted).norm() <= 1.5 * (alone - wanted).norm() + bound

@@ -48,11 +48,14 @@ class MaskedGroupNorm(nn.GroupNorm):
             return super().forward(input)
         lengths = torch.div(samples - self.kernel, self.stride, rounding_mode="floor") + 1
         inside = self.ends.mask(lengths, input.shape[-1])[:, None, :]
-        count = lengths.clamp(min=1)[:, None, None].to(input.dtype)
-        mean = torch.where(inside, input, 0.0).sum(-1, keepdim=True) / count
-        variance = torch.where(inside, input - mean, 0.0).square().sum(-1, keepdim=True) / count
+        # Half precision holds neither the number of the frames nor the sum of their squares.
+        wide = input.to(torch.promote_types(input.dtype, torch.float32))
+        count = lengths.clamp(min=1)[:, None, None].to(wide.dtype)
+        mean = torch.where(inside, wide, 0.0).sum(-1, keepdim=True) / count
+        variance = torch.where(inside, wide - mean, 0.0).square().sum(-1, keepdim=True) / count
         scale = torch.rsqrt(variance + self.eps) * self.weight[:, None]
-        return (input - mean) * scale + self.bias[:, None]
+        found = (wide - mean) * scale + self.bias[:, None]
+        return found.to(torch.promote_types(input.dtype, self.weight.dtype))
 
 
 class ReadEnds:
