@@ -338,6 +338,18 @@ def test_fp16_halves_and_plain_hugging_face_loads_it(folder: Path) -> None:
     assert both.dtype == torch.float32 and error(run(both, **inputs), before) < BOUNDS["int8"]
 
 
+def test_fp16_keeps_the_positions_of_a_conformer(folder: Path) -> None:
+    config = tiny("wav2vec2-conformer-rotary").config
+    model = transformers.Wav2Vec2ConformerModel(config).eval()  # as Hugging Face makes it
+    run(model, **sv.Anatomy(model).dummy_inputs(1.0))
+    small = quantize(model, to="fp16")
+    sv.save(small, folder)
+    for seconds in (0.4, 1.0):
+        inputs, halves = (sv.Anatomy(each).dummy_inputs(seconds) for each in (model, small))
+        assert 0 < error(run(small, **halves).float(), run(model, **inputs)) < 0.01
+        assert torch.equal(run(sv.load(folder), **halves), run(small, **halves))
+
+
 def test_what_cannot_be_asked_for() -> None:
     model = tiny("hubert")
     for options, message in [
@@ -351,8 +363,6 @@ def test_what_cannot_be_asked_for() -> None:
             quantize(model, **options)
     with pytest.raises(sv.SottovoceError, match="in float16 already"):
         quantize(model.half(), to="fp16")
-    with pytest.raises(sv.SottovoceError, match="rotary"):
-        quantize(tiny("wav2vec2-conformer-rotary"), to="fp16")
     model = tiny("hubert")
     with torch.no_grad():
         model.encoder.layer_norm.weight[3] = 1e6

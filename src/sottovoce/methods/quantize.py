@@ -15,6 +15,7 @@ from sottovoce.models.encoder import Encoder
 from sottovoce.models.int8 import LARGEST, check_unquantised
 from sottovoce.models.narrow import fold_weight_norm
 from sottovoce.models.parts import Factored
+from sottovoce.models.positions import adopt_positions
 from sottovoce.registry import method
 from sottovoce.studies.speech import ready, recordings
 
@@ -57,7 +58,7 @@ def quantize(
     if to == "fp16":
         if sorted(parts) != sorted(PARTS):
             raise SottovoceError("quantize to=fp16 is of the whole model; leave out parts, or give to=int8.")
-        return in_half(model, body)
+        return in_half(model)
     paths = list(dict.fromkeys(path for part in parts for path in linears_of(model, part)))
     if not paths:
         raise SottovoceError(f"this model has no Linear in {', '.join(parts) or 'no part'}; choose other parts.")
@@ -72,18 +73,15 @@ def quantize(
     return model
 
 
-def in_half(model: Any, body: Anatomy) -> Any:
-    """A model in half precision, if its numbers and its forward pass allow that."""
+def in_half(model: Any) -> Any:
+    """A model in half precision, if its numbers allow that; positions of Conformers stay exact."""
     if model.dtype != torch.float32:
         raise SottovoceError(f"quantize to=fp16: this model is in {str(model.dtype).removeprefix('torch.')} already.")
-    if getattr(body.config, "position_embeddings_type", None) == "rotary":
-        raise SottovoceError(
-            "quantize to=fp16: Hugging Face computes rotary positions in fp32 and cannot mix; use int8."
-        )
     most = torch.finfo(torch.float16).max
     for name, tensor in model.named_parameters():
         if tensor.numel() and not tensor.detach().abs().max() <= most:
             raise SottovoceError(f"quantize to=fp16: {name} has numbers beyond {most:g}, the largest one; use int8.")
+    adopt_positions(model)
     return model.half()
 
 

@@ -1,5 +1,6 @@
 """Where each family of Hugging Face speech models keeps its parts: one table row a family."""
 
+import bisect
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
@@ -236,6 +237,12 @@ class Anatomy:
         for kernel, stride in zip(self.config.conv_kernel, self.config.conv_stride, strict=True):
             length = max(0, (length - kernel) // stride + 1)
         return length
+
+    @property
+    def shortest(self) -> int:
+        """The fewest samples that make a frame, in SEW a pooled one."""
+        wanted = self.config.squeeze_factor if self.name == "sew" else 1
+        return 1 + bisect.bisect_left(range(1, round(LONGEST_INPUT * 16_000)), wanted, key=self.frames)
 
     def dummy_inputs(self, seconds: float = 1.0, *, batch: int = 1, seed: int = 0) -> dict[str, torch.Tensor]:
         """Seeded random inputs of this model's kind, on its device and in its dtype."""

@@ -5,6 +5,7 @@ from typing import Any
 from sottovoce.models.anatomy import Anatomy
 from sottovoce.models.edits import keep_feed_forward, keep_heads, set_order, split, use_int8, use_log_mel, use_mimic
 from sottovoce.models.narrow import fold_weight_norm, keep_hidden
+from sottovoce.models.positions import adopt_positions
 from sottovoce.models.structure import Structure, recorded, regular_shape, settle
 from sottovoce.models.wavlm import adopt_attention
 
@@ -44,6 +45,7 @@ def restructure(model: Any, structure: Structure) -> None:
         >>> restructure(model, Structure(order=(0, 0, 0)))
     """
     adopt_attention(model)
+    adopt_positions(model)
     for layer, heads in structure.heads.items():
         keep_heads(model, layer, heads)
     for layer, widths in enumerate(structure.feed_forwards or ()):

@@ -14,6 +14,7 @@ MODULES = (
     "models.front_end",
     "models.mimic",
     "models.wavlm",
+    "models.positions",
     "models.anatomy",
     "models.slices",
     "models.structure",

@@ -103,9 +103,7 @@ class Encoder:
     @property
     def shortest(self) -> int:
         """The samples that make one frame, and in SEW one pooled frame; shorter audio is padded to so many."""
-        squeeze = self.body.config.squeeze_factor if self.body is not None and self.body.name == "sew" else 1
-        field, shift = self.field()
-        return field + (squeeze - self.squeeze) * shift // self.squeeze
+        return self.field()[0] if self.body is None else self.body.shortest
 
     def inputs(self, audio: Sequence[np.ndarray]) -> Inputs:
         """A padded batch on the CPU."""
