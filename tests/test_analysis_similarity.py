@@ -109,7 +109,9 @@ def close(found: float, wanted: float, slack: float) -> None:
     assert found == pytest.approx(wanted, rel=slack, abs=slack)
 
 
-@pytest.mark.parametrize(("dtype", "slack"), [(torch.float64, 1e-11), (torch.float32, 2e-5)])
+@pytest.mark.parametrize(
+    ("dtype", "slack"), [(torch.float64, 1e-11), (torch.float32, 2e-5), (torch.float16, 2e-5), (torch.bfloat16, 2e-5)]
+)
 @pytest.mark.parametrize("seed", range(3))
 def test_measures_of_a_batch_are_their_definitions(dtype: torch.dtype, slack: float, seed: int) -> None:
     layers = [layer.to(dtype) for layer in states(9 + seed, [5, 5, 3, 5], seed)]
