@@ -269,9 +269,28 @@ def test_units_with_the_smallest_weights_go(family: str) -> None:
                 + float(down.weight[:, unit].detach().double().abs().sum())
                 for unit in range(48)
             ]
-            kept = sorted(sorted(range(48), key=lambda unit: -norms[unit])[:40])
+            kept = sorted(sorted(range(48), key=lambda unit: norms[unit])[8:])
             left = sv.Anatomy(small).feed_forward(layer, which)
             assert torch.equal(left[0].weight, up.weight[kept]) and torch.equal(left[1].weight, down.weight[:, kept])
+
+
+def test_of_units_of_equal_weights_the_lower_go_as_in_the_papers_code() -> None:
+    model = tiny("hubert")
+    with torch.no_grad():
+        for layer in range(4):
+            up, down = sv.Anatomy(model).feed_forward(layer)
+            for tensor in (up.weight, up.bias, down.weight):
+                tensor.copy_(tensor.sign() * 0.5)  # exact in every sum
+            up.bias[5] = 0.25
+    for rounds in (1, 4):
+        small = sv.prune_ffn(model, keep=40, rounds=rounds)
+        for layer in range(4):
+            (up, down), (left, _) = (sv.Anatomy(each).feed_forward(layer) for each in (model, small))
+            norms = up.weight.double().abs().sum(1) + up.bias.double().abs() + down.weight.double().abs().sum(0)
+            # As the paper's code has it: pairs of unit and score, sorted by score, the first of them pruned.
+            pruned = [unit for unit, _ in sorted(enumerate(norms.tolist()), key=lambda pair: pair[1])][:8]
+            assert pruned == [5, 0, 1, 2, 3, 4, 6, 7]
+            assert torch.equal(left.weight, up.weight[[unit for unit in range(48) if unit not in pruned]])
 
 
 def test_units_go_by_what_they_do() -> None:
@@ -455,6 +474,24 @@ def test_a_mimic_may_keep_the_positional_convolution(folder: Path) -> None:
     assert not any(torch.equal(a, b) for a, b in zip(after.parameters(), theirs.parameters(), strict=True))
     with pytest.raises(SottovoceError, match="no positional convolution"):
         sv.mimic(tiny("wav2vec2-conformer"), shape={"width": 8, "positional": True}, train=None, task_train=None)
+
+
+@pytest.mark.parametrize("kind", ["linear", "transformer"])
+def test_a_mimic_learns_its_task_on_features_of_evaluation(kind: Any) -> None:
+    """Neither masks nor dropout of the frozen projection, as in the paper's code; masks are there to be had."""
+    noisy = tiny("wav2vec2", head="ForSequenceClassification", num_labels=3, mask_time_prob=0.4, feat_proj_dropout=0.5)
+    noisy.config.mask_time_length = 2
+    noisy = sv.finetune(noisy, DATA, task="keywords", steps=1, batch=6)
+    plain = copy.deepcopy(noisy)
+    plain.config.apply_spec_augment = False
+    plain.wav2vec2.feature_projection.dropout.p = 0.0
+    options: dict[str, Any] = {"kind": kind, "width": 8, "teacher": False, "task_steps": 3, "batch": 6}
+    wanted = sv.mimic(plain, DATA, **options)
+    assert same(sv.mimic(noisy, DATA, **options), wanted)
+    for share in (None, 0.3):
+        assert not same(sv.mimic(noisy, DATA, mask_time=share, **options), wanted)
+    with pytest.raises(SottovoceError, match="mask_time=1"):
+        sv.mimic(noisy, DATA, mask_time=1.0, **options)
 
 
 def test_the_baseline_of_a_mimic_sees_no_teacher(folder: Path) -> None:

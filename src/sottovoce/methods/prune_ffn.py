@@ -5,7 +5,7 @@ from typing import Any, Literal
 import numpy as np
 import torch
 
-from sottovoce.analysis.importance import lowest_of_all, over_layer, unit_norms
+from sottovoce.analysis.importance import lowest_of_all, lowest_of_each, over_layer, unit_norms
 from sottovoce.errors import SottovoceError
 from sottovoce.healing import Heal, Objective, check_task, in_rounds
 from sottovoce.models.anatomy import Anatomy
@@ -63,8 +63,8 @@ def prune_ffn(
         for (layer, which), row, width in zip(parts_of(model), scores, left, strict=True):
             # Not below where it ends, or the last round could not round up.
             width = rounded(width, round_to, len(row)) if number == rounds else min(len(row), width + round_to - 1)
-            best = row.sort(descending=True, stable=True).indices[:width].tolist()
-            keep_feed_forward(model, layer, sorted(best), which=which)
+            lost = set(lowest_of_each([row], len(row) - width)[0])  # of equal ones the lower, as in the paper's code
+            keep_feed_forward(model, layer, [unit for unit in range(len(row)) if unit not in lost], which=which)
 
     return in_rounds(model, data, rounds, cut, heal, task=task, looks=by == "taylor", seed=seed)
 
