@@ -51,7 +51,6 @@ def quantize(
         >>> small = quantize(model, data, to="int8-static", parts=["feed_forward"])
     """
     check_unquantised(model, "quantize")
-    body = Anatomy(model)
     for part in parts:
         if part not in PARTS:
             raise unknown("part", part, PARTS)
