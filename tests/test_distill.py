@@ -187,7 +187,7 @@ def test_the_loss_is_what_the_states_say(family: str) -> None:
         wanted = sum(
             float(losses.hidden(mine[pair.student][0, : int(frames)], theirs[pair.teacher][0, places]))
             for pair in objective.pairs
-        )
+        ) / len(objective.pairs)
         inputs = views[0].inputs(audio)
         output, raw = student(**inputs)[0], views[0].states(inputs)
         read = (
@@ -197,6 +197,39 @@ def test_the_loss_is_what_the_states_say(family: str) -> None:
     for layer in range(4):
         assert torch.equal(mine[layer], read[layer]), "what the next layer's attention hears"
     assert family == "sew" or torch.equal(mine[4], output), "and behind the norm at the end"
+
+
+@pytest.mark.parametrize("loss", ["hidden", "distilhubert", "arm"])
+def test_states_are_averaged_or_weighted_as_their_authors_do(loss: Any) -> None:
+    """The published code takes means over batch, states, time and width at once; ARMHuBERT's adds its hints up."""
+    objective, _, plan = ready(loss, tiny("hubert"), tiny("hubert", seed=1))
+    count = len(objective.pairs)
+    mine, clean, masked = (drawn(2, count, 7, 5, seed=seed) for seed in range(3))
+    inside, mask = torch.ones(2, 7, dtype=torch.bool), drawn(2, 7, seed=4) > 0
+    split = [list(state.unbind(1)) for state in (mine, clean, masked)]
+    found = objective.loss(split[0], split[1:], inside, mask) / inside.sum()
+    distance = (mine - clean).abs().mean()
+    cosines = torch.nn.functional.cosine_similarity(mine, clean, dim=-1)
+    target = torch.where(mask[:, None, :, None], clean, masked)
+    each = (mine - target).square().mean((0, 2, 3))
+    wanted = {
+        "hidden": distance - cosines.mean(),
+        "distilhubert": distance + (1 + (-cosines).exp()).log().mean(),
+        "arm": 0.1 * each[:-1].sum() + each[-1],
+    }[loss]
+    assert count > 1 and float(found) == pytest.approx(float(wanted), rel=1e-12)
+
+
+def test_heads_of_distilhubert_are_linear_gelu_linear() -> None:
+    objective, *_ = ready("distilhubert", tiny("hubert"), tiny("hubert-large", hidden_size=40, seed=1))
+    states = drawn(3, 32)
+    for head in objective.double().maps:
+        assert isinstance(head, torch.nn.Sequential)
+        first, last = head[0], head[-1]
+        inner = states @ first.weight.T + first.bias
+        inner = inner * 0.5 * (1 + torch.erf(inner / math.sqrt(2)))
+        torch.testing.assert_close(head(states), inner @ last.weight.T + last.bias)
+        assert (first.in_features, first.out_features, last.out_features) == (32, 32, 40)
 
 
 def test_masks_reach_the_right_frames_of_both_models() -> None:
@@ -251,8 +284,8 @@ def test_two_layers_learn_to_be_like_four(loss: Any, tmp_path: Path) -> None:
         [row["validation_loss"] for row in map(json.loads, lines.read_text().splitlines()) if "score" in row]
         for lines in (tmp_path / "distill" / "log.jsonl", tmp_path / "on" / "distill" / "log.jsonl")
     ]
-    # The two losses with a cosine have their least at -1 and at log(1 + 1/e) a state, of which there are three.
-    least = {"hidden": -3.0, "distilhubert": 3 * math.log(1 + math.exp(-1))}.get(loss, 0.0)
+    # The two losses with a cosine have their least at -1 and at log(1 + 1/e).
+    least = {"hidden": -1.0, "distilhubert": math.log(1 + math.exp(-1))}.get(loss, 0.0)
     assert min(scores[1]) - least < 0.8 * (scores[0][0] - least), scores
     assert all(torch.equal(a, b) for a, b in zip(conv(model), conv(second), strict=True)), "the front end is frozen"
 

@@ -127,7 +127,8 @@ class Distiller(nn.Module):
         encoder = Encoder(student, outputs=plan.outputs)
         own = encoder.width
         projected = plan.loss in ("hidden", "distilhubert", "arm")
-        self.maps = nn.ModuleList(start_map(own, width) for _ in pairs if projected)
+        made = start_head if plan.loss == "distilhubert" else start_map
+        self.maps = nn.ModuleList(made(own, width) for _ in pairs if projected)
         self.head = None if clusters is None else student_head(clusters, own)
         self.teacher_head = None if clusters is None else clusters.head()
         # In a dictionary: a view is no part of the module.
@@ -170,7 +171,10 @@ class Distiller(nn.Module):
         inside: torch.Tensor,
         mask: torch.Tensor | None,
     ) -> torch.Tensor:
-        """The sum over frames that exist; of `theirs`, the states of clean audio, and for `arm` those of masked."""
+        """The sum over frames that exist; of `theirs`, the states of clean audio, and for `arm` those of masked.
+
+        Over pairs of states the mean, but for `arm` the weighted sum: each as its authors do it.
+        """
         plan, weights = self.plan, [pair.weight for pair in self.pairs]
         if plan.loss == "cluster_kl":
             return losses.cluster_kl(mine[0][inside], theirs[0][0][inside], temperature=plan.match.temperature)
@@ -187,7 +191,8 @@ class Distiller(nn.Module):
         else:
             between = {"hidden": losses.hidden, "distilhubert": losses.distilhubert}[plan.loss]
             found = [between(first[inside], second[inside]) for first, second in zip(mine, theirs[0], strict=True)]
-        return torch.stack([weight * loss for weight, loss in zip(weights, found, strict=True)]).sum()
+        weighted = torch.stack([weight * loss for weight, loss in zip(weights, found, strict=True)])
+        return weighted.sum() if plan.loss == "arm" else weighted.mean()
 
     @torch.no_grad()
     def teacher_states(self, heard: Heard, time: int, mask: torch.Tensor | None) -> list[tuple[torch.Tensor, ...]]:
@@ -221,3 +226,13 @@ def start_map(own: int, wanted: int) -> nn.Linear:
     (nn.init.eye_ if own == wanted else nn.init.orthogonal_)(made.weight)
     nn.init.zeros_(made.bias)
     return made
+
+
+def start_head(own: int, wanted: int) -> nn.Sequential:
+    """A head from the student's last state to one of the teacher's, as DistilHuBERT's, drawn anew.
+
+    Example:
+        >>> len(start_head(2, 3))
+        3
+    """
+    return nn.Sequential(nn.Linear(own, own), nn.GELU(), nn.Linear(own, wanted))
