@@ -13,13 +13,14 @@ import pytest
 import torch
 from conftest import tiny
 from speech import toys
+from torch import nn
 
 import sottovoce as sv
 from sottovoce.data.batches import samples
 from sottovoce.data.utterance import Utterance
 from sottovoce.errors import SottovoceError
 from sottovoce.files import working_in
-from sottovoce.models.encoder import Encoder
+from sottovoce.models.encoder import Encoder, frame_mask
 from sottovoce.models.front_end import LogMel
 from sottovoce.studies import attention as attention_study
 from sottovoce.studies import convexity as convexity_study
@@ -27,9 +28,10 @@ from sottovoce.studies import similarity as similarity_study
 from sottovoce.studies.attention import heads_of, norms_of
 from sottovoce.studies.chunks import Arrays, Unfinished, chunked, sharing
 from sottovoce.studies.convexity import convexity_of
-from sottovoce.studies.effects import effects_of
+from sottovoce.studies.effects import add_effects, effects_of
 from sottovoce.studies.segments import euclidean_convexity_of
 from sottovoce.studies.similarity import influences, likeness, spans
+from sottovoce.tasks.batch import Batch
 
 DATA = toys()
 FAMILIES = ["hubert", "wavlm", "wav2vec2-large", "sew", "wav2vec2-bert", "whisper"]
@@ -296,6 +298,36 @@ def test_effects_of_heads_agree_with_loops(family: str) -> None:
         torch.testing.assert_close(one.norm(), torch.tensor(1.0, dtype=torch.float64))
     with pytest.raises(SottovoceError, match="needs a model with a head"):
         effects_of(tiny(family), DATA)
+
+
+def test_an_utterance_counts_as_one_in_effects_however_long_its_batch() -> None:
+    """The paper's code in float64: of each batch of as many utterances, the effect on its mean loss; frame by frame."""
+
+    class Frames(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.out = nn.Linear(6, 3).double()
+
+        def forward(self, batch: Batch) -> tuple[torch.Tensor, torch.Tensor]:
+            inside = frame_mask(batch.frames, batch.inputs["states"].shape[1])
+            logits = self.out(batch.inputs["states"])
+            return (logits.logsumexp(-1) - logits[..., 0])[inside].sum(), inside.sum()
+
+    module, generator = Frames(), torch.Generator().manual_seed(0)
+    batches = [
+        Batch({"states": torch.randn(2, time, 6, generator=generator).double()}, torch.tensor([time, time - 2]), ())
+        for time in (40, 6)
+    ]
+    sums, wanted = [torch.zeros(2, dtype=torch.float64)], torch.zeros(2, dtype=torch.float64)
+    weight = module.out.weight.detach()
+    for batch in batches:
+        add_effects(module, batch, [(module.out, 2)], sums)
+        for row, frames in zip(batch.inputs["states"], batch.frames.tolist(), strict=True):
+            for state in row[:frames]:
+                share = (weight @ state + module.out.bias.detach()).softmax(0)
+                gradient = (share - torch.tensor([1.0, 0.0, 0.0])) @ weight / int(batch.frames.sum())
+                wanted += len(batch.frames) * (state * gradient).view(2, 3).sum(1).abs()
+    torch.testing.assert_close(sums[0], wanted, rtol=1e-12, atol=0)
 
 
 def test_ablation_scores_every_layer_gone() -> None:

@@ -14,7 +14,7 @@ from sottovoce.studies.attention import Heads, heads_of, norms_of
 from sottovoce.studies.effects import effects_of
 from sottovoce.views import HeatMap, Numbers, Profiles, Shown
 
-VERSION = 1
+VERSION = 2
 MEANINGS = {
     "diagonality": "1: looks at its own frame; 0: as far as equal weights would",
     "verticality": "1: all frames look at the same one",

@@ -43,7 +43,11 @@ Watched = Sequence[tuple[nn.Module, int]]  # a module, and in how many parts its
 
 
 def add_effects(module: nn.Module, batch: Any, watched: Watched, sums: Sequence[torch.Tensor]) -> None:
-    """One batch's effects of the parts of what enters the watched modules, onto the sums."""
+    """One batch's effects of the parts of what enters the watched modules, onto the sums.
+
+    Its loss is the mean, as in the paper's code, whose batches are of so many utterances: each utterance counts as one,
+    however long it and its batch are.
+    """
     seen: list[tuple[int, torch.Tensor]] = []
 
     def watch(number: int) -> Any:
@@ -57,8 +61,9 @@ def add_effects(module: nn.Module, batch: Any, watched: Watched, sums: Sequence[
 
     handles = [watch(number) for number in range(len(watched))]
     try:
-        loss, _ = module(batch.to(next(module.parameters()).device))
-        gradients = torch.autograd.grad(loss, [context for _, context in seen])
+        loss, weight = module(batch.to(next(module.parameters()).device))
+        mean = loss / max(float(weight), 1e-12)
+        gradients = torch.autograd.grad(mean * len(batch.frames), [context for _, context in seen])
     finally:
         for handle in handles:
             handle.remove()
@@ -87,7 +92,8 @@ def check_share(share: float) -> None:
 
 
 def effects_on(model: Any, objective: Objective, watched: Watched, *, share: float, seed: int) -> list[torch.Tensor]:
-    """The effects on the loss that the model is trained with, over a share of its utterances; sums over frames.
+    """The effects on the loss that the model is trained with, over a share of its utterances; sums over frames,
+    of what a batch's mean loss would change by, and over utterances.
 
     Gradients are of the whole model in evaluation mode.
 
