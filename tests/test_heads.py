@@ -137,6 +137,20 @@ def test_a_frozen_front_end_costs_no_backward_pass() -> None:
     assert all(parameter.requires_grad for parameter in model.parameters())
 
 
+def test_what_is_frozen_works_as_in_evaluation() -> None:
+    model = tiny("wav2vec2-conformer", head="ForSequenceClassification", num_labels=3)
+    headed, base = Headed(TASKS["keywords"], model), model.wav2vec2_conformer
+    with only(model, ["front_end", "projection", "layers.0"]):
+        headed.train()
+        frozen = [base.feature_extractor, base.feature_projection, base.encoder.layers[0]]
+        assert not any(module.training for part in frozen for module in part.modules())
+        others = [model, base, base.encoder, model.projector, *base.encoder.layers[1:], base.encoder.dropout]
+        assert all(module.training for module in others)
+        assert not any(module.training for module in headed.eval().modules())
+    headed.train()
+    assert all(module.training for module in headed.modules())
+
+
 def test_frozen_means_frozen() -> None:
     model = tiny("wav2vec2-conformer")
     everything = ["front_end", "projection", "positional", "layers"]

@@ -400,7 +400,12 @@ def test_a_mimic_says_what_the_stack_says(folder: Path) -> None:
     before = copy.deepcopy(model)
     with working_in(folder):
         small = sv.mimic(
-            model, DATA, shape={"layers": 2, "width": 16}, at=2, train={"steps": 40}, task_train={"steps": 30}, batch=12
+            model,
+            DATA,
+            shape={"layers": 2, "width": 16, "at": 2},
+            train={"steps": 40},
+            task_train={"steps": 30},
+            batch=12,
         )
     assert same(model, before) and sv.Anatomy(small).mimics
     score = sv.MEASURES["keywords"](small, DATA, mode="head")[0]
@@ -507,8 +512,8 @@ def test_the_baseline_of_a_mimic_sees_no_teacher(folder: Path) -> None:
     assert sv.Anatomy(headless).mimics
     refused: list[tuple[dict[str, Any], str]]
     refused = [
-        ({"at": 4, "shape": {"layers": 2}}, "1-3 here"),
-        ({"at": 2, "shape": {"layers": 1}}, "at=2 with shape.layers=1"),
+        ({"shape": {"layers": 2, "at": 4}}, "1-3 here"),
+        ({"shape": {"layers": 1, "at": 2}}, "shape.at=2 with shape.layers=1"),
         ({"shape": {"layers": 3}}, "give 1 or 2 layers"),
         ({"train": {"steps": -1}}, "mimic: train.steps=-1"),
     ]

@@ -27,7 +27,7 @@ prune_weights: between.revive=true
 prune_weights: rounds=-1 pattern=block,block=1000000 heal.steps=-1
 quantize: parts=[] parts=[sise] to=int8-static limit=0 limit=-1
 distill: - train.steps=0 train.steps=1,student.layers=99 student.layers=0 match.layers=[99] train.lr=.nan
-mimic: - shape.layers=0 shape.layers=-1 shape.width=0 at=99 shape.width=1000000000 train.steps=-1
+mimic: - shape.layers=0 shape.layers=-1 shape.width=0 shape.at=99 shape.width=1000000000 train.steps=-1
 cut_at_convexity: - labels=sise within=-1 neighbours=0
 pretrain: - units.clusters=0 units.clusters=1000000 units.layer=99
 finetune: task=sise -

@@ -43,7 +43,7 @@ STEPS = (
     "prune_weights:sparsity=0.5,pattern=2:4,packed=true",
     "quantize:to=int8-static,parts=[attention],limit=null",
     "distill:loss=hidden,student.layers=3,match.layers=[1,2],train.clip=1.0,train.steps=10",
-    "mimic:shape.layers=1,shape.kind=linear,shape.width=16,at=0,shape.positional=false",
+    "mimic:shape.layers=1,shape.kind=linear,shape.width=16,shape.at=0,shape.positional=false",
 )
 MEASURES = (
     "phones:layer=each,train.steps=10,train.lr=1e-3",

@@ -193,7 +193,7 @@ class StateObjective:
         return speech_of_both(Encoder(model), Encoder(self.teacher), utterances, self.following, seed=seed)
 
     def training(self, model: Any) -> AbstractContextManager[None]:
-        """Without masks and dropout: the teacher has none either."""
+        """Without masks, and no layer is skipped; dropout stays, as in distillation."""
         return plainly(model)
 
     def keep(self, model: Any, module: nn.Module) -> None:

@@ -11,7 +11,7 @@ from sottovoce.models.edits import use_mimic
 from sottovoce.models.heads import head_labels
 from sottovoce.registry import method
 from sottovoce.studies.mimicking import Shape, boundary_of, check_mimic, teach
-from sottovoce.tasks.finetune import finetune_model, labels_to_learn
+from sottovoce.tasks.finetune import check_chance, finetune_model, labels_to_learn
 from sottovoce.tasks.probe import check_answers
 from sottovoce.tasks.task import Task, material, require
 from sottovoce.training import Training
@@ -23,19 +23,19 @@ def mimic(
     data: Any = None,
     *,
     shape: Shape = Shape(),
-    at: int | None = None,
     train: Training | None = Training.adam(33_150, 1e-3),
     task_train: Training | None = Training.adam(19_890, 1e-3),
     batch: float = 128,
     task: str | None = None,
     frozen: bool = False,
     before_norm: bool = False,
+    mask_time: float | None = 0.0,
     limit: int | None = None,
     seed: int = 0,
 ) -> Any:
     """Replace the stack by one or two mimic layers, and train them in two steps.
 
-    First (`train`) they match the states of the stack: two layers those behind layer `at` (the last of its first block
+    First (`train`) they match the states of the stack: two layers those behind layer `shape.at` (the last of its first block
     of similar layers, found in the data if not given) and the last; one layer the last only. Then (`task_train`), where
     the model has a head for a task of this data, mimic and head learn the task; `frozen` leaves that to the head alone.
     Each is left out by None (null in YAML); without `train` it is the paper's baseline without a teacher. Front end and
@@ -45,13 +45,15 @@ def mimic(
     `validate_every` does not say how often. Attention of a transformer mimic runs over time; `shape.paper_attention`
     lets it run over the utterances of a batch, as the published code does. Where layers begin with a norm, states are
     matched behind the norm that reads them, which is far easier; `before_norm` matches them before it, as published.
-    States that are needed often are kept on the disk while it learns, as float16.
+    In the second step no frames are masked, unless `mask_time` gives a share, or is none: then it is the
+    configuration's. States that are needed often are kept on the disk while it learns, as float16.
 
     Example:
         >>> wide = {"kind": "transformer", "width": 768, "positional": True}
         >>> small = mimic(tuned, data, shape=wide, train={"steps": 2000}, task_train={"steps": 1000})
     """
-    check_mimic(model, shape.layers, at)
+    check_mimic(model, shape.layers, shape.at)
+    check_chance(None, mask_time)
     if not data and (train or task_train):
         raise SottovoceError("mimic needs data: speech to match states on, with answers where the head has a task.")
     chosen = own_task(model, data or (), task) if task_train or task else None
@@ -61,14 +63,15 @@ def mimic(
         check_task(chosen, model, data, limit, seed)
     student = with_mimic(model, shape, seed)
     if train:
-        at = boundary_of(model, data, limit=640, seed=seed) if shape.layers == 2 and at is None else at
+        at = boundary_of(model, data, limit=640, seed=seed) if shape.layers == 2 and shape.at is None else shape.at
         first = train.planned(seed=seed, validations=20)
         teach(student, model, data, at=at, settings=first, size=batch, limit=limit, before_norm=before_norm)
     if chosen is None or not task_train:
         return student.eval()
     second = task_train.planned(seed=seed, validations=20)
     parts = ["front_end", "projection", *(["layers"] if frozen else [])]
-    return finetune_model(chosen, student, data, settings=second, size=batch, freeze=parts, limit=limit)
+    chance: dict[str, Any] = {"mask_time": mask_time}
+    return finetune_model(chosen, student, data, settings=second, size=batch, freeze=parts, limit=limit, **chance)
 
 
 def check_task(task: Task, model: Any, data: Any, limit: int | None, seed: int) -> None:

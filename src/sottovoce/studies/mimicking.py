@@ -34,7 +34,12 @@ JUDGED = 1024  # recordings of the dev split, as in the paper's code
 
 @dataclass(frozen=True)
 class Shape:
-    """What stands in the place of the stack; `paper_attention` runs over the utterances of a batch, not over time.
+    """What stands in the place of the stack.
+
+    Args:
+        at: the layer up to which the first of two mimic layers stands; the last of the first block of similar layers,
+            found in the data, if not given.
+        paper_attention: attention over the utterances of a batch, not over time.
 
     Example:
         >>> Shape(kind="transformer", width=192).layers
@@ -42,6 +47,7 @@ class Shape:
     """
 
     layers: int = 1
+    at: int | None = None
     kind: Literal["linear", "transformer"] = "linear"
     width: int = 768
     positional: bool = False
@@ -106,7 +112,7 @@ def check_mimic(model: Any, layers: int, at: int | None) -> None:
         raise SottovoceError("mimic layers stand in for this model's stack already; give the model they were made of.")
     if at is not None and (layers != 2 or not 1 <= at < depth):
         raise SottovoceError(
-            f"at={at} with shape.layers={layers}: the first of two mimic layers stands for the layers up to at, which "
+            f"shape.at={at} with shape.layers={layers}: the first of two mimic layers stands for the layers up to at, which "
             f"is 1-{depth - 1} here."
         )
 

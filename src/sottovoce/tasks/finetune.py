@@ -52,10 +52,11 @@ class Headed(nn.Module):
         return self.task.kind.loss(self.logits(batch), batch.frames, batch.targets)
 
     def train(self, mode: bool = True) -> "Headed":
-        """As usual, but what takes no gradients keeps its statistics as well."""
+        """As usual, but what takes no gradients works as in evaluation: no dropout, and no statistics of a batch."""
         super().train(mode)
         for module in self.modules():
-            if isinstance(module, nn.BatchNorm1d) and not any(p.requires_grad for p in module.parameters()):
+            own = list(module.parameters())
+            if own and not any(parameter.requires_grad for parameter in own):
                 module.eval()
         return self
 
