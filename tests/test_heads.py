@@ -198,7 +198,7 @@ def test_one_id_for_two_recordings_is_refused() -> None:
         ({"limit": -1}, "limit=-1"),
         ({"batch": 0}, "batch=0"),
         ({"inner": 0}, "inner=0"),
-        ({"beam": 0}, "beam=0"),
+        ({"decode": {"beam": 0}}, "beam=0"),
         ({"train": {"steps": 0}}, "steps=0"),
         ({"train": {"lr": 0.0}}, "lr=0"),
         ({"layer": -1}, "layer=-1"),

@@ -194,6 +194,39 @@ def test_one_layer_is_the_layer() -> None:
         probe(TASKS["keywords"], model, DATA, layer=5, settings=QUICK)
 
 
+@pytest.mark.parametrize("family", ["hubert", "hubert-large", "wav2vec2-conformer", "sew", "whisper"])
+def test_the_last_state_is_superbs_where_it_is_asked_for(family: str) -> None:
+    model = tiny(family)
+    plain, normed = Encoder(model), Encoder(model, final_norm=True)
+    inputs = plain.inputs([np.asarray(DATA[0].audio)])
+    with torch.no_grad(), plain.exact():
+        first, second = plain.states(inputs), normed.states(inputs)
+    assert all(torch.equal(a, b) for a, b in zip(first[:-1], second[:-1], strict=True))
+    if family in ("hubert", "sew"):  # their layers end with a norm
+        assert torch.equal(first[-1], second[-1])
+        return
+    norm = model.encoder.layer_norm
+    last = first[-1].double()
+    wanted = (last - last.mean(-1, keepdim=True)) / (last.var(-1, correction=0, keepdim=True) + norm.eps).sqrt()
+    wanted = wanted * norm.weight.double() + norm.bias.double()
+    torch.testing.assert_close(second[-1].double(), wanted, rtol=1e-4, atol=1e-5)
+
+
+def test_a_probe_takes_the_state_that_it_was_told_to(tmp_path: Path) -> None:
+    model = tiny("hubert-large")
+    with torch.no_grad():
+        model.encoder.layer_norm.weight.zero_()  # behind it nothing is left
+        model.encoder.layer_norm.bias.zero_()
+    found = []
+    for on in (False, True):
+        with working_in(tmp_path / str(on)):
+            found += probe(TASKS["keywords"], model, DATA, layer=4, settings=QUICK, final_norm=on)
+    before, behind = (probed.scores[0].value for probed in found)
+    assert before > 0.5 and behind == pytest.approx(1 / 3)
+    with pytest.raises(SottovoceError, match="final_norm is for probes"):
+        sv.MEASURES["keywords"](model, DATA, mode="finetune", final_norm=True, train={"steps": 2})
+
+
 def test_a_frame_has_the_phone_that_its_middle_lies_in() -> None:
     rng = np.random.default_rng(0)
     edges = np.cumsum(rng.uniform(0.02, 0.1, 12))
@@ -248,10 +281,10 @@ def test_what_asr_reads_of_a_text() -> None:
 def test_a_beam_with_a_language_model_is_used(tmp_path: Path) -> None:
     arpa = tmp_path / "lm.arpa"
     arpa.write_text("\\data\\\nngram 1=3\n\n\\1-grams:\n-0.3\tLOW\n-2\t<unk>\n-0.5\t</s>\n\n\\end\\\n")
-    rows = sv.MEASURES["asr"](LogMel(), DATA, train={"steps": 2}, inner=8, lm=arpa, beam=4)
+    rows = sv.MEASURES["asr"](LogMel(), DATA, train={"steps": 2}, inner=8, decode={"lm": arpa, "beam": 4})
     assert rows[0].metric == "word_error_rate"
     with pytest.raises(SottovoceError, match="lm.arpa"):
-        sv.MEASURES["asr"](LogMel(), DATA, train={"steps": 2}, inner=8, lm=tmp_path / "no-lm.arpa")
+        sv.MEASURES["asr"](LogMel(), DATA, train={"steps": 2}, inner=8, decode={"lm": tmp_path / "no-lm.arpa"})
     kind = Transcribe(words=True)
     logits = torch.log(torch.tensor([[[0.1, 0.3, 0.6], [0.8, 0.1, 0.1]]]))
     labels = ("<pad>", "A", "B")

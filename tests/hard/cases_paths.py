@@ -144,7 +144,7 @@ COMMANDS: dict[str, list[str]] = {
     "measure --data --skip-bad": ["measure", TINY, "--measure", "size", "--data", "PATH", "--skip-bad"],
     "measure --output": ["measure", TINY, "--measure", "size", "-o", "PATH"],
     "measure --work": ["measure", TINY, "--measure", "size", "--work", "PATH"],
-    "measure lm": ["measure", TINY, "--data", "speech", "--measure", "asr:beam=2,train.steps=1,lm=PATH"],
+    "measure lm": ["measure", TINY, "--data", "speech", "--measure", "asr:decode.beam=2,train.steps=1,decode.lm=PATH"],
     "measure other": ["measure", TINY, "--data", "speech", "--measure", "similarity:other=PATH"],
     "compress MODEL": ["compress", "PATH", "--step", "drop_layers:keep=1", "-o", "out"],
     "compress --output": ["compress", TINY, "--step", "drop_layers:keep=99", "-o", "PATH"],

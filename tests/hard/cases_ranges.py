@@ -103,8 +103,8 @@ phones: train.steps=0 train.steps=-1 train.steps=1,layer=99 train.steps=1,layer=
 phones: train.steps=1,batch=0 train.steps=1,batch=-1
 phones: train.steps=1,inner=0 train.steps=1,inner=-1 train.steps=1,limit=0 train.steps=1,limit=-1
 phones: train.steps=1,seed=-1 mode=head
-phones: mode=finetune,layer=1 train.steps=1,beam=0 mode=finetune,train.steps=1,freeze=[sise]
-asr: train.steps=1,beam=-1 train.steps=1,lm=nothing.arpa train.steps=1,beam=1,lm=speech
+phones: mode=finetune,layer=1 train.steps=1,decode.beam=0 mode=finetune,train.steps=1,freeze=[sise]
+asr: train.steps=1,decode.beam=-1 train.steps=1,decode.lm=nothing.arpa train.steps=1,decode.beam=1,decode.lm=speech
 emotion: train.steps=1
 intents: train.steps=1
 verification: train.steps=1,train.lr=-1

@@ -50,7 +50,7 @@ MEASURES = (
     "similarity:reading=mean,limit=64,seconds=1.5",
     "convexity:of=[keywords,phones],k=5",
     "speed:seconds=1.0,repeats=3,threads=1",
-    "asr:beam=4,lm=words.arpa,mode=head",
+    "asr:decode.beam=4,decode.lm=words.arpa,mode=head",
 )
 HEADER = 8  # bytes before the header of a file of tensors, which say how long it is
 

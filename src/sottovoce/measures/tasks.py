@@ -39,6 +39,24 @@ class Lessons:
         Training(steps=self.steps, lr=1.0 if self.lr is None else self.lr)
 
 
+@dataclass(frozen=True)
+class Decode:
+    """How sequences are read off: the width of the beam (at least 8 with a language model), and an ARPA file of one.
+
+    Example:
+        >>> Decode(beam=4).decoding().width
+        4
+    """
+
+    beam: int = 1
+    lm: Path | None = None
+
+    def decoding(self) -> Decoding:
+        """The same with the language model read."""
+        width = self.beam if self.lm is None else max(self.beam, 8)
+        return Decoding(width=width, lm=None if self.lm is None else NGrams.from_arpa(self.lm))
+
+
 def register(task: Task) -> Any:
     """The measure of a task, by the task's name.
 
@@ -58,19 +76,22 @@ def register(task: Task) -> Any:
         freeze: list[str] = ["front_end"],  # noqa: B006 (it is only read)
         limit: int | None = None,
         seed: int = 0,
-        beam: int = 1,
-        lm: Path | None = None,
+        decode: Decode = Decode(),
+        final_norm: bool = False,
     ) -> list[Measurement]:
         own = mode == "auto" and layer == "sum" and speaks_for(task, model, data)
         mode = ("head" if own else "probe") if mode == "auto" else mode
         if mode != "probe" and layer != "sum":
             raise SottovoceError(f"layer={layer} is for probes, but mode={mode}; give one of the two.")
-        how = Decoding(width=max(beam, 8) if lm else beam, lm=NGrams.from_arpa(lm) if lm else None)
+        if mode != "probe" and final_norm:
+            raise SottovoceError(
+                f"final_norm is for probes, but this is mode={mode}; give mode=probe, or leave it out."
+            )
+        how = decode.decoding()
         if mode == "probe":
             settings = Training(steps=train.steps, lr=train.lr or 2e-3, clip=None, seed=seed)
-            probed = probe(
-                task, model, data, layer=layer, settings=settings, size=batch, inner=inner, limit=limit, how=how
-            )
+            reading: dict[str, Any] = {"layer": layer, "inner": inner, "final_norm": final_norm}
+            probed = probe(task, model, data, settings=settings, size=batch, limit=limit, how=how, **reading)
             rows = [
                 score.measured(task.name, {} if found.layer is None else {"state": found.layer})
                 for found in probed
@@ -92,7 +113,8 @@ def register(task: Task) -> Any:
     run.__name__ = task.name
     run.__doc__ = (
         f"How well a model does at this: {task.about}. A probe of the frozen encoder (on the learned sum of its "
-        "layers, on one, or on each), the model's own head, or a fine-tuned copy; with a 95 % bootstrap interval."
+        "layers, on one, or on each; with final_norm, the last behind the norm at the end of the stack, as in SUPERB), "
+        "the model's own head, or a fine-tuned copy; with a 95 % bootstrap interval."
     )
     return measure(paper=task.paper, version=VERSION, shown=SHOWN)(run)
 

@@ -32,8 +32,8 @@ class Encoder:
         ...     hidden = encoder.states(inputs)
     """
 
-    def __init__(self, model: Any, *, outputs: bool = False) -> None:
-        self.model = model
+    def __init__(self, model: Any, *, outputs: bool = False, final_norm: bool = False) -> None:
+        self.model, self.final_norm = model, final_norm
         self.body = None if isinstance(model, LogMel) else Anatomy(model)
         # SEW's layers work at half the rate of what goes in and comes out: of which of the two `frames` speaks.
         squeezes = self.body is not None and self.body.name == "sew" and not outputs
@@ -124,11 +124,16 @@ class Encoder:
         return {"input_values": values, "attention_mask": (torch.arange(longest) < lengths[:, None]).long()}
 
     def states(self, inputs: Inputs) -> tuple[torch.Tensor, ...]:
-        """Every state, each (batch, frames, width)."""
+        """Every state, each (batch, frames, width).
+
+        With `final_norm` the last is what comes out behind the norm at the end of the stack, where there is one.
+        """
         if self.body is None:
             return (self.model(inputs["input_values"].to(self.device)).transpose(1, 2),)
         placed: dict[str, Any] = self.placed(inputs)
-        return states(self.body.base, **placed).hidden
+        seen = states(self.body.base, **placed)
+        normed = self.final_norm and self.body.name != "sew"  # it puts out frames at another rate
+        return (*seen.hidden[:-1], seen.output[0]) if normed else seen.hidden
 
     def placed(self, inputs: Inputs) -> Inputs:
         """A batch on the model's device, in its dtype, and without what its forward pass does not take."""
@@ -186,7 +191,8 @@ def fingerprint(encoder: Encoder) -> str:
     """
     # How many frames log-mel features stack is in none of their tensors.
     config = encoder.model.config.to_dict() if encoder.body is not None else {"stack": encoder.model.stack}
-    inputs = encoder.normalises if encoder.body is not None else None
+    inputs: Any = encoder.normalises if encoder.body is not None else None
+    inputs = [inputs, "final norm"] if encoder.final_norm else inputs
     digest = hashlib.sha256(json.dumps([config, inputs], sort_keys=True, default=str).encode())
     for name, tensor in sorted(encoder.model.state_dict().items()):
         digest.update(name.encode())

@@ -93,13 +93,17 @@ def probe(
     inner: int = 256,
     limit: int | None = None,
     how: Decoding = GREEDY,
+    final_norm: bool = False,
 ) -> list[Probed]:
     """Scores of heads on a frozen encoder: on the learned sum of its layers, on one of them, or on each.
+
+    The last state is what the last layer adds up to, or with `final_norm` what the norm at the end of the stack makes
+    of it, where layers begin with a norm: SUPERB's last state.
 
     Example:
         >>> [probed.scores[0].value for probed in probe(KEYWORDS, model, data, layer="each", settings=Training())]
     """
-    encoder = Encoder(model)
+    encoder = Encoder(model, final_norm=final_norm)
     layers = chosen(layer, encoder.depth)
     splits = material(task, data, limit=limit, seed=settings.seed)
     require(task, splits, "train", "test")
@@ -115,7 +119,7 @@ def probe(
             heads = Probe(task, labels, mean, std, summed=layer == "sum", inner=inner)
         # The states are taken from the shelf; their frames have lost their padding.
         source = Questions(task, splits["train"], encoder, labels, size, settings.seed, shelf)
-        about = [data_stamp(splits["train"].utterances), splits["train"].answers, size]
+        about = [data_stamp(splits["train"].utterances), splits["train"].answers, size, final_norm]
         train(heads, source, settings, about=about, name=f"probe {task.name} {layer}")
         heads.eval().to("cpu")
         found = judge(heads.outputs, Questions(task, splits["test"], encoder, size=size, shelf=shelf), labels, how)
