@@ -71,7 +71,7 @@ def leaving(
     if by == "backward":
         return [*reversed(later), 0]
     if by == "alternate":
-        # Published code has such an order and no text does; that it begins at the bottom is our choice.
+        # Published code has such an order, which begins at the bottom, and no text does.
         return [later[i // 2] if i % 2 == 0 else later[-1 - i // 2] for i in range(len(later))]
     if by == "ablation":
         scores = without_each(model, data, task, limit=limit, seed=seed)
