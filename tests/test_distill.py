@@ -225,7 +225,8 @@ def test_heads_of_distilhubert_are_linear_gelu_linear() -> None:
     states = drawn(3, 32)
     for head in objective.double().maps:
         assert isinstance(head, torch.nn.Sequential)
-        first, last = head[0], head[-1]
+        first: Any = head[0]
+        last: Any = head[2]
         inner = states @ first.weight.T + first.bias
         inner = inner * 0.5 * (1 + torch.erf(inner / math.sqrt(2)))
         torch.testing.assert_close(head(states), inner @ last.weight.T + last.bias)

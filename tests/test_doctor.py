@@ -28,7 +28,7 @@ def tensors(folder: Path, change: Callable[[dict[str, torch.Tensor]], object]) -
     save_file(stored, folder / "model.safetensors", metadata={"format": "pt"})
 
 
-@pytest.mark.parametrize("family", sorted(set(TINY) - {"wav2vec2-conformer-rotary"}))
+@pytest.mark.parametrize("family", sorted(TINY))
 def test_a_sound_model_has_no_errors(family: str, folder: Path) -> None:
     sv.save(tiny(family), folder)
     findings = sv.doctor(folder)

@@ -201,7 +201,7 @@ def test_padding_costs_no_precision_against_float64(family: str, dtype: torch.dt
 @pytest.mark.parametrize("family", ["wav2vec2", "sew", "data2vec-audio"])
 def test_a_minute_of_padding_costs_no_precision_either(family: str, dtype: torch.dtype) -> None:
     # Frames as sparse as those of real models, or attention takes minutes.
-    sparse = {"conv_stride": (5, 8, 8), "conv_kernel": (10, 8, 8)}
+    sparse: dict[str, Any] = {"conv_stride": (5, 8, 8), "conv_kernel": (10, 8, 8)}
     check_against_float64(tiny(family, num_hidden_layers=1, **sparse).to(dtype), 60)
 
 

@@ -74,11 +74,8 @@ def test_a_change_of_precision_leaves_nothing_behind(kind: str, dtype: torch.dty
 
 
 @pytest.mark.parametrize("dtype", HALVES, ids=str)
-@pytest.mark.parametrize("edit", sorted(EDITS))
-@pytest.mark.parametrize("kind", CONFORMERS)
+@pytest.mark.parametrize(("kind", "edit"), [(a, b) for a in CONFORMERS for b in sorted(EDITS) if possible(a, b)])
 def test_every_edit_comes_back_in_half_precision(kind: str, edit: str, dtype: torch.dtype, folder: Path) -> None:
-    if not possible(kind, edit):
-        pytest.skip("nothing to work on")
     model = edited(kind, edit).to(dtype)
     sv.save(model, folder)
     again = sv.load(folder)

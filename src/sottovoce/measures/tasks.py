@@ -79,14 +79,12 @@ def register(task: Task) -> Any:
         decode: Decode = Decode(),
         final_norm: bool = False,
     ) -> list[Measurement]:
-        own = mode == "auto" and layer == "sum" and speaks_for(task, model, data)
+        for_probes = layer != "sum" or final_norm
+        own = mode == "auto" and not for_probes and speaks_for(task, model, data)
         mode = ("head" if own else "probe") if mode == "auto" else mode
-        if mode != "probe" and layer != "sum":
-            raise SottovoceError(f"layer={layer} is for probes, but mode={mode}; give one of the two.")
-        if mode != "probe" and final_norm:
-            raise SottovoceError(
-                f"final_norm is for probes, but this is mode={mode}; give mode=probe, or leave it out."
-            )
+        if mode != "probe" and for_probes:
+            given = "final_norm" if final_norm else f"layer={layer}"
+            raise SottovoceError(f"{given} is for probes, but mode={mode}; give one of the two.")
         how = decode.decoding()
         if mode == "probe":
             settings = Training(steps=train.steps, lr=train.lr or 2e-3, clip=None, seed=seed)
@@ -113,8 +111,8 @@ def register(task: Task) -> Any:
     run.__name__ = task.name
     run.__doc__ = (
         f"How well a model does at this: {task.about}. A probe of the frozen encoder (on the learned sum of its "
-        "layers, on one, or on each; with final_norm, the last behind the norm at the end of the stack, as in SUPERB), "
-        "the model's own head, or a fine-tuned copy; with a 95 % bootstrap interval."
+        "layers, on one, or on each; with `final_norm` the last behind the norm at the end), the model's own head, or a "
+        "fine-tuned copy; with a 95 % bootstrap interval."
     )
     return measure(paper=task.paper, version=VERSION, shown=SHOWN)(run)
 

@@ -35,10 +35,10 @@ def mimic(
 ) -> Any:
     """Replace the stack by one or two mimic layers, and train them in two steps.
 
-    First (`train`) they match the states of the stack: two layers those behind layer `shape.at` (the last of its first block
-    of similar layers, found in the data if not given) and the last; one layer the last only. Then (`task_train`), where
-    the model has a head for a task of this data, mimic and head learn the task; `frozen` leaves that to the head alone.
-    Each is left out by None (null in YAML); without `train` it is the paper's baseline without a teacher. Front end and
+    First (`train`) they match the states of the stack: two layers those behind layer `shape.at` (the last of its first
+    block of similar layers, found in the data if not given) and the last; one layer the last only. Then, where
+    the model has a head for a task of this data, mimic and head learn the task (`task_train`); `frozen` leaves that to
+    the head alone. Each is left out by None (null in YAML); without `train` it is the paper's baseline without a teacher. Front end and
     projection stay as they are. The positional convolution goes with the stack, as published; with `shape.positional`
     it stays in front of the mimic and learns on with it, which lets a mimic hear a frame's neighbours. Adam at a
     constant rate, in batches of so many utterances; the best weights on the dev split, judged 20 times if
@@ -70,8 +70,8 @@ def mimic(
         return student.eval()
     second = task_train.planned(seed=seed, validations=20)
     parts = ["front_end", "projection", *(["layers"] if frozen else [])]
-    chance: dict[str, Any] = {"mask_time": mask_time}
-    return finetune_model(chosen, student, data, settings=second, size=batch, freeze=parts, limit=limit, **chance)
+    rest: dict[str, Any] = {"freeze": parts, "limit": limit, "mask_time": mask_time}
+    return finetune_model(chosen, student, data, settings=second, size=batch, **rest)
 
 
 def check_task(task: Task, model: Any, data: Any, limit: int | None, seed: int) -> None:
