@@ -111,8 +111,8 @@ def register(task: Task) -> Any:
     run.__name__ = task.name
     run.__doc__ = (
         f"How well a model does at this: {task.about}. A probe of the frozen encoder (on the learned sum of its "
-        "layers, on one, or on each; with `final_norm` the last behind the norm at the end), the model's own head, or a "
-        "fine-tuned copy; with a 95 % bootstrap interval."
+        "layers, on one, or on each; with `final_norm` the last behind the norm at the end), the model's own head, or "
+        "a fine-tuned copy; with a 95 % bootstrap interval."
     )
     return measure(paper=task.paper, version=VERSION, shown=SHOWN)(run)
 

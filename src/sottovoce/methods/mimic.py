@@ -36,17 +36,17 @@ def mimic(
     """Replace the stack by one or two mimic layers, and train them in two steps.
 
     First (`train`) they match the states of the stack: two layers those behind layer `shape.at` (the last of its first
-    block of similar layers, found in the data if not given) and the last; one layer the last only. Then, where
-    the model has a head for a task of this data, mimic and head learn the task (`task_train`); `frozen` leaves that to
-    the head alone. Each is left out by None (null in YAML); without `train` it is the paper's baseline without a teacher. Front end and
-    projection stay as they are. The positional convolution goes with the stack, as published; with `shape.positional`
-    it stays in front of the mimic and learns on with it, which lets a mimic hear a frame's neighbours. Adam at a
-    constant rate, in batches of so many utterances; the best weights on the dev split, judged 20 times if
-    `validate_every` does not say how often. Attention of a transformer mimic runs over time; `shape.paper_attention`
-    lets it run over the utterances of a batch, as the published code does. Where layers begin with a norm, states are
-    matched behind the norm that reads them, which is far easier; `before_norm` matches them before it, as published.
-    In the second step no frames are masked, unless `mask_time` gives a share, or is none: then it is the
-    configuration's. States that are needed often are kept on the disk while it learns, as float16.
+    block of similar layers, found in the data if not given) and the last; one layer the last only. Then, where the
+    model has a head for a task of this data, mimic and head learn the task (`task_train`); `frozen` leaves that to the
+    head alone. Each is left out by None (null in YAML); without `train` it is the paper's baseline without a teacher.
+    Front end and projection stay as they are. The positional convolution goes with the stack, as published; with
+    `shape.positional` it stays in front of the mimic and learns on with it, which lets a mimic hear a frame's
+    neighbours. Adam at a constant rate, in batches of so many utterances; the best weights on the dev split, judged 20
+    times if `validate_every` does not say how often. Attention of a transformer mimic runs over time;
+    `shape.paper_attention` lets it run over the utterances of a batch, as the published code does. Where layers begin
+    with a norm, states are matched behind the norm that reads them, which is far easier; `before_norm` matches them
+    before it, as published. In the second step no frames are masked, unless `mask_time` gives a share, or is none:
+    then it is the configuration's. States that are needed often are kept on the disk while it learns, as float16.
 
     Example:
         >>> wide = {"kind": "transformer", "width": 768, "positional": True}

@@ -112,8 +112,8 @@ def check_mimic(model: Any, layers: int, at: int | None) -> None:
         raise SottovoceError("mimic layers stand in for this model's stack already; give the model they were made of.")
     if at is not None and (layers != 2 or not 1 <= at < depth):
         raise SottovoceError(
-            f"shape.at={at} with shape.layers={layers}: the first of two mimic layers stands for the layers up to at, which "
-            f"is 1-{depth - 1} here."
+            f"shape.at={at} with shape.layers={layers}: the first of two mimic layers stands for the layers up to at, "
+            f"which is 1-{depth - 1} here."
         )
 
 
