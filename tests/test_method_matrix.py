@@ -14,7 +14,7 @@ from sottovoce.errors import SottovoceError
 
 DATA = toys(train=9, dev=6, test=6)
 SHORT: dict[str, Any] = {"steps": 2, "lr": 1e-3}
-# How each method is asked to do little, and which families it cannot work on; methods of a task stand below.
+# How a method is asked to do little, and which families it cannot work on; those that are not here run as they are.
 ASKED: dict[str, tuple[dict[str, Any], set[str]]] = {
     "cut_at_convexity": ({"limit": 15, "neighbours": 3, "within": 0.5, "labels": "keywords"}, set()),
     "distill": ({"student": 2, "batch_seconds": 2.0, **SHORT}, {"wav2vec2-bert", "whisper"}),
@@ -29,15 +29,15 @@ ASKED: dict[str, tuple[dict[str, Any], set[str]]] = {
 TRAINS = {"finetune", "pretrain"}  # which have tests of their own
 
 
-def test_every_method_is_here() -> None:
-    assert set(sv.METHODS) == set(ASKED) | TRAINS
+def test_no_method_is_here_that_is_gone() -> None:
+    assert set(ASKED) | TRAINS <= set(sv.METHODS)
 
 
 @pytest.mark.parametrize("head", ["", "ForSequenceClassification"])
 @pytest.mark.parametrize("family", TINY)
-@pytest.mark.parametrize("method", ASKED)
+@pytest.mark.parametrize("method", sorted(set(sv.METHODS) - TRAINS))
 def test_a_method_on_a_family(method: str, family: str, head: str, folder: Path) -> None:
-    options, refused = ASKED[method]
+    options, refused = ASKED.get(method, ({}, set()))
     model = tiny(family, head=head).eval()
     before = copy.deepcopy(model.state_dict())
     if family in refused:
