@@ -18,7 +18,11 @@ MODULES = (
     "models.anatomy",
     "models.slices",
     "models.structure",
-    "models.edits",
+    "models.edits.settled",
+    "models.edits.layers",
+    "models.edits.widths",
+    "models.edits.matrices",
+    "models.edits.replaced",
     "models.narrow",
     "models.build",
 )

@@ -8,7 +8,7 @@ from torch import nn
 
 from sottovoce.errors import SottovoceError
 from sottovoce.models.anatomy import Anatomy, is_parametrised
-from sottovoce.models.edits import edit
+from sottovoce.models.edits.settled import edit
 from sottovoce.models.parts import GroupedConv
 from sottovoce.models.slices import indices, keep_columns, keep_norm, keep_rows, replace_parameter
 from sottovoce.models.wavlm import GatedAttention

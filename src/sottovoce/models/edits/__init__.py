@@ -1,0 +1,29 @@
+"""Exact edits of a model's tensors, in place: keep, drop, factor, share, replace.
+
+Every edit is sliced tensors and nothing else: what stays computes as before. The same functions, replayed on a model
+without data, rebuild an edited model's shape when it is loaded. Methods copy the model first.
+"""
+
+from sottovoce.models.edits.layers import apply_times, hand_on_position_bias, keep_layers, set_order, share_layers
+from sottovoce.models.edits.matrices import factor, split, use_int8, zero_weights
+from sottovoce.models.edits.replaced import use_log_mel, use_mimic
+from sottovoce.models.edits.settled import edit
+from sottovoce.models.edits.widths import keep_channels, keep_feed_forward, keep_heads
+
+__all__ = [
+    "apply_times",
+    "edit",
+    "factor",
+    "hand_on_position_bias",
+    "keep_channels",
+    "keep_feed_forward",
+    "keep_heads",
+    "keep_layers",
+    "set_order",
+    "share_layers",
+    "split",
+    "use_int8",
+    "use_log_mel",
+    "use_mimic",
+    "zero_weights",
+]

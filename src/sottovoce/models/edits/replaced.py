@@ -1,0 +1,95 @@
+"""Another part in the place of a whole one: log-mel features for the front end, a mimic for the stack."""
+
+from typing import Any, Literal
+
+from torch import nn
+
+from sottovoce.errors import SottovoceError
+from sottovoce.models.anatomy import Anatomy
+from sottovoce.models.edits.settled import edit, submodule
+from sottovoce.models.edits.widths import check_sew
+from sottovoce.models.front_end import SHIFT, WINDOW, LogMel
+from sottovoce.models.mimic import MimicEncoder
+
+
+@edit
+def use_log_mel(model: Any, *, bins: int = 40, stack: int = 2) -> None:
+    """Replace the convolutional front end by log-mel filter banks: 80 numbers every 20 ms by default.
+
+    The projection that reads them is new and untrained.
+
+    Example:
+        >>> use_log_mel(model)
+    """
+    body = Anatomy(model)
+    if body.family.convs is None or body.projection is None:
+        raise SottovoceError(
+            f"this {body.name} model has no waveform front end with a projection that could be replaced."
+        )
+    if bins < 1 or stack < 1:
+        raise SottovoceError(f"bins={bins}, stack={stack}, but both count something; give 1 or more.")
+    if hasattr(model, "quantizer"):
+        raise SottovoceError(
+            "a quantiser reads the convolutional features; take the model without its pretraining head."
+        )
+    old: Any = body.projection
+    features = bins * stack
+    check_sew(body, features, "features")
+    front = LogMel(bins=bins, stack=stack, device=old.weight.device).to(old.weight.dtype)
+    body.base.feature_extractor = front.train(old.training)
+    # The features are normalised over the corpus, so MelHuBERT has no norm before its projection.
+    if submodule(body.base, body.family.projection_norm) is not None:
+        body.base.set_submodule(body.family.projection_norm, nn.Identity().train(old.training))
+    new = nn.Linear(features, old.out_features, device=old.weight.device, dtype=old.weight.dtype)
+    new.requires_grad_(any(parameter.requires_grad for parameter in old.parameters()))
+    new.bias = old.bias
+    body.base.set_submodule(body.family.projection, new.train(old.training))
+    body.config.conv_dim, body.config.conv_kernel, body.config.conv_stride = (
+        [bins, features],
+        [WINDOW, stack],
+        [SHIFT, stack],
+    )
+    body.config.num_feat_extract_layers = 2
+
+
+@edit
+def use_mimic(
+    model: Any,
+    *,
+    layers: int = 1,
+    kind: Literal["linear", "transformer"] = "linear",
+    width: int = 768,
+    over: Literal["time", "batch"] = "time",
+    positional: bool = False,
+) -> None:
+    """Replace the whole stack by untrained mimic layers; the positional convolution may stay in front of them.
+
+    Example:
+        >>> use_mimic(model, layers=1, kind="linear", width=768)
+    """
+    body = Anatomy(model)
+    if body.family.whole_stack is None or body.name == "sew" or getattr(body.base, "adapter", None) is not None:
+        raise SottovoceError(
+            f"the stack of this {body.name} model cannot be mimicked: its encoder also changes lengths."
+        )
+    if getattr(model, "layer_weights", None) is not None:
+        raise SottovoceError(
+            "this model's head weighs all layers, and a mimic has none of them; use a head on the last."
+        )
+    if layers not in (1, 2) or kind not in ("linear", "transformer") or over not in ("time", "batch") or width < 1:
+        raise SottovoceError(
+            f"layers={layers}, kind={kind!r}, width={width}, over={over!r}: give 1 or 2 layers, kind linear or "
+            "transformer, a width of 1 or more, attention over time or batch."
+        )
+    hidden, old = body.config.hidden_size, next(body.base.encoder.parameters())
+    if kind == "transformer" and hidden % 8:
+        raise SottovoceError(
+            f"a transformer mimic has 8 heads, which do not divide the hidden size {hidden}; use linear."
+        )
+    stays = body.positional if positional else None
+    if positional and (stays is None or not body.family.positional_runs):
+        raise SottovoceError(f"this {body.name} model has no positional convolution to keep; leave out positional.")
+    stack = MimicEncoder(hidden, layers=layers, kind=kind, width=width, over=over, positional=stays, device=old.device)
+    stack.requires_grad_(any(parameter.requires_grad for parameter in body.base.encoder.parameters()))
+    body.base.encoder = stack.to(old.dtype).train(body.base.encoder.training)
+    body.config.num_hidden_layers = layers

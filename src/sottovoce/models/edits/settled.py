@@ -1,0 +1,42 @@
+"""What makes a function an edit, and what edits ask of a model."""
+
+import functools
+from collections.abc import Callable
+from typing import Any, Concatenate, ParamSpec
+
+from torch import nn
+
+from sottovoce.errors import SottovoceError
+from sottovoce.models.anatomy import Anatomy
+from sottovoce.models.int8 import check_unquantised
+from sottovoce.models.structure import settle
+from sottovoce.models.wavlm import adopt_attention
+
+P = ParamSpec("P")
+
+
+def edit(function: Callable[Concatenate[Any, P], None]) -> Callable[Concatenate[Any, P], None]:
+    """An edit of a model: what it changed stands in the model's configuration as soon as it returns."""
+
+    @functools.wraps(function)
+    def settled(model: Any, *args: P.args, **kwargs: P.kwargs) -> None:
+        check_unquantised(model, function.__name__)
+        adopt_attention(model)  # WavLM's own attention, as Hugging Face loads it, cannot be cut
+        function(model, *args, **kwargs)
+        settle(model)
+
+    return settled
+
+
+def stack_needed(body: Anatomy, what: str) -> None:
+    """Refuse a model whose stack was replaced by mimic layers."""
+    if body.mimics:
+        raise SottovoceError(f"mimic layers stand where this model's {what} were; there is nothing of them to cut.")
+
+
+def submodule(root: nn.Module, path: str) -> nn.Module | None:
+    """The module at a path, or None where there is none."""
+    try:
+        return root.get_submodule(path)
+    except AttributeError:
+        return None

@@ -1,0 +1,107 @@
+"""How wide a model's parts are: heads, feed-forward units, channels of the front end."""
+
+from collections.abc import Iterable
+from typing import Any
+
+from torch import nn
+
+from sottovoce.errors import SottovoceError
+from sottovoce.models.anatomy import Anatomy
+from sottovoce.models.edits.settled import edit, stack_needed, submodule
+from sottovoce.models.parts import NoHeads
+from sottovoce.models.slices import indices, keep_columns, keep_norm, keep_rows, replace_parameter
+from sottovoce.models.wavlm import GatedAttention
+
+
+@edit
+def keep_heads(model: Any, layer: int, heads: Iterable[int]) -> None:
+    """Keep these attention heads of one layer, down to none, numbered as the layer has them now.
+
+    Example:
+        >>> keep_heads(model, 3, range(6))
+    """
+    body = Anatomy(model)
+    stack_needed(body, "attention heads")
+    indices("layer", [layer], len(body.layers))
+    kept = indices("head", heads, body.heads(layer))
+    width = body.head_dim
+    rows = [head * width + unit for head in kept for unit in range(width)]
+    attention = body.attention(layer)
+    names = tuple(body.kept_heads(layer)[head] for head in kept)
+    for part in ("query", "key", "value"):
+        keep_rows(body.linear(layer, part), rows)
+    keep_columns(body.linear(layer, "output"), rows)
+    if isinstance(attention, GatedAttention):
+        replace_parameter(attention, "gru_rel_pos_const", attention.gru_rel_pos_const[:, list(kept)])
+    if getattr(attention, "position_embeddings_type", None) == "relative":
+        keep_rows(attention.linear_pos, rows)
+        for name in ("pos_bias_u", "pos_bias_v"):
+            replace_parameter(attention, name, getattr(attention, name)[list(kept)])
+    if body.name == "whisper":
+        attention.num_heads = len(kept)
+    attention.kept_heads = names
+    if not kept and not isinstance(attention, GatedAttention | NoHeads):
+        path, _, _ = body.family.query.rpartition(".")
+        parts = [getattr(body.family, part).rpartition(".")[2] for part in ("query", "key", "value", "output")]
+        body.layers[layer].set_submodule(path, NoHeads(attention, parts))
+
+
+@edit
+def keep_feed_forward(model: Any, layer: int, units: Iterable[int], *, which: int = 0) -> None:
+    """Keep these inner units of a feed-forward part, down to none.
+
+    Example:
+        >>> keep_feed_forward(model, 3, range(512))
+    """
+    body = Anatomy(model)
+    stack_needed(body, "feed-forward parts")
+    indices("layer", [layer], len(body.layers))
+    indices("feed-forward part", [which], len(body.family.feed_forwards))
+    up, down = body.feed_forward(layer, which)
+    kept = indices("feed-forward unit", units, up.out_features)
+    keep_rows(up, kept)
+    keep_columns(down, kept)
+
+
+@edit
+def keep_channels(model: Any, conv: int, channels: Iterable[int]) -> None:
+    """Keep these output channels of one convolution of the front end; norms and the next part follow.
+
+    Example:
+        >>> keep_channels(model, 0, range(256))
+    """
+    body = Anatomy(model)
+    if not body.convs:
+        raise SottovoceError(f"this {body.name} model has no convolutional front end; prune its layers instead.")
+    indices("convolution", [conv], len(body.convs))
+    kept = indices("channel", channels, body.convs[conv].out_channels, least=1)
+    last = conv == len(body.convs) - 1
+    if last and body.projection is None:
+        raise SottovoceError(
+            "the last convolution feeds the layers directly (no feature projection); prune another convolution."
+        )
+    if last:
+        check_sew(body, len(kept), "channels")
+    block = body.base.get_submodule(body.family.convs)[conv]
+    keep_rows(block.conv, kept)
+    if hasattr(block, "layer_norm"):
+        keep_norm(block.layer_norm, kept)
+    if not last:
+        keep_columns(body.convs[conv + 1], kept)
+    else:
+        norm = submodule(body.base, body.family.projection_norm)
+        if isinstance(norm, nn.LayerNorm):
+            keep_norm(norm, kept)
+        keep_columns(body.projection, kept)
+        if hasattr(model, "quantizer"):
+            keep_columns(model.quantizer.weight_proj, kept)
+    widths = list(body.config.conv_dim)
+    widths[conv] = len(kept)
+    body.config.conv_dim = widths
+
+
+def check_sew(body: Anatomy, width: int, what: str) -> None:
+    """SEW has no feature projection where the front end is as wide as its regular hidden size."""
+    regular = getattr(body.base, "regular_hidden", None) or body.config.hidden_size
+    if body.name == "sew" and width == regular:
+        raise SottovoceError(f"{width} {what} equal SEW's hidden size, where it has no projection; take more or fewer.")
