@@ -22,7 +22,6 @@ from sottovoce.analysis.low_rank import (
     most_saving,
     pair_of,
     rank_for,
-    rounded,
     saving_ranks,
     square_root,
 )
@@ -34,6 +33,7 @@ from sottovoce.models.edits import factor, keep_feed_forward, keep_heads, share_
 from sottovoce.models.encoder import Encoder
 from sottovoce.models.parts import Factored
 from sottovoce.models.wavlm import adopt_attention
+from sottovoce.models.widths import round_width
 from sottovoce.studies import inputs
 from sottovoce.studies.chunks import Unfinished, sharing
 from sottovoce.studies.inputs import each_moment, groups, places, unpacked
@@ -129,7 +129,8 @@ def test_ranks_that_save_and_their_multiples() -> None:
         assert most_saving(outputs, width) == len(saving)
         for multiple in (1, 2, 3):
             assert list(saving_ranks(outputs, width, multiple)) == [r for r in saving if r % multiple == 0]
-    assert [rounded(rank, 4, 10) for rank in (1, 4, 7, 8, 10)] == [4, 4, 4, 8, 8] and rounded(2, 4, 3) == 3
+    assert [round_width(rank, 4, 10, down=True) for rank in (1, 4, 7, 8, 10)] == [4, 4, 4, 8, 8]
+    assert round_width(2, 4, 3, down=True) == 3
 
 
 def spectra(shapes: list[tuple[int, int]], seed: int, decay: float) -> list[torch.Tensor]:

@@ -11,7 +11,7 @@ import torch
 
 from sottovoce.errors import SottovoceError
 from sottovoce.files import inside, read_whole, regular_file
-from sottovoce.models.anatomy import PREFIX, Anatomy, is_parametrised
+from sottovoce.models.anatomy import Anatomy, is_parametrised
 from sottovoce.models.bundle import FILE
 from sottovoce.models.checkpoint import (
     config_record,
@@ -21,6 +21,7 @@ from sottovoce.models.checkpoint import (
     outline,
     system_errors,
 )
+from sottovoce.models.families import PREFIX
 from sottovoce.models.loading import GENERATION, conversion, fetch_folder, read_model
 from sottovoce.models.padding import exact_padding
 from sottovoce.models.processors import EXTRACTOR, PROCESSOR_FILES, extractor_settings

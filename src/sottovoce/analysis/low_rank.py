@@ -131,16 +131,6 @@ def most_saving(outputs: int, inputs: int) -> int:
     return max(0, (outputs * inputs - 1) // (outputs + inputs)) if outputs and inputs else 0
 
 
-def rounded(rank: int, multiple: int, full: int) -> int:
-    """A rank cut to a multiple, but at least that and at most full.
-
-    Example:
-        >>> rounded(70, 32, 768), rounded(7, 32, 768), rounded(7, 32, 24)
-        (64, 32, 24)
-    """
-    return min(full, max(multiple, rank // multiple * multiple))
-
-
 def saving_ranks(outputs: int, inputs: int, multiple: int = 1) -> range:
     """The multiples among the ranks that save.
 

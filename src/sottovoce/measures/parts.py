@@ -6,9 +6,8 @@ from typing import Any
 from torch import nn
 
 from sottovoce.models.anatomy import Anatomy
+from sottovoce.models.counting import Part
 from sottovoce.models.front_end import LogMel
-
-Part = tuple[str | int, ...]
 
 
 def modules_by_part(model: Any) -> Iterator[tuple[Part, nn.Module]]:

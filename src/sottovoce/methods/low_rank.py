@@ -11,7 +11,6 @@ from sottovoce.analysis.low_rank import (
     most_saving,
     pair_of,
     rank_for,
-    rounded,
     saving_ranks,
 )
 from sottovoce.errors import SottovoceError
@@ -19,6 +18,7 @@ from sottovoce.models.anatomy import Anatomy
 from sottovoce.models.edits import factor
 from sottovoce.models.int8 import check_unquantised
 from sottovoce.models.parts import Factored
+from sottovoce.models.widths import round_width
 from sottovoce.registry import method
 from sottovoce.studies.inputs import each_moment, places
 
@@ -109,7 +109,7 @@ def check_room(shapes: Shapes, rank: int | None, ratio: float | None, round_to: 
         full, most = min(outputs, inputs), most_saving(outputs, inputs)
         if not 1 <= rank <= full:
             raise SottovoceError(f"low_rank: rank={rank}, but '{path}' has full rank {full}; give 1-{full}.")
-        cut = rounded(rank, round_to, full)
+        cut = round_width(rank, round_to, full, down=True)
         if cut > most:
             shown = f"rank={rank}" if cut == rank else f"rank={rank}, {cut} by round_to={round_to},"
             raise SottovoceError(
@@ -155,7 +155,7 @@ def ranks_for(
         joint = joint_ranks(values, list(shapes.values()), budget, multiple=round_to)
         return {path: chosen for path, chosen in zip(shapes, joint, strict=True) if chosen is not None}
     wanted = {path: rank_for(spectra[path].values, energy) if energy is not None else rank or 0 for path in shapes}
-    cut = {path: rounded(wanted[path], round_to, min(shape)) for path, shape in shapes.items()}
+    cut = {path: round_width(wanted[path], round_to, min(shape), down=True) for path, shape in shapes.items()}
     ranks = {path: chosen for path, chosen in cut.items() if chosen <= most_saving(*shapes[path])}
     if not ranks:
         raise SottovoceError(

@@ -10,6 +10,7 @@ from sottovoce.errors import SottovoceError
 from sottovoce.healing import Heal, Objective, check_task, in_rounds
 from sottovoce.models.anatomy import Anatomy
 from sottovoce.models.edits import keep_feed_forward
+from sottovoce.models.widths import round_width
 from sottovoce.registry import method
 from sottovoce.studies.effects import Extent, activity_of_units, check_share, effects_of_units, feed_forwards
 
@@ -47,7 +48,7 @@ def prune_ffn(
     body = Anatomy(model)
     if body.mimics or not body.layers:
         raise SottovoceError("mimic layers stand where this model's feed-forward parts were; there are none to prune.")
-    start = widths_of(model)
+    start = unit_widths(model)
     end = wanted_widths(start, keep, drop, round_to, per)
     check_task(task)
     if by == "taylor":
@@ -62,7 +63,7 @@ def prune_ffn(
             left = [len(row) - len(lost) for row, lost in zip(scores, gone, strict=True)]
         for (layer, which), row, width in zip(parts_of(model), scores, left, strict=True):
             # Not below where it ends, or the last round could not round up.
-            width = rounded(width, round_to, len(row)) if number == rounds else min(len(row), width + round_to - 1)
+            width = round_width(width, round_to, len(row)) if number == rounds else min(len(row), width + round_to - 1)
             lost = set(lowest_of_each([row], len(row) - width)[0])  # of equal ones the lower, as in the paper's code
             keep_feed_forward(model, layer, [unit for unit in range(len(row)) if unit not in lost], which=which)
 
@@ -75,7 +76,7 @@ def parts_of(model: Any) -> list[tuple[int, int]]:
     return [(layer, which) for layer in range(len(body.layers)) for which in range(len(body.family.feed_forwards))]
 
 
-def widths_of(model: Any) -> list[int]:
+def unit_widths(model: Any) -> list[int]:
     """The width of each part."""
     return [up.out_features for up, _ in feed_forwards(model)]
 
@@ -100,17 +101,6 @@ def wanted_widths(
     return [min(width, keep) if keep is not None else max(1, width - value) for width in widths]
 
 
-def rounded(width: int, multiple: int, most: int) -> int:
-    """The nearest multiple that there are units for, at least one of them.
-
-    Example:
-        >>> rounded(1531, 16, 3072)
-        1536
-    """
-    wanted = max(multiple, multiple * round(width / multiple))
-    return wanted if wanted <= most else max(multiple, most - most % multiple) if most >= multiple else most
-
-
 def unit_scores(
     model: Any, data: Any, objective: Objective | None, by: By, speech: Extent, seed: int
 ) -> list[torch.Tensor]:
@@ -119,7 +109,7 @@ def unit_scores(
         return [unit_norms((up.weight, up.bias), (down.weight, down.bias)) for up, down in feed_forwards(model)]
     if by == "random":
         rng = np.random.default_rng(seed)
-        return [torch.from_numpy(rng.random(width)) for width in widths_of(model)]
+        return [torch.from_numpy(rng.random(width)) for width in unit_widths(model)]
     if by == "activation":
         return activity_of_units(model, data, limit=speech.limit, seed=seed)
     assert objective is not None

@@ -1,106 +1,18 @@
-"""Where each family of Hugging Face speech models keeps its parts: one table row a family."""
+"""Where a model of any family keeps its parts."""
 
 import bisect
 import math
 from collections.abc import Iterator
-from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
 from torch import nn
 from transformers import PreTrainedConfig, PreTrainedModel
 
-from sottovoce.errors import SottovoceError, unknown
+from sottovoce.errors import SottovoceError
+from sottovoce.models.families import FAMILIES, family_name, frames_of, setting
 
-# A folder that only `trust_remote_code` can load says so in its `model_type`: plain Hugging Face code stops at it
-# instead of filling the parts that it does not find with random numbers.
-PREFIX = "sottovoce_"
 LONGEST_INPUT = 3600.0  # seconds of audio in one pass
-
-
-@dataclass(frozen=True)
-class Family:
-    """The paths of one family's parts, from the base model or, for a layer's parts, from the layer.
-
-    Example:
-        >>> FAMILIES["wav2vec2"].query
-        'attention.q_proj'
-    """
-
-    layers: str = "encoder.layers"
-    query: str = "attention.q_proj"
-    key: str = "attention.k_proj"
-    value: str = "attention.v_proj"
-    output: str = "attention.out_proj"
-    feed_forwards: tuple[tuple[str, str], ...] = (("feed_forward.intermediate_dense", "feed_forward.output_dense"),)
-    convs: str | None = "feature_extractor.conv_layers"
-    projection: str = "feature_projection.projection"
-    projection_norm: str = "feature_projection.layer_norm"
-    positional: str | None = "encoder.pos_conv_embed"
-    positional_runs: bool = True
-    final_norm: str | None = "encoder.layer_norm"
-    whole_stack: str | None = "encoder"
-    narrows: bool = True
-    config_names: dict[str, str] = field(default_factory=dict)
-
-
-POST_NORM = Family()
-CONFORMER = replace(
-    POST_NORM,
-    query="self_attn.linear_q",
-    key="self_attn.linear_k",
-    value="self_attn.linear_v",
-    output="self_attn.linear_out",
-    feed_forwards=(
-        ("ffn1.intermediate_dense", "ffn1.output_dense"),
-        ("ffn2.intermediate_dense", "ffn2.output_dense"),
-    ),
-    positional_runs=False,
-    narrows=False,
-)
-FAMILIES: dict[str, Family] = {
-    "wav2vec2": POST_NORM,
-    "hubert": POST_NORM,
-    "wavlm": POST_NORM,
-    "data2vec-audio": POST_NORM,
-    "unispeech": POST_NORM,
-    "unispeech-sat": POST_NORM,
-    "sew": replace(POST_NORM, projection="feature_projection", projection_norm="layer_norm"),
-    "wav2vec2-conformer": CONFORMER,
-    "wav2vec2-bert": replace(CONFORMER, convs=None, positional=None, final_norm=None),
-    "whisper": Family(
-        layers="layers",
-        query="self_attn.q_proj",
-        key="self_attn.k_proj",
-        value="self_attn.v_proj",
-        output="self_attn.out_proj",
-        feed_forwards=(("fc1", "fc2"),),
-        convs=None,
-        positional=None,
-        final_norm="layer_norm",
-        whole_stack=None,
-        narrows=False,
-        config_names={
-            "num_hidden_layers": "encoder_layers",
-            "num_attention_heads": "encoder_attention_heads",
-            "intermediate_size": "encoder_ffn_dim",
-            "hidden_size": "d_model",
-        },
-    ),
-}
-
-
-def family_name(config: PreTrainedConfig) -> str:
-    """The family of a configuration, also of one that only sottovoce's modelling file can load.
-
-    Example:
-        >>> family_name(transformers.HubertConfig())
-        'hubert'
-    """
-    name = str(getattr(config, "model_type", "")).removeprefix(PREFIX)
-    if name not in FAMILIES:
-        raise unknown("family", name, FAMILIES)
-    return name
 
 
 class Anatomy:
@@ -133,7 +45,7 @@ class Anatomy:
 
     def setting(self, name: str) -> Any:
         """A value of the configuration under the name that most families give it."""
-        return getattr(self.config, self.family.config_names.get(name, name))
+        return setting(self.config, name)
 
     def set_setting(self, name: str, value: Any) -> None:
         """Change a value of the configuration under the name that most families give it."""
@@ -228,15 +140,7 @@ class Anatomy:
 
     def frames(self, samples: int) -> int:
         """How many frames this encoder makes of so many samples (of 16 kHz audio)."""
-        if self.name == "whisper":
-            return int(self.config.max_source_positions)
-        if self.family.convs is None:
-            # Fbank of 25 ms every 10 ms, two frames side by side: what SeamlessM4TFeatureExtractor makes.
-            return max(0, (1 + (samples - 400) // 160) // 2)
-        length = samples
-        for kernel, stride in zip(self.config.conv_kernel, self.config.conv_stride, strict=True):
-            length = max(0, (length - kernel) // stride + 1)
-        return length
+        return frames_of(self.config, samples)
 
     @property
     def shortest(self) -> int:

@@ -8,7 +8,8 @@ from typing import Any
 from transformers.activations import ACT2FN
 
 from sottovoce.errors import SottovoceError, unknown
-from sottovoce.models.anatomy import FAMILIES, Anatomy, family_name
+from sottovoce.models.anatomy import Anatomy
+from sottovoce.models.families import FAMILIES, family_name
 from sottovoce.models.structure import KEY, Structure, damaged, recorded
 
 MOST_STEPS = 256  # layers of one stack

@@ -15,6 +15,7 @@ MODULES = (
     "models.mimic",
     "models.wavlm",
     "models.positions",
+    "models.families",
     "models.anatomy",
     "models.slices",
     "models.structure",

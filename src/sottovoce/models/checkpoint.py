@@ -20,9 +20,10 @@ from transformers.utils import logging as hf_logging
 
 from sottovoce.errors import SottovoceError, explain_system_error, reason_of, unknown
 from sottovoce.files import inside, json_object, local_path, put_back, read_text, read_whole
-from sottovoce.models.anatomy import FAMILIES, PREFIX, Anatomy
+from sottovoce.models.anatomy import Anatomy
 from sottovoce.models.bounds import check_structure, is_of_a_head, known_settings
 from sottovoce.models.build import compressed
+from sottovoce.models.families import FAMILIES, PREFIX
 from sottovoce.models.shapes import SHAPES
 from sottovoce.models.structure import KEY, Structure, damaged, recorded
 from sottovoce.models.teachers import teacher_folder, teacher_names

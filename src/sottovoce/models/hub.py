@@ -12,7 +12,7 @@ import transformers
 
 from sottovoce.errors import SottovoceError, unknown
 from sottovoce.files import atomic_folder, check_writable, inside, is_folder, json_object, local_path, put_back
-from sottovoce.models.anatomy import FAMILIES, PREFIX, Anatomy
+from sottovoce.models.anatomy import Anatomy
 from sottovoce.models.bounds import check_size, known_settings
 from sottovoce.models.build import compressed
 from sottovoce.models.bundle import FILE, bundle
@@ -27,6 +27,7 @@ from sottovoce.models.checkpoint import (
     read_config,
     system_errors,
 )
+from sottovoce.models.families import FAMILIES, PREFIX
 from sottovoce.models.loading import MODEL_FILES, align, is_crooked, load
 from sottovoce.models.modes import evaluating
 from sottovoce.models.packed import PACKED, pack

@@ -7,7 +7,8 @@ from dataclasses import asdict, dataclass, field, fields
 from typing import Any
 
 from sottovoce.errors import SottovoceError, unknown
-from sottovoce.models.anatomy import FAMILIES, Anatomy, family_name, is_parametrised
+from sottovoce.models.anatomy import Anatomy, is_parametrised
+from sottovoce.models.families import FAMILIES, family_name
 from sottovoce.models.front_end import LogMel
 from sottovoce.models.int8 import Int8Linear, Scales
 from sottovoce.models.parts import Factored

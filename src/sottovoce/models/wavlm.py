@@ -114,8 +114,3 @@ def adopt_attention(model: nn.Module) -> None:
         for name, child in list(module.named_children()):
             if type(child) is WavLMAttention:
                 setattr(module, name, GatedAttention(child))
-
-
-def gate_macs(attention: GatedAttention, frames: int) -> int:
-    """Multiply-accumulates of the gates of one layer over so many frames."""
-    return frames * len(attention.kept_heads) * attention.head_dim * 2
