@@ -263,6 +263,14 @@ def test_sew_never_gets_as_narrow_as_to_lose_its_projection() -> None:
         edits.keep_channels(model, 2, range(32))
 
 
+@pytest.mark.parametrize("family", ["wav2vec2", "unispeech", "unispeech-sat", "wav2vec2-conformer"])
+def test_a_quantiser_loses_the_columns_of_channels_only_if_it_reads_them(family: str, folder: Any) -> None:
+    model = tiny(family, head="ForPreTraining")
+    edits.keep_channels(model, 2, range(5))
+    read = 32 if family == "unispeech-sat" else 5
+    assert saved_and_back(model, folder).quantizer.weight_proj.weight.shape[1] == read
+
+
 def test_a_batch_norm_is_refused_before_anything_is_cut() -> None:
     model = tiny("hubert", conv_pos_batch_norm=True)
     expected = run(model)

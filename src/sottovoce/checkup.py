@@ -21,7 +21,7 @@ from sottovoce.models.checkpoint import (
     outline,
     system_errors,
 )
-from sottovoce.models.families import PREFIX
+from sottovoce.models.families import PREFIX, setting
 from sottovoce.models.loading import GENERATION, conversion, fetch_folder, read_model
 from sottovoce.models.padding import exact_padding
 from sottovoce.models.processors import EXTRACTOR, PROCESSOR_FILES, extractor_settings
@@ -255,8 +255,7 @@ def stored_layer_count(config: Any) -> int | None:
     if structure.mimic is not None:
         return None
     stored = structure.stored_layers
-    name = "encoder_layers" if config.model_type == "whisper" else "num_hidden_layers"
-    return getattr(config, name) if stored is None else stored
+    return setting(config, "num_hidden_layers") if stored is None else stored
 
 
 def _listed(numbers: set[int]) -> str:

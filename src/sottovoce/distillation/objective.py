@@ -69,7 +69,7 @@ def layer_states(
         seen = states(body.base, **placed)
     if outputs:
         return (seen.output[0],)
-    if body.name == "sew":  # it puts out frames at another rate than that of its layers
+    if body.family.squeezes:  # it puts out frames at another rate than that of its layers
         return seen.hidden
     inner = seen.hidden[:-1]
     if getattr(body.config, "do_stable_layer_norm", False) and not body.mimics:

@@ -22,21 +22,21 @@ def modules_by_part(model: Any) -> Iterator[tuple[Part, nn.Module]]:
         return
     body = Anatomy(model)
     extractor = getattr(body.base, "feature_extractor", None)
-    if body.name == "whisper":
+    if body.family.mel_input:
         yield ("front_end", 0), body.base.conv1
         yield ("front_end", 1), body.base.conv2
     elif extractor is not None:
         for index, block in enumerate(getattr(extractor, "conv_layers", [extractor])):
             yield ("front_end", index), block
     for path in ("feature_projection", "layer_norm"):
-        if hasattr(body.base, path) and body.name != "whisper":
+        if hasattr(body.base, path) and not body.family.mel_input:
             yield ("feature_projection",), getattr(body.base, path)
     if body.positional is not None:
         yield ("positional",), body.positional
     for step, layer in enumerate(body.order):
         for name, module in layer_parts(body, layer):
             yield ("layer", step, name), module
-    if body.name == "sew":
+    if body.family.squeezes:
         yield ("upsampling",), body.base.encoder.upsample
     inside = set(body.base.modules())
     for module in model.children():

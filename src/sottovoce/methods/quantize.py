@@ -107,7 +107,7 @@ def modules_of(body: Anatomy, part: str) -> Iterator[Any]:
     """The Linears of the encoder, whole or factored."""
     if part == "projection":
         yield body.projection
-        if body.name == "sew":
+        if body.family.squeezes:
             yield body.base.encoder.upsample.projection
         return
     for layer in range(len(body.layers)):

@@ -10,7 +10,7 @@ from torch import nn
 from transformers import PreTrainedConfig, PreTrainedModel
 
 from sottovoce.errors import SottovoceError
-from sottovoce.models.families import FAMILIES, family_name, frames_of, setting
+from sottovoce.models.families import FAMILIES, Family, family_name, frames_of, setting
 
 LONGEST_INPUT = 3600.0  # seconds of audio in one pass
 
@@ -41,7 +41,7 @@ class Anatomy:
         self.config: Any = model.config
         self.name = family_name(model.config)
         self.family = FAMILIES[self.name]
-        self.base: Any = find_base(model, self.name)
+        self.base: Any = find_base(model, self.family)
 
     def setting(self, name: str) -> Any:
         """A value of the configuration under the name that most families give it."""
@@ -160,7 +160,7 @@ class Anatomy:
         samples = round(seconds * 16_000)
         if self.frames(samples) < 1:
             raise SottovoceError(f"{seconds:g} s make no frame for this {self.name} model; give longer audio.")
-        if self.name == "whisper":
+        if self.family.mel_input:
             shape = (batch, self.config.num_mel_bins, 2 * self.config.max_source_positions)
         elif self.family.convs is None:
             shape = (batch, max(1, self.frames(samples)), self.config.feature_projection_input_dim)
@@ -179,9 +179,9 @@ class Anatomy:
         return any(type(module).__name__ == "WhisperDecoder" for module in self.model.modules())
 
 
-def find_base(model: PreTrainedModel, name: str) -> nn.Module:
+def find_base(model: PreTrainedModel, family: Family) -> nn.Module:
     """The encoder without its task head."""
-    if name == "whisper":
+    if family.mel_input:
         for module in model.modules():
             if type(module).__name__ == "WhisperEncoder":
                 return module

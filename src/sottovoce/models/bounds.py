@@ -198,7 +198,7 @@ def is_of_a_head(path: str, body: Anatomy) -> bool:
         (True, False)
     """
     first = path.partition(".")[0]
-    if body.name == "whisper" and first == "model":
+    if first in body.family.beside:
         return True
     # ForXVector has a Linear of the name of the front end.
     return first in HEAD_PARTS and (path == first or not hasattr(body.base, first))

@@ -36,7 +36,7 @@ class Encoder:
         self.model, self.final_norm = model, final_norm
         self.body = None if isinstance(model, LogMel) else Anatomy(model)
         # SEW's layers work at half the rate of what goes in and comes out: of which of the two `frames` speaks.
-        squeezes = self.body is not None and self.body.name == "sew" and not outputs
+        squeezes = self.body is not None and self.body.family.squeezes and not outputs
         self.squeeze: int = self.body.config.squeeze_factor if squeezes and self.body is not None else 1
         # The feature extractor is found at once: threads come later.
         self._extractor = None if self.body is None else self._find_extractor(self.body)
@@ -67,7 +67,7 @@ class Encoder:
         """How many frames are of so many samples; Whisper's frames of its padding do not count."""
         if self.body is None:
             return max(0, (samples - WINDOW) // SHIFT + 1) // self.model.stack
-        if self.body.name == "whisper":
+        if self.body.family.mel_input:
             return max(1, min(self.body.frames(samples), samples // (2 * SHIFT)))
         return self.body.frames(samples) // self.squeeze
 
@@ -80,7 +80,7 @@ class Encoder:
         field, shift = WINDOW, SHIFT
         if self.body is None:
             stack = self.model.stack
-        elif self.body.name == "whisper":
+        elif self.body.family.mel_input:
             return 0, 2 * SHIFT  # its windows are centred: the first one lies around the beginning
         elif self.body.family.convs is None:
             stack = 2
@@ -142,7 +142,7 @@ class Encoder:
         return {
             name: value.to(device, dtype) if value.is_floating_point() else value.to(device)
             for name, value in inputs.items()
-            if name != "attention_mask" or self.body.name != "whisper"
+            if name != "attention_mask" or not self.body.family.mel_input
         }
 
     @contextmanager
@@ -167,7 +167,7 @@ class Encoder:
         settings = extractor_settings(source) or {}
         if body.family.convs is not None:
             return settings.get("do_normalize", True)
-        if body.name == "whisper":
+        if body.family.mel_input:
             extractor = transformers.WhisperFeatureExtractor(feature_size=body.config.num_mel_bins)
             extractor.n_samples = 2 * body.config.max_source_positions * SHIFT
             extractor.chunk_length = extractor.n_samples // SAMPLE_RATE

@@ -25,8 +25,11 @@ class Family:
         mel_input: the input is a log-mel window of a fixed length, which Whisper's two convolutions read.
         squeezes: layers run at a lower rate than what comes in and goes out.
         skips_projection: where the front end is as wide as the hidden size, nothing stands between them.
+        counts_heads: attention reads how many heads it has from itself, and not from the width of its queries.
         always_masks: there is a mask embedding even if nothing is masked in training.
         pretraining: what Hugging Face's head for pretraining is like, if there is one.
+        only_head: the class of its one head, which also stands for a model without any.
+        beside: parts that some of its classes have beside the encoder.
         config_names: settings of the configuration that have another name here.
 
     Example:
@@ -57,8 +60,11 @@ class Family:
     mel_input: bool = False
     squeezes: bool = False
     skips_projection: bool = False
+    counts_heads: bool = False
     always_masks: bool = False
     pretraining: Literal["contrastive", "ctc", "unused"] | None = None
+    only_head: str | None = None
+    beside: tuple[str, ...] = ()
     config_names: dict[str, str] = field(default_factory=dict)
 
 
@@ -108,6 +114,9 @@ FAMILIES: dict[str, Family] = {
         narrows=False,
         key_bias=False,
         mel_input=True,
+        counts_heads=True,
+        only_head="WhisperForAudioClassification",
+        beside=("model",),
         config_names={
             "num_hidden_layers": "encoder_layers",
             "num_attention_heads": "encoder_attention_heads",

@@ -48,7 +48,7 @@ def with_head(
         config.pad_token_id = list(labels).index(blank) if blank is not None else 0
     setattr(config, TASK, task)
     mapping = getattr(transformers, HEADS[head])._model_mapping
-    if type(config) not in mapping or (body.name == "whisper" and head != "ForSequenceClassification"):
+    if type(config) not in mapping or (body.family.only_head is not None and head != "ForSequenceClassification"):
         raise SottovoceError(f"Hugging Face has no {head} for the {body.name} family; use a probe for this task.")
     with torch.random.fork_rng():
         torch.manual_seed(seed)

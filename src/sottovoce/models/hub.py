@@ -27,7 +27,7 @@ from sottovoce.models.checkpoint import (
     read_config,
     system_errors,
 )
-from sottovoce.models.families import FAMILIES, PREFIX
+from sottovoce.models.families import FAMILIES, PREFIX, family_name
 from sottovoce.models.loading import MODEL_FILES, align, is_crooked, load
 from sottovoce.models.modes import evaluating
 from sottovoce.models.packed import PACKED, pack
@@ -72,8 +72,9 @@ def new(shape: Any = "hubert", *, head: str = "", seed: int = 0, **settings: Any
         raise SottovoceError(
             f"Hugging Face has no {head} for the {config.model_type} family; give another head."
         ) from None
-    if not head.startswith("ForPre") and config.model_type == "whisper":
-        model_class = transformers.WhisperForAudioClassification
+    only_head = FAMILIES[family_name(config)].only_head
+    if not head.startswith("ForPre") and only_head is not None:
+        model_class = getattr(transformers, only_head)
     check_size(numbers_in(outline(model_class, config, "these settings")), None, "these settings")
     with torch.random.fork_rng(), system_errors("the model"):
         torch.manual_seed(seed)

@@ -195,7 +195,7 @@ def _install(body: Anatomy) -> None:
     convs += [module for name, module in body.base.named_modules() if name.endswith("conv_module.depthwise_conv")]
     for conv in convs:
         conv.register_forward_pre_hook(ZeroPastEnd(ends))
-    if body.name == "sew":
+    if body.family.squeezes:
         body.base.encoder.forward = SqueezeExactly(body.base.encoder, ends)
 
 
@@ -216,5 +216,5 @@ def _restore(body: Anatomy) -> None:
             plain = nn.GroupNorm(norm.num_groups, norm.num_channels, eps=norm.eps, device="meta")
             plain.weight, plain.bias = norm.weight, norm.bias
             layer.layer_norm = plain.train(norm.training)
-    if body.name == "sew":
+    if body.family.squeezes:
         body.base.encoder.__dict__.pop("forward", None)

@@ -153,7 +153,7 @@ def read(model: Any, body: Anatomy) -> Structure:
     even = not sizes or (sizes == {body.setting("intermediate_size")} if bound else len(sizes) == 1)
     front_end = getattr(body.base, "feature_extractor", None)
     narrowed = getattr(body.base, "kept_hidden", None)
-    normed = body.name != "data2vec-audio" and not getattr(body.config, "conv_pos_batch_norm", False)
+    normed = body.family.positional_norm and not getattr(body.config, "conv_pos_batch_norm", False)
     folded = normed and narrowed is None and any(not is_parametrised(conv) for _, conv in body.positional_convs())
     return Structure(
         heads={layer: kept for layer, kept in heads.items() if kept != full},

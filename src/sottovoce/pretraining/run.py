@@ -81,7 +81,7 @@ def pretrain_model(
 def refuse_other_inputs(model: Any) -> None:
     """Masks hide frames of a front end that hears samples."""
     body = Anatomy(model)
-    if body.family.convs is None or body.name == "whisper":
+    if body.family.convs is None:
         raise SottovoceError(
             f"pretrain is for models that hear samples or sottovoce's log-mel features; {body.name} takes features of "
             "its own."

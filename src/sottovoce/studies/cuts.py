@@ -79,13 +79,13 @@ def each_cut(model: Any, cuts: Sequence[Sequence[int]], run: Callable[[], R]) ->
                 again = [Replayed(kept[-1][1])] if kept else []
                 rest = [Kept(by_step[step], step, kept) for step in cut[shared:]]
                 setattr(home, name, whole)
-                if cut and body.name == "wavlm":
+                if cut and body.family.gated_position_bias:
                     hand_on_position_bias(body, order[cut[0]])
                 setattr(home, name, nn.ModuleList([*again, *rest]))
                 found[index] = run()
         finally:
             setattr(home, name, whole)
-            if order and body.name == "wavlm":
+            if order and body.family.gated_position_bias:
                 hand_on_position_bias(body, order[0])
     return [found[index] for index in range(len(cuts))]
 

@@ -27,7 +27,7 @@ def set_order(model: Any, order: Sequence[int]) -> None:
         indices("layer", [index], len(body.layers))
     old_order, stored = body.order, list(body.layers[index] for index in range(len(body.layers)))
     kept = list(dict.fromkeys(order))
-    if kept and body.name == "wavlm" and not body.mimics:
+    if kept and body.family.gated_position_bias and not body.mimics:
         hand_on_position_bias(body, kept[0])
     new_order = tuple(kept.index(index) for index in order)
     layers = [stored[index] for index in kept]

@@ -7,7 +7,7 @@ from torch import nn
 from sottovoce.errors import SottovoceError
 from sottovoce.models.anatomy import Anatomy
 from sottovoce.models.edits.settled import edit, submodule
-from sottovoce.models.edits.widths import check_sew
+from sottovoce.models.edits.widths import check_projection
 from sottovoce.models.front_end import SHIFT, WINDOW, LogMel
 from sottovoce.models.mimic import MimicEncoder
 
@@ -34,7 +34,7 @@ def use_log_mel(model: Any, *, bins: int = 40, stack: int = 2) -> None:
         )
     old: Any = body.projection
     features = bins * stack
-    check_sew(body, features, "features")
+    check_projection(body, features, "features")
     front = LogMel(bins=bins, stack=stack, device=old.weight.device).to(old.weight.dtype)
     body.base.feature_extractor = front.train(old.training)
     # The features are normalised over the corpus, so MelHuBERT has no norm before its projection.
@@ -68,7 +68,7 @@ def use_mimic(
         >>> use_mimic(model, layers=1, kind="linear", width=768)
     """
     body = Anatomy(model)
-    if body.family.whole_stack is None or body.name == "sew" or getattr(body.base, "adapter", None) is not None:
+    if body.family.whole_stack is None or body.family.squeezes or getattr(body.base, "adapter", None) is not None:
         raise SottovoceError(
             f"the stack of this {body.name} model cannot be mimicked: its encoder also changes lengths."
         )

@@ -37,7 +37,7 @@ def keep_heads(model: Any, layer: int, heads: Iterable[int]) -> None:
         keep_rows(attention.linear_pos, rows)
         for name in ("pos_bias_u", "pos_bias_v"):
             replace_parameter(attention, name, getattr(attention, name)[list(kept)])
-    if body.name == "whisper":
+    if body.family.counts_heads:
         attention.num_heads = len(kept)
     attention.kept_heads = names
     if not kept and not isinstance(attention, GatedAttention | NoHeads):
@@ -81,7 +81,7 @@ def keep_channels(model: Any, conv: int, channels: Iterable[int]) -> None:
             "the last convolution feeds the layers directly (no feature projection); prune another convolution."
         )
     if last:
-        check_sew(body, len(kept), "channels")
+        check_projection(body, len(kept), "channels")
     block = body.base.get_submodule(body.family.convs)[conv]
     keep_rows(block.conv, kept)
     if hasattr(block, "layer_norm"):
@@ -93,15 +93,17 @@ def keep_channels(model: Any, conv: int, channels: Iterable[int]) -> None:
         if isinstance(norm, nn.LayerNorm):
             keep_norm(norm, kept)
         keep_columns(body.projection, kept)
-        if hasattr(model, "quantizer"):
+        if hasattr(model, "quantizer") and body.family.pretraining != "unused":  # that one reads the hidden state
             keep_columns(model.quantizer.weight_proj, kept)
     widths = list(body.config.conv_dim)
     widths[conv] = len(kept)
     body.config.conv_dim = widths
 
 
-def check_sew(body: Anatomy, width: int, what: str) -> None:
-    """SEW has no feature projection where the front end is as wide as its regular hidden size."""
+def check_projection(body: Anatomy, width: int, what: str) -> None:
+    """Some families have no feature projection where the front end is as wide as the regular hidden size."""
     regular = getattr(body.base, "regular_hidden", None) or body.config.hidden_size
-    if body.name == "sew" and width == regular:
-        raise SottovoceError(f"{width} {what} equal SEW's hidden size, where it has no projection; take more or fewer.")
+    if body.family.skips_projection and width == regular:
+        raise SottovoceError(
+            f"{width} {what} equal {body.name.upper()}'s hidden size, where it has no projection; take more or fewer."
+        )
