@@ -10,8 +10,8 @@ from sottovoce.data.batches import only_sound
 from sottovoce.data.sources import read_data
 from sottovoce.data.utterance import Utterance
 from sottovoce.errors import SottovoceError
-from sottovoce.models.anatomy import FAMILIES
 from sottovoce.models.checkpoint import loader_reason
+from sottovoce.models.families import FAMILIES
 from sottovoce.models.front_end import LogMel
 from sottovoce.models.hub import load, new
 from sottovoce.models.shapes import SHAPES

@@ -222,7 +222,7 @@ def list_measures(as_json: AsJson = False) -> None:
 @app.command()
 def families(as_json: AsJson = False) -> None:
     """The families of encoders, and the named shapes that `cost` and `sv.new` know."""
-    from sottovoce.models.anatomy import FAMILIES
+    from sottovoce.models.families import FAMILIES
     from sottovoce.models.shapes import SHAPES
 
     shapes = {name: [shape for shape, row in SHAPES.items() if row["model_type"] == name] for name in FAMILIES}
