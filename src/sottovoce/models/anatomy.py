@@ -145,7 +145,7 @@ class Anatomy:
     @property
     def shortest(self) -> int:
         """The fewest samples that make a frame, in SEW a pooled one."""
-        wanted = self.config.squeeze_factor if self.name == "sew" else 1
+        wanted = self.config.squeeze_factor if self.family.squeezes else 1
         return 1 + bisect.bisect_left(range(1, round(LONGEST_INPUT * 16_000)), wanted, key=self.frames)
 
     def dummy_inputs(self, seconds: float = 1.0, *, batch: int = 1, seed: int = 0) -> dict[str, torch.Tensor]:

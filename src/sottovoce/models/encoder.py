@@ -132,7 +132,7 @@ class Encoder:
             return (self.model(inputs["input_values"].to(self.device)).transpose(1, 2),)
         placed: dict[str, Any] = self.placed(inputs)
         seen = states(self.body.base, **placed)
-        normed = self.final_norm and self.body.name != "sew"  # it puts out frames at another rate
+        normed = self.final_norm and not self.body.family.squeezes  # it puts out frames at another rate
         return (*seen.hidden[:-1], seen.output[0]) if normed else seen.hidden
 
     def placed(self, inputs: Inputs) -> Inputs:
