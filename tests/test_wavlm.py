@@ -6,6 +6,8 @@ from typing import Any
 
 import pytest
 import torch
+from conftest import edited
+from torch.export import Dim, export
 from transformers import WavLMConfig, WavLMModel
 
 import sottovoce as sv
@@ -105,3 +107,23 @@ def test_a_model_that_hugging_face_loaded_can_be_cut_and_saved(folder: Path) -> 
         model = theirs()
         cut(model)
         assert sv.load(sv.save(model, folder, overwrite=True)) is not None
+
+
+@pytest.mark.parametrize("edit", ["nothing", "everything"])
+@pytest.mark.parametrize("masked", [False, True])
+def test_exports_with_any_batch_and_length(edit: str, masked: bool) -> None:
+    """What torch's ONNX exporter of today begins with."""
+    model = edited("wavlm-large", edit)
+
+    def inputs(batch: int, samples: int) -> dict[str, torch.Tensor]:
+        lengths = torch.linspace(samples // 2, samples, batch).round()
+        mask = (torch.arange(samples)[None] < lengths[:, None]).long()
+        return {"input_values": torch.randn(batch, samples), **({"attention_mask": mask} if masked else {})}
+
+    first = inputs(2, 8_000)
+    free = {0: Dim("batch", min=1, max=64), 1: Dim("samples", min=2_000, max=160_000)}
+    program = export(model, (), first, dynamic_shapes=dict.fromkeys(first, free), strict=False).module()
+    for batch, samples in ((2, 8_000), (3, 12_345), (1, 9_001)):
+        given = inputs(batch, samples)
+        with torch.no_grad():
+            torch.testing.assert_close(program(**given)[0], model(**given)[0], rtol=1e-5, atol=1e-6)

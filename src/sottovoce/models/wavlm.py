@@ -52,6 +52,10 @@ class GatedAttention(WavLMAttention):
         query, key, value = (
             project(hidden_states).view(shape).transpose(1, 2) for project in (self.q_proj, self.k_proj, self.v_proj)
         )
+        if torch.compiler.is_exporting():
+            # The exporter asks whether the strides of a transposed view divide its sizes, and of a dynamic length it
+            # cannot know.
+            query, key, value = query.contiguous(), key.contiguous(), value.contiguous()
         dropout = self.dropout if self.training else 0.0
         if self.eager or kwargs.get("output_attentions"):
             weights = torch.softmax(query @ key.transpose(2, 3) * self.scaling + mask, dim=-1)
@@ -79,7 +83,12 @@ class GatedAttention(WavLMAttention):
         # The eight outputs are only ever summed in two groups of four: sum the weights instead.
         weight = self.gru_rel_pos_linear.weight.view(2, 4, self.head_dim).sum(1)
         bias = self.gru_rel_pos_linear.bias.view(2, 4).sum(1)
-        update, reset = torch.sigmoid(F.linear(slices, weight, bias)).transpose(1, 2).chunk(2, dim=-1)
+        if torch.compiler.is_exporting():
+            # Its Linear takes four dimensions apart again, so frames must be next to the units here too.
+            gates = F.linear(slices.transpose(1, 2).contiguous(), weight, bias)
+        else:
+            gates = F.linear(slices, weight, bias).transpose(1, 2)
+        update, reset = torch.sigmoid(gates).chunk(2, dim=-1)
         return update * (reset * self.gru_rel_pos_const - 1.0) + 2.0
 
     def position_bias(self, time: int) -> torch.Tensor:
