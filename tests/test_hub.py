@@ -179,7 +179,7 @@ def test_trainer_trains_a_compressed_model(tmp_path: Path) -> None:
     )  # fmt: skip
     transformers.Trainer(model=model, args=arguments, train_dataset=rows).train()  # pyright: ignore[reportArgumentType]
     assert any(not torch.equal(before[name], parameter) for name, parameter in model.named_parameters())
-    # What the Trainer wrote is a plain checkpoint with a Structure in it, which sottovoce loads.
+    # sottovoce loads what the Trainer wrote; tests/test_whole.py sees who else does.
     reloaded = sv.load(tmp_path / "out" / "checkpoint-2")
     inputs = sv.Anatomy(model).dummy_inputs(0.5)
     with torch.no_grad():

@@ -36,6 +36,15 @@ which never runs this file.
 """
 '''
 
+# What stands in the file for a function that only the package has.
+STAND_IN = '''
+
+def carry_code(models, *, irregular):
+    """Hugging Face's own hook carries this file along with the models that it made."""
+
+
+'''
+
 TAIL = '''
 
 class SottovoceConfig(transformers.{config_class}):
@@ -68,7 +77,7 @@ def bundle(*, config_class: str, model_type: str, classes: Iterable[str]) -> str
     )
     lines = [f"import {place}" for place in sorted(whole)]
     lines += [f"from {place} import {', '.join(sorted(found))}" for place, found in sorted(names.items())]
-    return "\n".join([HEADER, *lines, "\n", "\n\n".join(bodies).rstrip(), tail])
+    return "\n".join([HEADER, *lines, STAND_IN, "\n\n".join(bodies).rstrip(), tail])
 
 
 def imports(source: str) -> Iterator[tuple[str, list[str]]]:

@@ -14,9 +14,9 @@ from sottovoce.files import json_object, read_text
 from sottovoce.models.anatomy import Anatomy
 from sottovoce.models.bounds import MOST_TOKENS
 from sottovoce.models.build import compressed
-from sottovoce.models.hub import HEADS
 from sottovoce.models.processors import processor_file
 from sottovoce.models.structure import settle
+from sottovoce.models.whole import HEADS
 
 TASK = "sottovoce_task"
 

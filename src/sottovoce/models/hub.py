@@ -1,7 +1,6 @@
 """Loading, making and saving models: a plain Hugging Face model in, a plain Hugging Face model out."""
 
 import copy
-import json
 import re
 import shutil
 from pathlib import Path
@@ -11,11 +10,10 @@ import torch
 import transformers
 
 from sottovoce.errors import SottovoceError, unknown
-from sottovoce.files import atomic_folder, check_writable, inside, is_folder, json_object, local_path, put_back
+from sottovoce.files import atomic_folder, check_writable, inside, is_folder, local_path, put_back
 from sottovoce.models.anatomy import Anatomy
 from sottovoce.models.bounds import check_size, known_settings
 from sottovoce.models.build import compressed
-from sottovoce.models.bundle import FILE, bundle
 from sottovoce.models.checkpoint import (
     configured,
     is_path,
@@ -27,7 +25,7 @@ from sottovoce.models.checkpoint import (
     read_config,
     system_errors,
 )
-from sottovoce.models.families import FAMILIES, PREFIX, family_name
+from sottovoce.models.families import FAMILIES, family_name
 from sottovoce.models.loading import MODEL_FILES, align, is_crooked, load
 from sottovoce.models.modes import evaluating
 from sottovoce.models.packed import PACKED, pack
@@ -43,15 +41,8 @@ from sottovoce.models.processors import (
 from sottovoce.models.shapes import SHAPES
 from sottovoce.models.structure import KEY, settle
 from sottovoce.models.wavlm import adopt_attention, is_uncuttable
+from sottovoce.models.whole import HEADS
 
-HEADS = {
-    "": "AutoModel",
-    "ForCTC": "AutoModelForCTC",
-    "ForSequenceClassification": "AutoModelForAudioClassification",
-    "ForAudioFrameClassification": "AutoModelForAudioFrameClassification",
-    "ForXVector": "AutoModelForAudioXVector",
-    "ForPreTraining": "AutoModelForPreTraining",
-}
 LABEL_NAMES = ("id2label", "label2id")
 
 
@@ -137,7 +128,7 @@ def save(
     target = local_path(folder, "the output folder")
     check_target(target, overwrite=overwrite)
     adopt_positions(model)  # what Hugging Face rounded to half precision would not come back
-    structure = settle(model)
+    settle(model)
     check_finite(model)
     source = getattr(model, "name_or_path", "")
     kept = {path.name: path.read_bytes() for path in target.iterdir()} if target.is_dir() and not overwrite else {}
@@ -149,8 +140,6 @@ def save(
                 reason = loader_reason(error)
                 raise SottovoceError(f"this model cannot be saved as tensors by name: {reason}.") from error
         add_processor(source, temporary, model, target)
-        if not structure.regular:
-            write_modelling_file(model, temporary)
         if getattr(model, "packed", False) if packed is None else packed:
             pack(temporary)
         if check:
@@ -204,31 +193,6 @@ def is_ours(path: Path) -> bool:
     """Whether a file is one that saving a model writes."""
     shard = re.fullmatch(r"model(-\d+-of-\d+)?\.safetensors", path.name)
     return path.is_file() and (path.name in (*PROCESSOR_FILES, *MODEL_FILES, PACKED) or shard is not None)
-
-
-def write_modelling_file(model: Any, folder: Path) -> None:
-    """The modelling file, and the lines of config.json that lead to it."""
-    name = type(model).__name__
-    base = type(getattr(model, model.base_model_prefix, model)).__name__
-    path = folder / "config.json"
-    record = json_object(path.read_bytes(), str(path))
-    record["model_type"] = PREFIX + record["model_type"].removeprefix(PREFIX)
-    module = FILE.removesuffix(".py")
-    record["auto_map"] = {"AutoConfig": f"{module}.SottovoceConfig", "AutoModel": f"{module}.{base}"}
-    record["auto_map"] |= {auto: f"{module}.{name}" for auto in auto_classes(model)}
-    path.write_text(json.dumps(record, indent=2, sort_keys=True) + "\n", encoding="utf-8")
-    source = bundle(config_class=type(model.config).__name__, model_type=record["model_type"], classes={base, name})
-    (folder / FILE).write_text(source, encoding="utf-8")
-
-
-def auto_classes(model: Any) -> list[str]:
-    """The Auto classes of Hugging Face that make models of this one's class."""
-    found = []
-    for auto in (*HEADS.values(), "AutoModelForSpeechSeq2Seq"):
-        mapping = getattr(transformers, auto)._model_mapping
-        if auto != "AutoModel" and type(model.config) in mapping and mapping[type(model.config)] is type(model):
-            found.append(auto)
-    return found
 
 
 def add_processor(source: str, folder: Path, model: Any, before: Path) -> None:

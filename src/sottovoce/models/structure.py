@@ -12,6 +12,7 @@ from sottovoce.models.families import FAMILIES, family_name
 from sottovoce.models.front_end import LogMel
 from sottovoce.models.int8 import Int8Linear, Scales
 from sottovoce.models.parts import Factored
+from sottovoce.models.whole import carry_code
 
 KEY = "sottovoce"
 VERSION = 1
@@ -125,6 +126,8 @@ def recorded(config: Any) -> Structure:
 def settle(model: Any) -> Structure:
     """Read the Structure off a model's modules and write it, with the sizes that it implies, into the configuration.
 
+    `save_pretrained` then writes the modelling file as well, where the shape needs it.
+
     Example:
         >>> keep_layers(model, range(6)); settle(model).regular
         True
@@ -137,6 +140,7 @@ def settle(model: Any) -> Structure:
         body.config.__dict__.pop(KEY, None)
     else:
         setattr(body.config, KEY, structure.to_dict())
+    carry_code((model, body.base), irregular=not structure.regular)
     return structure
 
 
