@@ -139,12 +139,13 @@ def met(
         count[going] += inner
         among[going] += inner & inside[here]
 
-    going = np.flatnonzero(there)
+    going = np.flatnonzero(there & sure)
     visit(going, middle[going])
     for side in (first, second):
-        going, here = np.flatnonzero(there), middle[there]
+        going = np.flatnonzero(there & sure)
+        here = middle[going]
         while len(going):
-            on = here != halos.members[side[going]]
+            on = (here != halos.members[side[going]]) & sure[going]  # steps between equal points may go in circles
             going, here = going[on], halos.steps[side[going[on]], here[on]]
             visit(going, here)
     return sure & (open_places == 0), there, count, among
