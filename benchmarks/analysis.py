@@ -1,17 +1,27 @@
-"""How fast the analyses are beside the straightforward way, in one run and in turns, and how much memory they take.
+"""How fast the analyses are beside the algorithms of the papers' code, in one run and in turns, and their memory.
 
-python benchmarks/analysis.py
+OMP_NUM_THREADS=1 python benchmarks/analysis.py
 
-Similarity: all pairs of 13 layers, three metrics, batches of 128 utterances of 49 frames of 768 numbers. The plain way
-takes each pair by itself, with matrices of its own, as the paper's code does. Graph convexity: layers of 5 000 points
-of 35 classes, up to 5 000 pairs a class. The plain way searches from one end of each pair; it is timed on some pairs of
-every class, and the number of all says how long they would take.
+The algorithms are written here anew, from what the released code does. Similarity: all pairs of 13 layers, batches of
+128 utterances of 49 frames of 768 numbers. Paper 1 makes the products of both layers anew for each pair, each metric
+and each k, and sorts them whole; its cosine goes utterance by utterance. Graph convexity: layers of 5 000 points of 35
+classes, up to 5 000 pairs a class. The first repository of paper 2 searches from one end of each pair (timed on some
+pairs of every class, and scaled by the number of all); the second searches once from every point and then follows each
+pair's path. All three build the same graph in the same way, whose time is in each of them and also by itself.
+
+What similarity cannot do without, for n samples of d numbers in l layers: each number is read once, l n d of 4 bytes
+(251 MB); products of samples in a layer, l n (n + 1) / 2, and of layers in a sample, n l (l + 1) / 2, of d
+multiplications and additions each (9.0 G operations). Paper 1 at one k makes 2 n n products for each of l (l + 1) / 2
+pairs for neighbors and, as its CKA makes symmetric ones, n (n + 1) for each of l (l - 1) / 2: 322 G, 36 times as many.
+That ratio, and what its sorting takes besides, is what can be won where both multiply equally fast.
 """
 
 import resource
 import statistics
 import sys
 import time
+from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import torch
@@ -26,6 +36,8 @@ from sottovoce.training import best_device
 
 NEEDS = {"nothing": ""}
 LAYERS, BATCH, FRAMES, WIDTH, K = 13, 128, 49, 768, 8
+KS = (1, 2, 4, 8, 16, 32, 64)  # the powers of two below a batch
+ROUNDS = 5
 UTTERANCES = 1024
 POINTS, CLASSES, GRAPH_LAYERS, PAIRS = 5000, 35, 25, 5000
 PLAIN_PAIRS = 8  # a class, timed
@@ -40,110 +52,197 @@ def states(seed: int, width: int, device: torch.device) -> list[torch.Tensor]:
     return [layer.to(device) for layer in layers]
 
 
-def plain_pair(first: torch.Tensor, second: torch.Tensor) -> tuple[float, float, float]:
-    """Cosine, CKA and mutual kNN of two layers, each from their definitions."""
-    cosine = torch.nn.functional.cosine_similarity(first, second, dim=1).mean()
-    products = []
-    for layer in (first, second):
-        gram = layer @ layer.T
-        gram = gram - gram.mean(0, keepdim=True)
-        products.append(gram - gram.mean(1, keepdim=True))
-    a, b = products
-    cka = (a * b).sum() / (a.norm() * b.norm())
-    near = []
-    for layer in (first, second):
-        gram = layer @ layer.T
-        gram.fill_diagonal_(-torch.inf)
-        near.append(gram.topk(K, dim=1).indices)
-    shared = sum(len(set(x.tolist()) & set(y.tolist())) for x, y in zip(*near, strict=True))
-    return float(cosine), float(cka), shared / (K * len(first))
+def near(layer: torch.Tensor, k: int) -> torch.Tensor:
+    """Ones at the k samples of largest product with each."""
+    products = (layer @ layer.T).fill_diagonal_(-torch.inf)
+    order = products.argsort(dim=1, descending=True)[:, :k]
+    return torch.zeros_like(products).scatter_(1, order, 1.0)
 
 
-def plain_similarity(layers: list[torch.Tensor]) -> np.ndarray:
-    """All pairs, one after the other."""
-    found = np.ones((3, LAYERS, LAYERS))
+def centred_products(layer: np.ndarray) -> np.ndarray:
+    """Products less their means, after a look at whether they are symmetric."""
+    products = layer @ layer.T
+    assert np.allclose(products, products.T)
+    means = products.mean(0, dtype=np.float64)
+    return products - means[:, None] - means[None, :] + means.mean()
+
+
+def paper_cosines(layers: list[torch.Tensor]) -> torch.Tensor:
+    """One utterance after the other, scaled to length 1."""
+    total = torch.zeros(LAYERS, LAYERS)
+    for rows in torch.stack(layers).permute(1, 0, 2):
+        unit = torch.nn.functional.normalize(rows, dim=1)
+        total += (unit @ unit.T).cpu()
+    return total / BATCH
+
+
+def paper_cka(layers: list[torch.Tensor]) -> np.ndarray:
+    """Pair by pair, the products of both made for each."""
+    found = np.eye(LAYERS)
     for i in range(LAYERS):
-        for j in range(i, LAYERS):
-            found[:, i, j] = found[:, j, i] = plain_pair(layers[i], layers[j])
+        for j in range(i + 1, LAYERS):
+            a, b = (centred_products(layers[index].cpu().numpy()) for index in (i, j))
+            found[i, j] = found[j, i] = (a * b).sum() / (np.linalg.norm(a) * np.linalg.norm(b))
     return found
 
 
-def fast_similarity(layers: list[torch.Tensor]) -> np.ndarray:
+def paper_similarity(layers: list[torch.Tensor], ks: Sequence[int]) -> np.ndarray:
+    """Cosine, CKA, and mutual neighbors for each k: pair by pair, the products of both made for each."""
+    knn = np.ones((len(ks), LAYERS, LAYERS))
+    for number, k in enumerate(ks):
+        for i in range(LAYERS):
+            for j in range(i, LAYERS):
+                both = near(layers[i], k) * near(layers[j], k)
+                knn[number, i, j] = knn[number, j, i] = float((both.sum(1) / k).mean())
+    return np.stack([paper_cosines(layers).numpy(), paper_cka(layers), *knn])
+
+
+def fast_similarity(layers: list[torch.Tensor], ks: Sequence[int]) -> np.ndarray:
     """All pairs at once."""
-    found = similarities(layers, [K])
-    return np.stack([found[name].numpy() for name in ("cosine", "cka", f"knn_{K}")])
+    found = similarities(layers, ks)
+    return np.stack([found[name].numpy() for name in ("cosine", "cka", *(f"knn_{k}" for k in ks))])
 
 
-def similarity_rows(device: torch.device) -> dict[str, dict[str, float]]:
-    """The ratio, whether both agree, and how time grows with the number of utterances."""
+def similarity_rows(device: torch.device) -> dict[str, dict[str, Any]]:
+    """The ratios, how far both agree, and how time grows with the number of utterances."""
     batches = [states(seed, FRAMES * WIDTH, device) for seed in range(2)]
-    difference = float(np.abs(plain_similarity(batches[0]) - fast_similarity(batches[0])).max())
-    ways = {"plain": lambda: plain_similarity(batches[0]), "fast": lambda: fast_similarity(batches[0])}
-    times = in_turns(ways, rounds=5)
-    row = {**ratio(times, "plain", "fast"), "largest_difference": difference}
-    row["seconds_of_all_batches"] = statistics.median(times["fast"]) * UTTERANCES / BATCH
-    grams = 2 * LAYERS * BATCH**2 * FRAMES * WIDTH
+    rows: dict[str, dict[str, Any]] = {}
+    for name, ks, rounds in (("similarity, k = 8", (K,), ROUNDS), ("similarity, seven ks", KS, 3)):
+        ways = {
+            "paper": lambda ks=ks: paper_similarity(batches[0], ks),
+            "ours": lambda ks=ks: fast_similarity(batches[0], ks),
+        }
+        difference = float(np.abs(ways["paper"]() - ways["ours"]()).max())
+        times = in_turns(ways, rounds=rounds, warm_up=0)
+        rows[name] = {
+            **ratio(times, "paper", "ours"),
+            "timed": f"paper 1's way over ours, cosine, CKA and mutual neighbors for k of {list(ks)}, one batch",
+            "largest_difference": difference,
+            "seconds_of_all": statistics.median(times["ours"]) * UTTERANCES / BATCH,
+        }
+    seconds = rows["similarity, k = 8"]["ours_median_s"]
     product = torch.randn(2048, 2048, device=device)
     rate = 2 * 2048**3 / statistics.median(in_turns({"product": lambda: product @ product}, rounds=5)["product"])
-    row["share_of_matrix_rate"] = grams / statistics.median(times["fast"]) / rate
+    number = FRAMES * WIDTH
+    needed = number * (LAYERS * BATCH * (BATCH + 1) + BATCH * LAYERS * (LAYERS + 1))
+    paper = number * (LAYERS * (LAYERS + 1) * 2 * BATCH**2 + LAYERS * (LAYERS - 1) * BATCH * (BATCH + 1))
 
     def some(count: int) -> float:
         begin = time.perf_counter()
-        for number in range(count):
-            fast_similarity(batches[number % 2])
+        for batch in range(count):
+            fast_similarity(batches[batch % 2], (K,))
         return time.perf_counter() - begin
 
-    growth = [some(8) / some(2) for _ in range(3)]
-    return {"similarity": {**row, "time_of_4_times_as_much": statistics.median(growth)}}
+    rows["similarity, k = 8"] |= {
+        "operations": needed,
+        "operations_of_paper": paper,
+        "bytes": 4 * number * LAYERS * BATCH,
+        "share_of_matrix_rate": needed / seconds / rate,
+        "time_of_4_times_as_much": statistics.median(some(8) / some(2) for _ in range(3)),
+    }
+    return rows
 
 
-def plain_convexity(graph: csr_matrix, classes: np.ndarray, pairs: dict[int, tuple[np.ndarray, np.ndarray]]) -> None:
+def score(path: list[int], number: int, classes: np.ndarray) -> float:
+    """The share of a path's inner vertices that are of a class."""
+    inner = path[1:-1]
+    return sum(classes[vertex] == number for vertex in inner) / len(inner) if inner else 1.0
+
+
+def path_of(before: np.ndarray, begin: int, end: int) -> list[int]:
+    """The vertices of a path, from what stands before each."""
+    path = [end]
+    while path[-1] != begin and before[path[-1]] != -9999:
+        path.append(int(before[path[-1]]))
+    return path[::-1] if path[-1] == begin else []
+
+
+Pairs = dict[int, tuple[np.ndarray, np.ndarray]]
+
+
+def first_repository(graph: csr_matrix, classes: np.ndarray, pairs: Pairs) -> list[float]:
     """One search a pair."""
-    for number, (begins, ends) in pairs.items():
-        for begin, end in zip(begins, ends, strict=True):
+    scores = []
+    for number, ends in pairs.items():
+        for begin, end in zip(*ends, strict=True):
             before = dijkstra(graph, directed=True, indices=begin, return_predecessors=True)[1]
-            here, inside, path = before[end], 0, 0
-            while here not in (-9999, begin):
-                inside, path, here = inside + (classes[here] == number), path + 1, before[here]
+            path = path_of(before, begin, end)
+            scores.append(score(path, number, classes) if path else 0.0)
+    return scores
 
 
-def convexity_rows() -> dict[str, dict[str, float]]:
-    """The ratio for layers whose classes lie more and more apart."""
+def second_repository(graph: csr_matrix, classes: np.ndarray, pairs: Pairs) -> list[float]:
+    """One search of everything; then pair by pair."""
+    lengths, before = dijkstra(graph, directed=True, return_predecessors=True)
+    scores = []
+    for number, ends in pairs.items():
+        for begin, end in zip(*ends, strict=True):
+            there = np.isfinite(lengths[begin, end])
+            scores.append(score(path_of(before[begin], begin, end), number, classes) if there else 0.0)
+    return scores
+
+
+def convexity_rows() -> dict[str, dict[str, Any]]:
+    """The ratios for layers whose classes lie more and more apart, each layer timed in turns."""
     rng = np.random.default_rng(0)
     classes = np.arange(POINTS) % CLASSES
     centres = rng.standard_normal((CLASSES, WIDTH))
-    labels = [str(number) for number in classes]
-    ratios, seconds = [], []
-    for layer in np.linspace(0, GRAPH_LAYERS - 1, 5).round():
+    labels = [str(number).zfill(2) for number in classes]  # in the order of the numbers, as the pairs are
+    times: dict[str, list[float]] = {name: [] for name in ("first", "second", "ours", "graph", "second_paths", "paths")}
+    difference = 0.0
+    for number, layer in enumerate(np.linspace(0, GRAPH_LAYERS - 1, 5).round()):
         points = rng.standard_normal((POINTS, WIDTH)) + 0.3 * layer / (GRAPH_LAYERS - 1) * centres[classes]
-        begin = time.perf_counter()
-        graph = neighbour_graph(points)
-        building = time.perf_counter() - begin
-        found, _ = graph_convexity(graph, labels, pairs=PAIRS)
-        fast = time.perf_counter() - begin
-        some = {n: sampled(np.flatnonzero(classes == n), PLAIN_PAIRS, rng) for n in range(CLASSES)}
-        begin = time.perf_counter()
-        plain_convexity(graph, classes, some)
-        plain = (time.perf_counter() - begin) * sum(row.pairs for row in found) / (PLAIN_PAIRS * CLASSES) + building
-        ratios.append(plain / fast)
-        seconds.append(fast)
-    return {
-        "graph convexity": {
-            "ratio": statistics.median(ratios),
-            "low": min(ratios),
-            "high": max(ratios),
-            "seconds_of_all_layers": statistics.mean(seconds) * GRAPH_LAYERS,
+        graph, drawn = neighbour_graph(points), np.random.default_rng(0)
+        pairs = {n: sampled(np.flatnonzero(classes == n), PAIRS, drawn) for n in range(CLASSES)}
+        some = {n: tuple(part[:PLAIN_PAIRS] for part in ends) for n, ends in pairs.items()}
+        scaled = sum(len(begins) for begins, _ in pairs.values()) / (PLAIN_PAIRS * CLASSES)
+        scores: dict[str, np.ndarray] = {}
+
+        def kept(name: str, values: Any, scores: dict[str, np.ndarray] = scores) -> None:
+            scores[name] = np.array(values)
+
+        ways = {
+            "first": lambda graph=graph, some=some: first_repository(graph, classes, some),
+            "graph": lambda points=points: neighbour_graph(points),
+            "second": lambda graph=graph, pairs=pairs: kept("second", second_repository(graph, classes, pairs)),
+            "ours": lambda graph=graph: kept("ours", graph_convexity(graph, labels, pairs=PAIRS)[1]),
         }
+        taken = in_turns(ways, rounds=1 + number % 2, warm_up=0)
+        for first, building, second, ours in zip(*(taken[name] for name in ways), strict=True):
+            found = (first * scaled + building, second + building, ours + building, building, second, ours)
+            for name, value in zip(times, found, strict=True):
+                times[name].append(value)
+        difference = max(difference, float(np.abs(scores["second"] - scores["ours"]).max()))
+    seconds = statistics.mean(times["ours"]) * GRAPH_LAYERS
+    about = {
+        "first": ("graph convexity, one search a pair", "ours", "points to scores, the same graph in both"),
+        "second": ("graph convexity, one search of all", "ours", "points to scores, the same graph in both"),
+        "second_paths": ("graph convexity, one search of all, without the graph", "paths", "graph to scores"),
+    }
+    return {
+        name: {
+            **ratio(times, way, over),
+            "timed": timed,
+            "largest_difference": difference,
+            "seconds_of_all": seconds if over == "ours" else statistics.mean(times[over]) * GRAPH_LAYERS,
+            "graph_median_s": statistics.median(times["graph"]),
+        }
+        for way, (name, over, timed) in about.items()
     }
 
 
 def main() -> None:
     """Both, and the memory of the process at its highest."""
     device = best_device()
-    rows = {**similarity_rows(device), **convexity_rows()}
+    rows: dict[str, Any] = {**similarity_rows(device), **convexity_rows()}
     used = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
     rows["memory"] = {"peak_bytes": float(used)}
-    record("analysis" + ("" if device.type == "cpu" else f"_{device.type}"), rows, device=device.type)
+    record(
+        "analysis" + ("" if device.type == "cpu" else f"_{device.type}"),
+        rows,
+        command="OMP_NUM_THREADS=1 python benchmarks/analysis.py",
+        device=device.type,
+    )
 
 
 if __name__ == "__main__":
