@@ -15,7 +15,7 @@ from scipy.sparse.csgraph import dijkstra
 NOWHERE = -9999  # what scipy writes where a path has no vertex before
 EQUAL = 1e-12  # the share of a length that may be rounding: its sum in another order differs by less
 WITHIN = 0.9  # the share of pairs whose ends are within two radii of each other
-PROBES = 64  # so many members share one search of everything, which says how far they lie apart
+PROBES = 128  # so many members share one search of everything, which says how far they lie apart
 MUCH = 0.25  # the steps to halos as a share of those of whole searches, from which on whole ones are faster
 TOGETHER = 2**21  # places where two ends might meet, in memory at once
 
@@ -41,7 +41,7 @@ def between(
     if halos is not None:
         bound = halos.outside[first] + halos.outside[second]
         for own, room in ((halos.ball, 0.0), (halos.lengths, graph.data.min())):
-            sizes = np.isfinite(own).sum(1)[first[left]].cumsum()
+            sizes = np.isfinite(own).reshape(len(members), -1).sum(1)[first[left]].cumsum()
             unsure = [left[:0]]
             for some in np.split(left, np.flatnonzero(np.diff(sizes // TOGETHER)) + 1):
                 if len(some):
@@ -55,16 +55,18 @@ def between(
 
 @dataclass(frozen=True)
 class Halos:
-    """Of each member (a row) to all vertices: lengths within the ball, and with one step more (infinite: further away).
+    """Of each member to all vertices: lengths within the ball, and with one step more (infinite: further away).
 
     Args:
-        members: the vertices that the rows are of.
+        members: the vertices that the rows of what follows are of, one row after the other.
+        count: of vertices, the length of a row.
         steps: the vertex before, on the way from the member.
         tied: whether another vertex before gives the same length.
         outside: the length to the nearest vertex outside the ball.
     """
 
     members: np.ndarray
+    count: int
     ball: np.ndarray
     lengths: np.ndarray
     steps: np.ndarray
@@ -80,26 +82,28 @@ def halos_of(graph: csr_matrix, members: np.ndarray) -> Halos | None:
         return None
     count = graph.shape[0]
     ball = dijkstra(graph, directed=True, indices=members, limit=float(np.quantile(apart, WITHIN)) / 2)
-    rows, vertices = np.nonzero(np.isfinite(ball))
+    flat = ball.ravel()
+    within = np.flatnonzero(flat < np.inf)
+    rows, vertices = np.divmod(within, count)
     degrees = np.diff(graph.indptr)[vertices]
     total = int(degrees.sum())
     if total > MUCH * len(members) * graph.nnz:
         return None
     edges = np.arange(total) + np.repeat(graph.indptr[vertices] - (degrees.cumsum() - degrees), degrees)
-    before = np.repeat(vertices, degrees)
     reached = np.repeat(rows * count, degrees) + graph.indices[edges]
-    lengths = np.repeat(ball[rows, vertices], degrees) + graph.data[edges]
-    best = np.full(ball.size, np.inf)
+    lengths = np.repeat(flat[within], degrees) + graph.data[edges]
+    best = np.full(len(flat), np.inf)
     np.minimum.at(best, reached, lengths)
-    own = np.arange(len(members)) * count + members
-    best[own] = 0.0
+    best[np.arange(len(members)) * count + members] = 0.0
     least = lengths <= best[reached] * (1 + EQUAL)
-    steps = np.full(ball.size, NOWHERE, dtype=np.int32)
-    steps[reached[least]] = before[least]
-    tied = np.bincount(reached[least], minlength=ball.size) > 1
-    shape = ball.shape
-    outside = np.where(np.isfinite(ball), np.inf, best.reshape(shape)).min(1)
-    return Halos(members, ball, best.reshape(shape), steps.reshape(shape), tied.reshape(shape), outside)
+    shortest, before = reached[least], np.repeat(vertices, degrees)[least]
+    steps, tied = np.full(len(flat), NOWHERE, dtype=np.int32), np.zeros(len(flat), dtype=bool)
+    steps[shortest] = before
+    tied[shortest[steps[shortest] != before]] = True
+    leaving = flat[reached] == np.inf
+    outside = np.full(len(members), np.inf)
+    np.minimum.at(outside, np.repeat(rows, degrees)[leaving], lengths[leaving])
+    return Halos(members, count, flat, best, steps, tied, outside)
 
 
 def met(
@@ -111,44 +115,46 @@ def met(
     second, or go through different meeting places: all of the path found are on it. For this the path goes
     through the place nearest to the first end.
     """
-    rows, vertices = np.nonzero(np.isfinite(own))
-    sizes = np.bincount(rows, minlength=len(own))
-    starts = sizes.cumsum() - sizes
-    each = sizes[first]
+    rows, own_row = np.unique(first, return_inverse=True)
+    within = np.isfinite(own.reshape(-1, halos.count)[rows])
+    sizes = within.sum(1)
+    vertices = np.flatnonzero(within) % halos.count
+    each = sizes[own_row]
     begins = each.cumsum() - each
-    where = vertices[np.arange(each.sum()) + np.repeat(starts[first] - begins, each)]
-    pair = np.repeat(np.arange(len(first)), each)
-    near = own[first[pair], where]
-    sums = near + halos.lengths[second[pair], where]
+    where = vertices[np.arange(each.sum()) + np.repeat((sizes.cumsum() - sizes)[own_row] - begins, each)]
+    to_first, to_second = first * halos.count, second * halos.count
+    near = own[np.repeat(to_first, each) + where]
+    sums = near + halos.lengths[np.repeat(to_second, each) + where]
     least = np.minimum.reduceat(sums, begins)
     there = np.isfinite(least)
-    length = least * (1 + EQUAL)
-    places = np.flatnonzero((sums <= length[pair]) & there[pair])
-    places = places[np.lexsort((-near[places], pair[places]))]
+    longest = least * (1 + EQUAL)
+    places = np.flatnonzero(sums <= np.repeat(np.where(there, longest, -1.0), each))
+    pair = np.repeat(np.arange(len(first)), each)[places]
+    order = np.lexsort((-near[places], pair))
     middle = np.zeros(len(first), dtype=np.int64)
-    middle[pair[places]] = where[places]  # of those of a pair the last, which is the nearest
-    open_places = np.bincount(pair[places], minlength=len(first))
+    middle[pair[order]] = where[places[order]]  # of those of a pair the last, which is the nearest
+    others = np.bincount(pair, minlength=len(first))
     sure = np.isinf(bound) | (least * (1 + 2 * EQUAL) < bound)
     count, among = np.zeros(len(first), dtype=np.int64), np.zeros(len(first), dtype=np.int64)
 
     def visit(going: np.ndarray, here: np.ndarray) -> None:
-        a, b = first[going], second[going]
-        open_places[going] -= own[a, here] + halos.lengths[b, here] <= length[going]
-        sure[going] &= ~(halos.tied[a, here] | halos.tied[b, here])
-        inner = (here != halos.members[a]) & (here != halos.members[b])
+        a, b = to_first[going] + here, to_second[going] + here
+        others[going] -= own[a] + halos.lengths[b] <= longest[going]
+        sure[going] &= ~(halos.tied[a] | halos.tied[b])
+        inner = (here != halos.members[first[going]]) & (here != halos.members[second[going]])
         count[going] += inner
         among[going] += inner & inside[here]
 
-    going = np.flatnonzero(there & sure)
-    visit(going, middle[going])
+    start = np.flatnonzero(there & sure)
+    visit(start, middle[start])
     for side in (first, second):
-        going = np.flatnonzero(there & sure)
-        here = middle[going]
+        going, here = start, middle[start]
         while len(going):
             on = (here != halos.members[side[going]]) & sure[going]  # steps between equal points may go in circles
-            going, here = going[on], halos.steps[side[going[on]], here[on]]
+            going = going[on]
+            here = halos.steps[side[going] * halos.count + here[on]]
             visit(going, here)
-    return sure & (open_places == 0), there, count, among
+    return sure & (others == 0), there, count, among
 
 
 def from_one_end(
