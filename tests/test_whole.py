@@ -13,7 +13,7 @@ import pytest
 import torch
 import transformers
 from conftest import edited, tiny
-from elsewhere import elsewhere, write_case
+from elsewhere import WAVLM, elsewhere, write_case
 from huggingface_hub import HfApi
 
 import sottovoce as sv
@@ -133,3 +133,29 @@ def test_a_shallow_copy_of_a_model_that_is_gone_says_so(tmp_path: Path) -> None:
     del model
     with pytest.raises(sv.SottovoceError, match="deepcopy"):
         shallow.save_pretrained(tmp_path / "model")
+
+
+@pytest.mark.parametrize("dtype", WAVLM)
+def test_bits_elsewhere_in_each_dtype(dtype: torch.dtype, tmp_path: Path) -> None:
+    """What docs/models.md promises of plain Hugging Face code."""
+    cases = dict[Path, Path]()
+    for family in ("hubert", "hubert-large", "wavlm", "wavlm-large"):
+        for edit in ("keep_layers", "everything"):
+            model, folder = edited(family, edit).to(dtype), tmp_path / f"{family}-{edit}"
+            sv.save(model, folder)
+            cases[folder] = write_case(model, folder.with_suffix(".safetensors"))
+    for folder, seen in elsewhere(cases, tmp_path).items():
+        assert seen["dtype"] == str(dtype) and not seen["missing"]
+        regular_wavlm = folder.name.startswith("wavlm") and not (folder / FILE).exists()
+        assert seen["error"] <= WAVLM[dtype] if regular_wavlm else seen["same"], (folder, seen)
+
+
+@pytest.mark.slow
+def test_wavlm_of_full_size_elsewhere_in_each_dtype(tmp_path: Path) -> None:
+    cases, dtypes = dict[Path, Path](), dict[Path, torch.dtype]()
+    for dtype in WAVLM:
+        model, folder = sv.new("wavlm", num_hidden_layers=9).to(dtype), tmp_path / str(dtype)
+        sv.save(model, folder)
+        cases[folder], dtypes[folder] = write_case(model, tmp_path / f"{dtype}.safetensors", seconds=2.0), dtype
+    for folder, seen in elsewhere(cases, tmp_path).items():
+        assert not (folder / FILE).exists() and 0.0 < seen["error"] <= WAVLM[dtypes[folder]], (folder, seen)

@@ -114,12 +114,14 @@ def find_shape(shape: Any) -> Any:
 def save(
     model: Any, folder: str | Path, *, check: bool = True, packed: bool | None = None, overwrite: bool = False
 ) -> Path:
-    """Write a model so that it reloads bit for bit, and prove it before the folder appears.
+    """Write a model so that `load` gives it back bit for bit, and prove it before the folder appears.
 
     A folder that is there already is refused; with `overwrite`, one that holds a model and nothing else is replaced
     when the new one is whole. Where the shape needs more than a plain configuration, the folder carries a modelling
-    file for `from_pretrained(..., trust_remote_code=True)`. `packed` stores zeros in a bit each; such a folder is for
-    sottovoce alone. If not given, as the model was asked to be (`prune_weights(packed=True)`) or as it lay before.
+    file for `from_pretrained(..., trust_remote_code=True)`. Plain Hugging Face code computes the same bits, except for
+    a WavLM that a plain configuration describes: its own attention rounds otherwise. `packed` stores zeros in a bit
+    each; such a folder is for sottovoce alone. If not given, as the model was asked to be
+    (`prune_weights(packed=True)`) or as it lay before.
 
     Example:
         >>> save(small, "hubert-9-layers")

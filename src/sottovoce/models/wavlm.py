@@ -13,7 +13,7 @@ from transformers.models.wavlm.modeling_wavlm import WavLMAttention
 
 
 class GatedAttention(WavLMAttention):
-    """The same parameters under the same names as Hugging Face's `WavLMAttention`, and the same outputs.
+    """The same parameters under the same names as Hugging Face's `WavLMAttention`, the same outputs but for rounding.
 
     Args:
         attention: the attention whose modules and parameters this one takes over (and shares with it).
