@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 import torch
-from conftest import EDITS, TINY, tiny
+from conftest import EDITS, TINY, edited, tiny
 from torch import nn
 
 import sottovoce as sv
@@ -299,3 +299,11 @@ def test_shared_parameters_are_refused_in_a_sentence(folder: Any) -> None:
     with pytest.raises(sv.SottovoceError, match="cannot be saved as tensors by name"):
         sv.save(model, folder)
     assert not folder.exists()
+
+
+def test_a_mimic_has_no_layers_to_reorder() -> None:
+    """Its Structure has no order, so what was reordered would come back as it was before."""
+    model = edited("hubert", "mimic_linear")
+    for change in (lambda: edits.apply_times(model, 3), lambda: edits.keep_layers(model, [0])):
+        with pytest.raises(sv.SottovoceError, match="mimic layers stand where"):
+            change()

@@ -8,7 +8,7 @@ from torch import nn
 
 from sottovoce.errors import SottovoceError
 from sottovoce.models.anatomy import Anatomy
-from sottovoce.models.edits.settled import edit
+from sottovoce.models.edits.settled import edit, stack_needed
 from sottovoce.models.parts import Repeated
 from sottovoce.models.slices import indices, replace_parameter
 
@@ -23,11 +23,14 @@ def set_order(model: Any, order: Sequence[int]) -> None:
         >>> set_order(model, [0, 1, 3])
     """
     body = Anatomy(model)
+    stack_needed(body, "layers")
+    if not order:
+        raise SottovoceError(f"none of {len(body.layers)} layers would be left; keep at least one.")
     for index in order:
         indices("layer", [index], len(body.layers))
     old_order, stored = body.order, list(body.layers[index] for index in range(len(body.layers)))
     kept = list(dict.fromkeys(order))
-    if kept and body.family.gated_position_bias and not body.mimics:
+    if body.family.gated_position_bias:
         hand_on_position_bias(body, kept[0])
     new_order = tuple(kept.index(index) for index in order)
     layers = [stored[index] for index in kept]
@@ -86,6 +89,6 @@ def apply_times(model: Any, times: int) -> None:
         >>> apply_times(model, 6)  # shallow inference of a twelve-layer model
     """
     order = Anatomy(model).order
-    if times < 0 or not order:
-        raise SottovoceError(f"times={times}, but layers can be applied 0 times or more; give 0 or more.")
+    if times < 1 or not order:
+        raise SottovoceError(f"times={times}, but layers can be applied once or more; give 1 or more.")
     set_order(model, [order[step % len(order)] for step in range(times)])
