@@ -65,7 +65,8 @@ distill: train.steps=1,train.validate_every=0
 distill: train.steps=1,train.save_seconds=-1 train.steps=1,loss=cluster_kl train.steps=1,loss=arm,match.layers=[0,0]
 distill: train.steps=1,train.weight_decay=-1
 distill: train.steps=1,seed=-1 train.steps=1,match.temperature=.nan,loss=cluster_kl train.steps=1,train.lr=.inf
-mimic: train=null train.steps=1,shape.width=0 train.steps=1,shape.layers=99 train.steps=1,shape.at=-1 train.steps=1,batch=0
+mimic: train=null train.steps=1,shape.width=0 train.steps=1,shape.layers=99 train.steps=1,shape.at=-1
+mimic: train.steps=1,batch=0
 mimic: train.steps=1,task_train.steps=-1
 mimic: train.steps=1,task=emotion train.steps=1,limit=0 train.steps=1,train.lr=.nan,task_train.lr=.nan
 mimic: train.steps=1,shape.width=7,shape.kind=transformer train.steps=1,batch=.nan
