@@ -22,6 +22,7 @@ from hub_files import PUBLISHED, published, write, write_weights
 from huggingface_hub import constants
 from safetensors.torch import load_file
 from test_trust import refuse, refused
+from torch._utils import _rebuild_tensor_v2
 
 import sottovoce as sv
 from sottovoce.models import loading, pickles
@@ -202,7 +203,7 @@ def instructions(*, numbers: int = 4, offset: int = 0, shape: tuple[int, ...] = 
         def persistent_id(self, obj: Any) -> Any:
             return ("storage", torch.FloatStorage, "0", "cpu", numbers) if obj == "numbers" else None
 
-    made = calling(torch._utils._rebuild_tensor_v2, "numbers", offset, shape, strides, False, OrderedDict())
+    made = calling(_rebuild_tensor_v2, "numbers", offset, shape, strides, False, OrderedDict())
     Pickler(content, protocol=2).dump({"a": made})
     return content.getvalue()
 

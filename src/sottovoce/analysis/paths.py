@@ -80,7 +80,7 @@ def halos_of(graph: csr_matrix, members: np.ndarray) -> Halos | None:
     apart = apart[np.isfinite(apart) & (apart > 0)]
     if not len(apart):
         return None
-    count = graph.shape[0]
+    count = len(graph.indptr) - 1
     ball = dijkstra(graph, directed=True, indices=members, limit=float(np.quantile(apart, WITHIN)) / 2)
     flat = ball.ravel()
     within = np.flatnonzero(flat < np.inf)

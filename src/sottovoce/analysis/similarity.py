@@ -62,8 +62,9 @@ def products(layers: Sequence[torch.Tensor]) -> Products:
     across = torch.full((samples, count, count), torch.nan, dtype=torch.float64)
     centred, plain = (torch.empty(count, samples, samples, dtype=torch.float64) for _ in range(2))
     for width in dict.fromkeys(layer.shape[1] for layer in layers):
-        some = torch.tensor([index for index, layer in enumerate(layers) if layer.shape[1] == width])
-        across[:, some[:, None], some], joint = products_of([layers[index] for index in some])
+        numbers = [index for index, layer in enumerate(layers) if layer.shape[1] == width]
+        some = torch.tensor(numbers)
+        across[:, some[:, None], some], joint = products_of([layers[number] for number in numbers])
         rest, along = joint[:, :-1, :-1], joint[:, :-1, -1]
         centred[some] = rest
         plain[some] = rest + along[:, :, None] + along[:, None, :] + joint[:, -1:, -1:]
