@@ -9,7 +9,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-import torch
 from scipy.sparse import csr_matrix
 from scipy.spatial.distance import cdist
 
@@ -106,32 +105,43 @@ def candidates(points: np.ndarray, wanted: int) -> tuple[np.ndarray, np.ndarray,
     the point's length, and the latter. A product of two blocks of points serves both: its rows one, its columns the
     other.
     """
-    centred = torch.from_numpy((points - points.mean(0)).astype(np.float32))
-    squares = centred.square().sum(1)
+    centred = (points - points.mean(0)).astype(np.float32)
+    squares = np.einsum("nd,nd->n", centred, centred)
     blocks = [slice(begin, begin + ROWS) for begin in range(0, len(points), ROWS)]
-    values: list[list[torch.Tensor]] = [[] for _ in blocks]
-    numbers: list[list[torch.Tensor]] = [[] for _ in blocks]
+    found: list[list[tuple[np.ndarray, np.ndarray]]] = [[] for _ in blocks]
 
-    def keep(own: int, other: int, products: torch.Tensor) -> None:
-        rough = torch.sub(squares[blocks[other]], products, alpha=2)
+    def keep(own: int, other: int, products: np.ndarray) -> None:
+        rough = squares[blocks[other]] - 2 * products
         if own == other:
-            rough.fill_diagonal_(torch.inf)
-        best = rough.topk(min(wanted + 1, rough.shape[1]), dim=1, largest=False, sorted=False)
-        values[own].append(best.values)
-        numbers[own].append(best.indices + blocks[other].start)
+            np.fill_diagonal(rough, np.inf)
+        found[own].append(least(rough, wanted + 1, np.arange(len(points))[None, blocks[other]]))
 
     for i, rows in enumerate(blocks):
         for j, columns in enumerate(blocks[: i + 1]):
             products = centred[rows] @ centred[columns].T
             keep(i, j, products)
             if i != j:
-                keep(j, i, products.T.contiguous())
-    some, others = [], []
-    for value, number in zip(values, numbers, strict=True):
-        best = torch.cat(value, 1).topk(wanted + 1, dim=1, largest=False)
-        some.append(torch.cat(number, 1).gather(1, best.indices[:, :-1]).sort(1).values)
-        others.append(best.values[:, -1])
-    return torch.cat(some).numpy(), torch.cat(others).numpy(), squares.numpy()
+                keep(j, i, products.T)
+    some, others = np.empty((len(points), wanted), dtype=np.int64), np.empty(len(points))
+    for rows, parts in zip(blocks, found, strict=True):
+        rough, numbers = (np.concatenate(part, axis=1) for part in zip(*parts, strict=True))
+        rough, numbers = least(rough, wanted + 1, numbers)
+        some[rows], others[rows] = np.sort(numbers[:, :-1], axis=1), rough[:, -1]
+    return some, others, squares
+
+
+def least(values: np.ndarray, count: int, numbers: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """So many of each row that are least, the largest of them last, and their numbers (of each, or of all rows).
+
+    Example:
+        >>> least(np.array([[3.0, 1.0, 2.0]]), 2, np.array([[7, 8, 9]]))
+        (array([[1., 2.]]), array([[8, 9]]))
+    """
+    if count < values.shape[1]:
+        order = np.argpartition(values, count - 1, axis=1)[:, :count]
+    else:
+        order = np.argsort(values, axis=1)
+    return np.take_along_axis(values, order, 1), np.take_along_axis(np.broadcast_to(numbers, values.shape), order, 1)
 
 
 def graph_convexity(
