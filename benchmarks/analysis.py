@@ -29,7 +29,7 @@ from lib.records import ratio, record
 from scipy.sparse import csr_matrix
 from scipy.sparse.csgraph import dijkstra
 
-from sottovoce.analysis.convexity import graph_convexity, neighbour_graph, sampled
+from sottovoce.analysis.convexity import graph_convexity, neighbor_graph, sampled
 from sottovoce.analysis.similarity import similarities
 from sottovoce.timing import in_turns
 from sottovoce.training import best_device
@@ -59,7 +59,7 @@ def near(layer: torch.Tensor, k: int) -> torch.Tensor:
     return torch.zeros_like(products).scatter_(1, order, 1.0)
 
 
-def centred_products(layer: np.ndarray) -> np.ndarray:
+def centered_products(layer: np.ndarray) -> np.ndarray:
     """Products less their means, after a look at whether they are symmetric."""
     products = layer @ layer.T
     assert np.allclose(products, products.T)
@@ -81,7 +81,7 @@ def paper_cka(layers: list[torch.Tensor]) -> np.ndarray:
     found = np.eye(LAYERS)
     for i in range(LAYERS):
         for j in range(i + 1, LAYERS):
-            a, b = (centred_products(layers[index].cpu().numpy()) for index in (i, j))
+            a, b = (centered_products(layers[index].cpu().numpy()) for index in (i, j))
             found[i, j] = found[j, i] = (a * b).sum() / (np.linalg.norm(a) * np.linalg.norm(b))
     return found
 
@@ -186,13 +186,13 @@ def convexity_rows() -> dict[str, dict[str, Any]]:
     """The ratios for layers whose classes lie more and more apart, each layer timed in turns."""
     rng = np.random.default_rng(0)
     classes = np.arange(POINTS) % CLASSES
-    centres = rng.standard_normal((CLASSES, WIDTH))
+    centers = rng.standard_normal((CLASSES, WIDTH))
     labels = [str(number).zfill(2) for number in classes]  # in the order of the numbers, as the pairs are
     times: dict[str, list[float]] = {name: [] for name in ("first", "second", "ours", "graph", "second_paths", "paths")}
     difference = 0.0
     for number, layer in enumerate(np.linspace(0, GRAPH_LAYERS - 1, 5).round()):
-        points = rng.standard_normal((POINTS, WIDTH)) + 0.3 * layer / (GRAPH_LAYERS - 1) * centres[classes]
-        graph, drawn = neighbour_graph(points), np.random.default_rng(0)
+        points = rng.standard_normal((POINTS, WIDTH)) + 0.3 * layer / (GRAPH_LAYERS - 1) * centers[classes]
+        graph, drawn = neighbor_graph(points), np.random.default_rng(0)
         pairs = {n: sampled(np.flatnonzero(classes == n), PAIRS, drawn) for n in range(CLASSES)}
         some = {n: tuple(part[:PLAIN_PAIRS] for part in ends) for n, ends in pairs.items()}
         scaled = sum(len(begins) for begins, _ in pairs.values()) / (PLAIN_PAIRS * CLASSES)
@@ -203,7 +203,7 @@ def convexity_rows() -> dict[str, dict[str, Any]]:
 
         ways = {
             "first": lambda graph=graph, some=some: first_repository(graph, classes, some),
-            "graph": lambda points=points: neighbour_graph(points),
+            "graph": lambda points=points: neighbor_graph(points),
             "second": lambda graph=graph, pairs=pairs: kept("second", second_repository(graph, classes, pairs)),
             "ours": lambda graph=graph: kept("ours", graph_convexity(graph, labels, pairs=PAIRS)[1]),
         }

@@ -17,7 +17,7 @@ from sottovoce.analyses import steps_of
 from sottovoce.models.teachers import TEACHERS, WHOLE
 from sottovoce.registry import MEASURES
 from sottovoce.tasks import TASKS
-from sottovoce.tasks.finetune import speaks_for
+from sottovoce.tasks.finetune import can_score
 
 NEEDS = {"speech": "speech-mini@FOLDER small-hubert small-melhubert small-melhubert-keywords"}
 CONCEPTS = ["keywords", "speakers", "phones", "emotion", "intents"]
@@ -28,7 +28,7 @@ def main(corpus: str, names: list[str]) -> None:
     data = sv.read_data(corpus)
     for name in names:
         model = sv.load(name)
-        tuned = [task for task in CONCEPTS if speaks_for(TASKS[task], model, data)]
+        tuned = [task for task in CONCEPTS if can_score(TASKS[task], model, data)]
         parts: list[tuple[str, dict[str, Any]]] = [
             ("similarity", {}),
             ("convexity", {"of": [*CONCEPTS, *(["predictions"] if tuned else [])]}),

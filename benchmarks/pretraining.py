@@ -23,8 +23,8 @@ from sottovoce.pretraining.objective import MaskedUnits
 from sottovoce.tasks.batch import Batch
 from sottovoce.timing import in_turns
 from sottovoce.training import Training, best_device
-from sottovoce.training.optimisers import make_optimisers
-from sottovoce.training.precision import DTYPES, half
+from sottovoce.training.optimizers import make_optimizers
+from sottovoce.training.precision import DTYPES, half_precision
 
 NEEDS = {"nothing": ""}
 SECONDS, UTTERANCES, UNITS = 4.0, 12, 500
@@ -38,7 +38,7 @@ WAYS = {
 }
 
 
-def step_of(shape: str, precision: Any, optimiser: Any, loops: bool, device: torch.device) -> Callable[[], None]:
+def step_of(shape: str, precision: Any, optimizer: Any, loops: bool, device: torch.device) -> Callable[[], None]:
     """One update as the training loop does it."""
     model = sv.new(shape, **{f"{name}_dropout": 0.0 for name in ("hidden", "attention", "activation", "feat_proj")})
     encoder = Encoder(model, outputs=True)
@@ -48,17 +48,17 @@ def step_of(shape: str, precision: Any, optimiser: Any, loops: bool, device: tor
     targets = tuple(torch.from_numpy(rng.integers(0, UNITS, frames)) for _ in audio)
     batch = Batch(encoder.inputs(audio), torch.full((UTTERANCES,), frames), targets).to(device)
     objective = MaskedUnits(model, UNITS, share=0.8, span=10).to(device).train()
-    optimisers = make_optimisers(objective, Training(optimiser=optimiser, lr=1e-4))
+    optimizers = make_optimizers(objective, Training(optimizer=optimizer, lr=1e-4))
 
     def step() -> None:
         if loops:
-            with half(objective, device, precision):
+            with half_precision(objective, device, precision):
                 loss, count = objective(batch)
         else:
             with torch.autocast(device.type, DTYPES[precision]):
                 loss, count = objective(batch)
         (loss / count).backward()
-        for each in optimisers:
+        for each in optimizers:
             each.step()
             each.zero_grad(set_to_none=True)
         wait(device)

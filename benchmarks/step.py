@@ -71,16 +71,16 @@ def by_hand(objective: Mean, batch: Audio, settings: Training) -> None:
     """What one would write without a library."""
     objective.train()
     parameters = [p for p in objective.parameters() if p.requires_grad]
-    optimiser = torch.optim.AdamW(parameters, lr=settings.lr, betas=settings.betas, fused=True)
+    optimizer = torch.optim.AdamW(parameters, lr=settings.lr, betas=settings.betas, fused=True)
     for step in range(settings.steps):
-        for group in optimiser.param_groups:
+        for group in optimizer.param_groups:
             group["lr"] = settings.rate(step)
         summed, weight = objective(batch)
         loss = summed / weight
         loss.backward()
         torch.nn.utils.clip_grad_norm_(parameters, 1.0)
-        optimiser.step()
-        optimiser.zero_grad()
+        optimizer.step()
+        optimizer.zero_grad()
         loss.item()
 
 

@@ -166,7 +166,7 @@ EDITS: dict[str, Callable[[Any], Any]] = {
     "factor": lambda model: [edits.factor(model, name, 4) for name in linears(model)],
     "zero_weights": zero_half,
     "use_log_mel": lambda model: edits.use_log_mel(model, bins=10),
-    "share_layers": lambda model: edits.share_layers(model, 1),
+    "share_layers": lambda model: edits.tie_layers(model, 1),
     "apply_times": lambda model: edits.apply_times(model, 6),
     "set_order": lambda model: edits.set_order(model, [2, 0, 0, 3]),
     "mimic_linear": lambda model: edits.use_mimic(model, layers=2, width=16),

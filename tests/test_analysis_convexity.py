@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from scipy.sparse import csr_matrix
 
 from sottovoce.analysis.attention import PATTERNS, REACH, distances, patterns, profile
-from sottovoce.analysis.convexity import Convex, graph_convexity, nearest_points, neighbour_graph, sampled
+from sottovoce.analysis.convexity import Convex, graph_convexity, nearest_points, neighbor_graph, sampled
 from sottovoce.analysis.importance import head_effects, head_norms, over_layer
 from sottovoce.errors import SottovoceError
 
@@ -85,7 +85,7 @@ def scores_by_hand(edges: Edges, labels: list[str]) -> dict[str, list[float]]:
 
 def check(points: np.ndarray, labels: list[str], k: int) -> list[Convex]:
     """All that is said of a graph against loops."""
-    graph = neighbour_graph(points, k)
+    graph = neighbor_graph(points, k)
     found, scores = graph_convexity(graph, labels)
     wanted = scores_by_hand(edges_by_hand(points, k), labels)
     assert [row.name for row in found] == list(wanted)
@@ -103,7 +103,7 @@ def check(points: np.ndarray, labels: list[str], k: int) -> list[Convex]:
 @given(SEEDS, st.integers(6, 24), st.integers(2, 5), st.integers(1, 5))
 def test_the_graph_joins_points_to_their_nearest_in_either_direction(seed: int, n: int, width: int, k: int) -> None:
     points = cloud(n, width, seed)
-    graph = neighbour_graph(points, k)
+    graph = neighbor_graph(points, k)
     wanted = edges_by_hand(points, k)
     found = edges_of(graph)
     assert [set(row) for row in found.values()] == [set(row) for row in wanted.values()]
@@ -188,7 +188,7 @@ def test_pairs_without_a_path_score_nothing() -> None:
 
 
 def test_one_class_in_a_connected_graph_is_convex() -> None:
-    found, scores = graph_convexity(neighbour_graph(cloud(40, 3, 1), 10), ["x"] * 40)
+    found, scores = graph_convexity(neighbor_graph(cloud(40, 3, 1), 10), ["x"] * 40)
     assert (found[0].value, found[0].error, found[0].pairs) == (1.0, 0.0, 1560) and scores.min() == 1.0
 
 
@@ -196,14 +196,14 @@ def test_classes_of_one_point_are_left_out() -> None:
     points = cloud(8, 2, 0)
     assert [row.name for row in check(points, list("aabcaaaa"), 3)] == ["a"]
     with pytest.raises(SottovoceError, match="two points"):
-        graph_convexity(neighbour_graph(points, 3), list("abcdefgh"))
+        graph_convexity(neighbor_graph(points, 3), list("abcdefgh"))
 
 
 def test_classes_by_chance_are_more_convex_than_their_share() -> None:
     values = []
     for seed in range(20):
         labels = np.random.default_rng(seed).permutation(np.repeat(list("abcd"), 25)).tolist()
-        graph = neighbour_graph(np.random.default_rng([seed, 1]).normal(size=(100, 8)), 10)
+        graph = neighbor_graph(np.random.default_rng([seed, 1]).normal(size=(100, 8)), 10)
         values += [row.value for row in graph_convexity(graph, labels)[0]]
     assert len(values) == 80 and 0.3 < np.mean(values) < 0.45
 
@@ -231,7 +231,7 @@ def test_all_pairs_are_as_likely() -> None:
 
 def test_a_part_of_the_pairs_speaks_for_all() -> None:
     labels = list("ab" * 20)
-    graph = neighbour_graph(cloud(40, 3, 2), 4)
+    graph = neighbor_graph(cloud(40, 3, 2), 4)
     every, _ = graph_convexity(graph, labels)
     found, scores = graph_convexity(graph, labels, pairs=200, seed=1)
     assert [row.pairs for row in found] == [200, 200] and len(scores) == 400 and found[0].points == 20
@@ -244,11 +244,11 @@ def test_a_part_of_the_pairs_speaks_for_all() -> None:
 
 def test_equal_points_are_joined() -> None:
     points = np.array([[0.0, 0.0], [0.0, 0.0], [1.0, 0.0], [1.0, 0.0], [2.5, 0.0]])
-    graph = neighbour_graph(points, 2)
+    graph = neighbor_graph(points, 2)
     assert [set(row) for row in edges_of(graph).values()] == [set(row) for row in edges_by_hand(points, 2).values()]
     assert float(graph[0, 1]) == pytest.approx(0.0, abs=1e-100)
     assert [row.value for row in graph_convexity(graph, list("aabbc"))[0]] == [1.0, 1.0]
-    pairs = neighbour_graph(np.zeros((2, 3)), 1)
+    pairs = neighbor_graph(np.zeros((2, 3)), 1)
     assert graph_convexity(pairs, ["a", "a"])[0][0].value == 1.0
 
 
@@ -258,7 +258,7 @@ def test_turning_moving_and_scaling_change_no_convexity(seed: int, scale: float)
     points = cloud(24, 4, seed)
     rng = np.random.default_rng([seed, 1])
     moved = scale * (points @ np.linalg.qr(rng.normal(size=(4, 4)))[0] + 10 * rng.normal(size=4))
-    first, second = neighbour_graph(points, 3), neighbour_graph(moved, 3)
+    first, second = neighbor_graph(points, 3), neighbor_graph(moved, 3)
     np.testing.assert_allclose(second.toarray(), scale * first.toarray(), rtol=1e-9)
     labels = list("abc" * 8)
     np.testing.assert_allclose(graph_convexity(second, labels)[1], graph_convexity(first, labels)[1])
@@ -268,13 +268,13 @@ def test_graphs_of_what_has_none_are_refused() -> None:
     points = cloud(6, 2, 0)
     for k in (0, -1, 6, 10):
         with pytest.raises(SottovoceError, match=f"k={k} "):
-            neighbour_graph(points, k)
-    assert neighbour_graph(points, 5).nnz == 30
+            neighbor_graph(points, k)
+    assert neighbor_graph(points, 5).nnz == 30
     for wrong in (np.where(points == points[2, 1], np.nan, points), np.full((6, 2), np.inf), points[:, 0]):
         with pytest.raises(SottovoceError, match="finite"):
-            neighbour_graph(wrong, 2)
+            neighbor_graph(wrong, 2)
     with pytest.raises(SottovoceError, match="5 labels for 6 points"):
-        graph_convexity(neighbour_graph(points, 2), list("ababa"))
+        graph_convexity(neighbor_graph(points, 2), list("ababa"))
 
 
 def entropy_by_hand(weights: list[float]) -> float:

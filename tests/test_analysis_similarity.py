@@ -14,8 +14,8 @@ from sottovoce.analysis.blocks import best_partition, blocks, shuffled, within
 from sottovoce.analysis.similarity import (
     check_samples,
     cosines,
-    neighbours,
-    normalised,
+    neighbors,
+    normalized,
     products,
     ranked,
     refuse_nan,
@@ -138,7 +138,7 @@ def test_neighbours_are_of_inner_products_not_of_angles_or_distances() -> None:
     # To the first sample the second is the nearest in angle, the third in distance, the last in inner product.
     layer = torch.tensor([[1.0, 0.0], [0.1, 0.0], [1.0, 0.5], [9.0, 9.0]], dtype=torch.float64)
     assert ranked(products([layer]).plain)[0, 0].tolist() == [3, 2, 1]
-    assert neighbours(ranked(products([layer]).plain), 1)[0].tolist() == [[0, 0, 0, 1]] * 3 + [[0, 0, 1, 0]]
+    assert neighbors(ranked(products([layer]).plain), 1)[0].tolist() == [[0, 0, 0, 1]] * 3 + [[0, 0, 1, 0]]
 
 
 def test_samples_of_zeros_and_opposite_samples_have_a_cosine() -> None:
@@ -152,7 +152,7 @@ def test_samples_of_zeros_and_opposite_samples_have_a_cosine() -> None:
 def test_a_layer_is_fully_like_itself_and_likeness_goes_both_ways(seed: int, samples: int, width: int) -> None:
     layers = states(samples, [width, width, width + 1], seed)
     found = similarities([*layers, layers[0].clone()], [1, 2, 3])
-    found["hsic"] = normalised(found["hsic"])
+    found["hsic"] = normalized(found["hsic"])
     for metric, matrix in found.items():
         own, slack = 0.0 if metric == "angle" else 1.0, 1e-6 if metric == "angle" else 1e-9
         assert matrix.diagonal().tolist() == [own] * 4, metric
@@ -169,7 +169,7 @@ def test_turning_and_scaling_change_nothing(seed: int, samples: int, width: int,
     both = similarities([scale * turned(a, seed), 3 * turned(b, seed)], [2, 4])
     for metric in ("cka", "knn_2", "knn_4"):
         torch.testing.assert_close(one[metric], plain[metric], rtol=1e-9, atol=1e-9)
-    torch.testing.assert_close(normalised(one["hsic"]), normalised(plain["hsic"]), rtol=1e-6, atol=1e-6)
+    torch.testing.assert_close(normalized(one["hsic"]), normalized(plain["hsic"]), rtol=1e-6, atol=1e-6)
     for metric in ("cosine", "angle", "cka", "knn_2", "knn_4"):
         torch.testing.assert_close(both[metric], plain[metric], rtol=1e-6, atol=1e-6)
     close(float(similarities([a + 7, b])["cka"][0, 1]), float(plain["cka"][0, 1]), 1e-9)
@@ -209,7 +209,7 @@ def test_the_unbiased_estimator_of_independent_layers_is_about_nothing() -> None
     assert abs(float(each.mean())) < 4 * float(each.std()) / math.sqrt(batches) < 0.05
     assert float(torch.stack([part["cka"][0, 1] for part in found]).mean()) > 0.3
     mean = torch.stack([part["hsic"] for part in found]).mean(0)
-    assert abs(float(normalised(mean)[0, 1])) < 0.05
+    assert abs(float(normalized(mean)[0, 1])) < 0.05
 
 
 def batches_of_noise(count: int) -> list[list[torch.Tensor]]:
@@ -226,7 +226,7 @@ def test_a_large_common_mean_spoils_nothing(metric: str, mean: float) -> None:
     found = similarities([a, b])[metric]
     by_hand: Callable[[torch.Tensor, torch.Tensor], float] = {"cka": cka_by_hand, "hsic": hsic_by_hand}[metric]
     wanted = by_hand(a, b) / math.sqrt(by_hand(a, a) * by_hand(b, b))
-    close(float(normalised(found)[0, 1]), wanted, 1e-4)
+    close(float(normalized(found)[0, 1]), wanted, 1e-4)
 
 
 def test_equal_samples_have_one_answer() -> None:
@@ -245,8 +245,8 @@ def test_what_cannot_be_compared_is_refused() -> None:
     order = ranked(products([layer]).plain)
     for k in (0, 6, 7):
         with pytest.raises(SottovoceError, match=f"k={k} "):
-            neighbours(order, k)
-    assert float(shared(neighbours(order, 5), 5)[0, 0]) == 1.0
+            neighbors(order, k)
+    assert float(shared(neighbors(order, 5), 5)[0, 0]) == 1.0
     assert {"knn_5"} == {name for name in similarities([layer], [5, 6, 7]) if name.startswith("knn")}
     assert "hsic" not in similarities([layer[:3]])
     with pytest.raises(SottovoceError, match="at least 4"):

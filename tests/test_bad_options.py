@@ -255,7 +255,7 @@ TRAININGS: list[tuple[dict[str, Any], str]] = [
     ({"betas": (0.9, 1.0)}, "betas=(0.9, 1.0) and"),
     ({"betas": (0.9,)}, "betas=(0.9,) and"),
     ({"patience": 0, "validate_every": 1}, "patience=0, but a whole number from 1"),
-    ({"optimiser": "sgd"}, "unknown optimiser 'sgd'"),
+    ({"optimizer": "sgd"}, "unknown optimizer 'sgd'"),
 ]
 
 

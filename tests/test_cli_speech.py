@@ -37,7 +37,7 @@ def test_tasks_and_corpora_are_listed(capsys: pytest.CaptureFixture[str]) -> Non
     code, out, _ = run(capsys, "corpus", "list")
     assert code == 0 and "librispeech" in out and "espeak" in out and "CC-BY-4.0" in out
     code, out, _ = run(capsys, "corpus", "list", "--json")
-    assert code == 0 and {"name", "licence", "parts"} <= set(json.loads(out.splitlines()[0]))
+    assert code == 0 and {"name", "license", "parts"} <= set(json.loads(out.splitlines()[0]))
 
 
 def test_measuring_knowledge(capsys: pytest.CaptureFixture[str], corpus: Path, saved: Path, tmp_path: Path) -> None:

@@ -352,7 +352,7 @@ def server(tmp_path: Path) -> Iterator[tuple[str, Path, list[str]]]:
 def test_every_corpus_is_tested_and_described() -> None:
     assert LAYOUTS.keys() == CORPORA.keys() and list(CORPORA) == sorted(CORPORA)
     for name, corpus in CORPORA.items():
-        assert corpus.name == name and corpus.about and corpus.licence and corpus.layout
+        assert corpus.name == name and corpus.about and corpus.license and corpus.layout
         assert bool(corpus.archives) != bool(corpus.terms)
         for archive in (one for part in (corpus.archives or {}).values() for one in part):
             length = {"": 0, "md5": 32, "sha256": 64}[archive.checksum.partition(":")[0]]
@@ -371,7 +371,7 @@ def test_a_published_layout_becomes_a_manifest(tmp_path: Path, name: str, deeper
     assert manifest == tmp_path / "manifest.jsonl" and facts(rows) == expected
     for row in rows:
         if name != "speech-mini":
-            assert row.task == TASKS.get(name) and row.licence == CORPORA[name].licence
+            assert row.task == TASKS.get(name) and row.license == CORPORA[name].license
         assert len(read_audio(Path(str(row.audio)))) / 16_000 == pytest.approx(row.seconds, abs=2e-3)
     before = manifest.read_bytes()
     prepare(name, tmp_path)
@@ -859,7 +859,7 @@ def hub(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> dict[str, FakeRows]:
 def test_a_hub_dataset_becomes_files_and_a_manifest(tmp_path: Path, hub: dict[str, FakeRows]) -> None:
     told: list[str] = []
     folder = tmp_path / "out"
-    manifest = from_hub_dataset("someone/speech", folder=folder, task="emotion", licence="CC0-1.0", on_bad=told.append)
+    manifest = from_hub_dataset("someone/speech", folder=folder, task="emotion", license="CC0-1.0", on_bad=told.append)
     rows = read_manifest(manifest)
     assert facts(rows) == {
         "train/0000000": ("train", "7", "angry", "a"),
@@ -867,7 +867,7 @@ def test_a_hub_dataset_becomes_files_and_a_manifest(tmp_path: Path, hub: dict[st
         "validation/0000000": ("dev", "7", "angry", "a"),
     }
     assert [row.seconds for row in rows] == pytest.approx([0.2, 0.4, 0.2], abs=1e-3)
-    assert {(row.task, row.licence, Path(str(row.audio)).suffix) for row in rows} == {("emotion", "CC0-1.0", ".flac")}
+    assert {(row.task, row.license, Path(str(row.audio)).suffix) for row in rows} == {("emotion", "CC0-1.0", ".flac")}
     assert len(told) == 1 and "row 1 of someone/speech, train is no audio" in told[0] and check(manifest).bad == ()
 
 

@@ -25,7 +25,7 @@ LAST = '{"id": "z", "path": "z.wav", "seconds": 1.0}'
 def test_a_manifest_comes_back_as_it_was(tmp_path: Path) -> None:
     phones = (Phone("AH", 0.0, 0.1), Phone("T", 0.1, 0.25))
     written = [
-        Utterance("a", tmp_path / "x" / "a.wav", 1.5, text="ärger 你好", phones=phones, speaker="s", licence="CC0-1.0"),
+        Utterance("a", tmp_path / "x" / "a.wav", 1.5, text="ärger 你好", phones=phones, speaker="s", license="CC0-1.0"),
         Utterance("b", tmp_path / "b.flac", 2.0, label="yes", split="test"),
     ]
     write_manifest(tmp_path / "m.jsonl", written)

@@ -33,7 +33,7 @@ from sottovoce.models.anatomy import Anatomy
 from sottovoce.models.encoder import Encoder
 from sottovoce.models.front_end import LogMel
 from sottovoce.models.padding import exact_padding
-from sottovoce.pretraining.beside import keep_beside
+from sottovoce.pretraining.unit_head import keep_unit_head
 from sottovoce.training import Training
 
 DATA = toys()
@@ -180,7 +180,7 @@ def test_the_loss_is_what_the_states_say(family: str) -> None:
         loss, frames = objective.eval()(speech_of_both(*views, DATA[:1], plan).load([0]))
         audio = [np.asarray(DATA[0].audio)]
         mine, theirs = (layer_states(view, view.inputs(audio)) for view in views)
-        times, others = views[0].centres(int(frames)), views[1].centres(theirs[0].shape[1])
+        times, others = views[0].centers(int(frames)), views[1].centers(theirs[0].shape[1])
         places = views[1].nearest(times).clip(0, len(others) - 1)
         for moment, place in zip(times, places, strict=True):  # of two that are as near, either may be taken
             assert abs(others[place] - moment) <= np.abs(others - moment).min() + 1e-9
@@ -249,12 +249,12 @@ def test_masks_reach_the_right_frames_of_both_models() -> None:
     objective.teacher_states(heard, time, mask)
     handle.remove()
     erased = (masked[-1][0] == teacher.masked_spec_embed).all(-1)
-    centres = views[1].centres(len(erased))
-    edges = views[0].centres(time)[[5, 8]]
+    centers = views[1].centers(len(erased))
+    edges = views[0].centers(time)[[5, 8]]
     half = views[0].field()[1] / 2 / 16_000
     assert 0 < int(erased.sum()) < len(erased) and not torch.equal(clean[-1], hidden[-1])
-    inside = (centres > edges[0] - half + 1e-3) & (centres < edges[1] + half - 1e-3)
-    outside = (centres < edges[0] - half - 1e-3) | (centres > edges[1] + half + 1e-3)
+    inside = (centers > edges[0] - half + 1e-3) & (centers < edges[1] + half - 1e-3)
+    outside = (centers < edges[0] - half - 1e-3) | (centers > edges[1] + half + 1e-3)
     assert erased[torch.from_numpy(inside)].all() and not erased[torch.from_numpy(outside)].any()
 
 
@@ -359,7 +359,7 @@ def test_files_beside_a_model_stay_beside_it(tmp_path: Path) -> None:
     sv.save(tiny("hubert", head="ForCTC"), tmp_path / "a")
     (tmp_path / "a" / "vocab.json").write_text('{"<pad>": 0, "a": 1}')
     model, donor = sv.load(tmp_path / "a"), wanted_clusters(with_clusters(tiny("hubert")))
-    keep_beside(model, donor.head(), donor)
+    keep_unit_head(model, donor.head(), donor)
     sv.save(model, tmp_path / "b")
     names = {path.name for path in (tmp_path / "b").iterdir()}
     assert {"vocab.json", "units.safetensors", "preprocessor_config.json"} <= names
@@ -457,7 +457,7 @@ def test_states_are_kept_where_that_pays() -> None:
 
 def test_nearest_frames_are_the_nearest() -> None:
     one, other = Encoder(edited("hubert", "use_log_mel")), Encoder(tiny("hubert"))
-    times, others = one.centres(20), other.centres(200)
+    times, others = one.centers(20), other.centers(200)
     found = other.nearest(times)
     assert found.tolist() == [int(np.abs(others - moment).argmin()) for moment in times]
 
@@ -474,7 +474,7 @@ sys.path.insert(0, sys.argv[1])
 from test_distill import DATA, RESUMED, distill, sv, tiny, with_clusters
 from sottovoce.files import working_in
 options = {**RESUMED, "loss": "cluster_kl", "cache": True, "student": {"layers": 2, "log_mel": True}}
-options["train"] = {**RESUMED["train"], "steps": 60, "optimiser": "muon"}
+options["train"] = {**RESUMED["train"], "steps": 60, "optimizer": "muon"}
 with working_in(sys.argv[2]):
     sv.save(distill(with_clusters(tiny("hubert-large", seed=1)), DATA, **options), sys.argv[3])
 """

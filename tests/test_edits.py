@@ -170,11 +170,11 @@ def test_log_mel_has_kaldis_numbers() -> None:
         power = torch.fft.fft(windowed, n=512).abs() ** 2
         edges = [mel(20.0) + (mel(8000.0) - mel(20.0)) * i / 41 for i in range(42)]
         for band in range(40):
-            low, centre, high = edges[band : band + 3]
+            low, center, high = edges[band : band + 3]
             energy = 0.0
             for bin_number in range(257):
                 here = mel(bin_number * 16_000 / 512)
-                slope = (here - low) / (centre - low) if here <= centre else (high - here) / (high - centre)
+                slope = (here - low) / (center - low) if here <= center else (high - here) / (high - center)
                 energy += max(0.0, slope) * float(power[bin_number])
             expected = torch.tensor(max(energy, 1.1920929e-07)).log().item()
             assert features[40 * (frame % 2) + band, frame // 2].item() == pytest.approx(expected, abs=2e-3)

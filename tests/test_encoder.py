@@ -42,12 +42,12 @@ def test_a_frame_is_where_it_says(name: str) -> None:
     for layer in getattr(front, "conv_layers", ()):
         layer.layer_norm = torch.nn.Identity()
     features = front(audio)
-    centres = encoder.centres(features.shape[-1])
+    centers = encoder.centers(features.shape[-1])
     assert features.shape[-1] == encoder.frames(3_000)
     for frame in (0, 3):
         (gradient,) = torch.autograd.grad(features[0, :, frame].sum(), audio, retain_graph=True)
         seen = gradient[0].nonzero().flatten()
-        assert (seen[0] + seen[-1] + 1) / 2 / 16_000 == pytest.approx(centres[frame], abs=2e-4)
+        assert (seen[0] + seen[-1] + 1) / 2 / 16_000 == pytest.approx(centers[frame], abs=2e-4)
 
 
 @pytest.mark.parametrize("name", [*sorted(TINY), "log-mel"])

@@ -124,7 +124,7 @@ def test_the_signal_is_where_the_phones_are(voice: Voice) -> None:
 
 def test_times_are_exact_to_the_sample() -> None:
     """In espeak's own samples, a stop after a vowel begins with the first of a row of zeros; resampling shifts none."""
-    samples, marks, rate = espeak._synthesise(TEXT, Voice())
+    samples, marks, rate = espeak._synthesize(TEXT, Voice())
     starts = espeak._with_closures(samples, marks)
     found = 0
     for index, (_, name) in enumerate(marks[1:], 1):
@@ -206,7 +206,7 @@ def test_utterances_say_what_they_are() -> None:
         audio = np.asarray(row.audio)
         assert row.phones and row.seconds == len(audio) / 16_000 == row.phones[-1].end
         assert row.text == (row.text or "").upper() and not set(row.text or "") & set(".,?!-")
-        assert row.licence == "CC0-1.0" and row.split in corpus.SPLITS and row.speaker
+        assert row.license == "CC0-1.0" and row.split in corpus.SPLITS and row.speaker
         assert (row.label is None) == (row.task in (None, "unlabelled"))
         assert np.abs(audio).max() <= 0.951 and loudness(audio) > 0.01
 

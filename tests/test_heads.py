@@ -19,7 +19,7 @@ from sottovoce.models.encoder import Encoder
 from sottovoce.models.heads import head_labels, with_head
 from sottovoce.tasks import TASKS
 from sottovoce.tasks.batch import Questions
-from sottovoce.tasks.finetune import Headed, finetune_model, only, speaks_for
+from sottovoce.tasks.finetune import Headed, can_score, finetune_model, frozen_parts
 from sottovoce.tasks.kinds import GREEDY, Transcribe
 from sottovoce.tasks.task import material
 from sottovoce.training import Training
@@ -60,15 +60,15 @@ def test_vocabularies_of_others(tmp_path: Path) -> None:
     fair = foreign(tmp_path / "fair", ["<pad>", "<s>", "</s>", "<unk>", "|", *LETTERS], pad="<pad>")
     assert head_labels(fair)[:6] == ("<pad>", "", "", "", "|", "'")
     for model in (blog, fair):
-        assert speaks_for(TASKS["asr"], model, DATA)
-        assert not speaks_for(TASKS["phones"], model, DATA) and not speaks_for(TASKS["pr"], model, DATA)
+        assert can_score(TASKS["asr"], model, DATA)
+        assert not can_score(TASKS["phones"], model, DATA) and not can_score(TASKS["pr"], model, DATA)
         assert sv.MEASURES["asr"](model, DATA)[0].metric == "word_error_rate"
     small = foreign(tmp_path / "small", ["<pad>", " ", *map(str.lower, LETTERS)], pad="<pad>", word_delimiter_token=" ")
     labels = head_labels(small)
     said = [labels.index(letter) for letter in ("l", "o", "w", "|")]
     logits = nn.functional.one_hot(torch.tensor([said]), len(labels)).float() * 9
     assert Transcribe(words=True).read(logits, torch.tensor([4]), GREEDY, labels) == [["L", "O", "W", "|"]]
-    assert speaks_for(TASKS["asr"], small, DATA)
+    assert can_score(TASKS["asr"], small, DATA)
     nested = foreign(tmp_path / "nested", ["<pad>", "a"], pad="<pad>")
     (tmp_path / "nested" / "vocab.json").write_text(json.dumps({"eng": {"a": 1}}))
     with pytest.raises(SottovoceError, match="a part for each language"):
@@ -79,9 +79,9 @@ def test_a_classifier_of_others_is_asked_only_what_it_knows() -> None:
     labels = {0: "high", 1: "low", 2: "middle"}
     model = tiny("hubert", head="ForSequenceClassification", num_labels=3)
     model.config.id2label = labels
-    assert speaks_for(TASKS["keywords"], model, DATA) and not speaks_for(TASKS["verification"], model, DATA)
+    assert can_score(TASKS["keywords"], model, DATA) and not can_score(TASKS["verification"], model, DATA)
     model.config.id2label = {number: label.upper() for number, label in labels.items()}
-    assert not speaks_for(TASKS["keywords"], model, DATA)
+    assert not can_score(TASKS["keywords"], model, DATA)
     rows = sv.MEASURES["keywords"](model, DATA, train={"steps": 2})
     assert any(row.metric == "layer_weight" for row in rows), "another head's labels: the encoder is probed"
 
@@ -130,7 +130,7 @@ def test_a_frozen_front_end_costs_no_backward_pass() -> None:
     model = tiny("hubert", head="ForSequenceClassification")
     model.train()
     inputs = torch.randn(1, 4000)
-    with only(model, ["front_end"]):
+    with frozen_parts(model, ["front_end"]):
         assert not model.hubert.feature_extractor(inputs).requires_grad
         assert model(inputs).logits.requires_grad
     assert model.hubert.feature_extractor(inputs).requires_grad
@@ -140,7 +140,7 @@ def test_a_frozen_front_end_costs_no_backward_pass() -> None:
 def test_what_is_frozen_works_as_in_evaluation() -> None:
     model = tiny("wav2vec2-conformer", head="ForSequenceClassification", num_labels=3)
     headed, base = Headed(TASKS["keywords"], model), model.wav2vec2_conformer
-    with only(model, ["front_end", "projection", "layers.0"]):
+    with frozen_parts(model, ["front_end", "projection", "layers.0"]):
         headed.train()
         frozen = [base.feature_extractor, base.feature_projection, base.encoder.layers[0]]
         assert not any(module.training for part in frozen for module in part.modules())

@@ -29,7 +29,7 @@ from sottovoce.data.batches import samples
 from sottovoce.errors import SottovoceError
 from sottovoce.files import working_in
 from sottovoce.methods.low_rank import low_rank
-from sottovoce.models.edits import factor, keep_feed_forward, keep_heads, share_layers, use_int8
+from sottovoce.models.edits import factor, keep_feed_forward, keep_heads, tie_layers, use_int8
 from sottovoce.models.encoder import Encoder
 from sottovoce.models.parts import Factored
 from sottovoce.models.wavlm import adopt_attention
@@ -236,7 +236,7 @@ def test_moments_equal_a_plain_loop(family: str, monkeypatch: pytest.MonkeyPatch
 
 def test_a_shared_layer_is_heard_every_time() -> None:
     model = tiny("hubert").double()
-    share_layers(model, 1)
+    tie_layers(model, 1)
     path = "encoder.layers.0.attention.q_proj"
     slow = slow_moments(model, [u for u in DATA if u.split == "train"])
     torch.testing.assert_close(dict(each_moment(model, DATA, [path], what="x"))[path], slow[path])
@@ -246,7 +246,7 @@ def test_moments_go_on_after_an_interruption(tmp_path: Path, monkeypatch: pytest
     monkeypatch.setattr(inputs, "CHUNK", 2)
     model, paths = tiny("wavlm"), [place.source for place in places(tiny("wavlm"), BOTH)]
     alone = dict(each_moment(model, DATA, paths, what="x"))
-    calls, honest = [0], inputs.moments
+    calls, honest = [0], inputs.input_moments
 
     def interrupted(*args: Any) -> Any:
         calls[0] += 1
@@ -434,7 +434,7 @@ def broken(model: Any) -> Any:
     return low_rank(model, DATA, ratio=0.5, by="activation-aware", limit=2)
 
 
-def quantised(model: Any) -> Any:
+def quantized(model: Any) -> Any:
     use_int8(model, {"encoder.layers.0.attention.q_proj": None})
     return low_rank(model, rank=2)
 
@@ -469,7 +469,7 @@ def after(edit: str, **wish: Any) -> Callable[[Any], Any]:
         (lambda m: low_rank(m, DATA, rank=4, by="activation-aware", limit=0), "limit=0"),
         (lambda m: sv.METHODS["low_rank"](m, rank=4, by="knn"), "by='knn'"),
         (after("factor", rank=2), "is a pair of low rank already"),
-        (quantised, "low_rank: this model is quantised"),
+        (quantized, "low_rank: this model is quantised"),
         (after("mimic_linear", rank=2), "mimic layers stand in"),
         (after("no_feed_forward", rank=24, parts=["feed_forward"]), "from rank 20 on"),
         (broken, r"what enters 'encoder.layers.3.attention.q_proj' has NaN"),

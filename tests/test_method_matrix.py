@@ -16,7 +16,7 @@ DATA = toys(train=9, dev=6, test=6)
 SHORT: dict[str, Any] = {"train": {"steps": 2, "lr": 1e-3}}
 # How a method is asked to do little, and which families it cannot work on; those that are not here run as they are.
 ASKED: dict[str, tuple[dict[str, Any], set[str]]] = {
-    "cut_at_convexity": ({"limit": 15, "neighbours": 3, "within": 0.5, "labels": "keywords"}, set()),
+    "cut_at_convexity": ({"limit": 15, "neighbors": 3, "within": 0.5, "labels": "keywords"}, set()),
     "distill": ({"student": {"layers": 2}, "batch_seconds": 2.0, **SHORT}, {"wav2vec2-bert", "whisper"}),
     "drop_layers": ({"drop": 1, "by": "bi", "limit": 12}, set()),
     "low_rank": ({"ratio": 0.6}, set()),

@@ -27,7 +27,7 @@ from sottovoce.methods.prune_weights import prunable
 from sottovoce.models.edits import keep_layers
 from sottovoce.models.encoder import Encoder
 from sottovoce.models.record import states
-from sottovoce.pretraining.beside import clusters_of
+from sottovoce.pretraining.unit_head import unit_head_of
 from sottovoce.studies.cuts import each_cut, scores_of_cuts
 from sottovoce.studies.effects import activity_of_units, effects_on
 from sottovoce.studies.mimicking import Mimicking, boundary_of
@@ -350,7 +350,7 @@ def test_no_data_is_said_before_any_work() -> None:
 
 def test_units_are_healed_with_those_that_the_whole_model_names(folder: Path) -> None:
     model = pretrained()
-    clusters = clusters_of(model)
+    clusters = unit_head_of(model)
     assert clusters is not None and clusters.count == 6
     head = clusters.head()
     with objective_of(model, DATA) as objective:
@@ -364,10 +364,10 @@ def test_units_are_healed_with_those_that_the_whole_model_names(folder: Path) ->
         assert named.tolist() == objective.units[utterance.id].tolist()
     with working_in(folder):
         small = sv.prune_ffn(model, DATA, keep=24, rounds=2, heal={"steps": 2, "lr": 1e-3, "batch": 6})
-    healed = clusters_of(small)
+    healed = unit_head_of(small)
     assert healed is not None and not torch.equal(healed.tensors["head.weight"], head.weight)
     sv.save(small, folder / "model")
-    again = clusters_of(sv.load(folder / "model"))
+    again = unit_head_of(sv.load(folder / "model"))
     assert again is not None and again.asked == clusters.asked
     assert all(torch.equal(again.tensors[name], tensor) for name, tensor in healed.tensors.items())
 
@@ -428,7 +428,7 @@ def test_the_loss_of_a_mimic_is_the_papers(family: str, before_norm: bool, folde
     with torch.no_grad():
         asked = Questions(None, Material(tuple(rows), ()), encoder)
         loss, frames = objective(asked.load([0, 1, 2]))
-        shelf = shelved(Encoder(teacher), objective.heard, [0, 2, 4], rows, folder, of="states to match")
+        shelf = shelved(Encoder(teacher), objective.stack_states, [0, 2, 4], rows, folder, of="states to match")
         kept = objective(replace(asked, shelf=shelf).load([0, 1, 2]))
         assert float(kept[0]) == pytest.approx(float(loss), rel=1e-3) and kept[1] == frames
         total, count = 0.0, 0
@@ -666,13 +666,13 @@ def test_no_decision_hears_a_recording_of_a_test_split(monkeypatch: pytest.Monke
     sv.prune_ffn(model, data, by="activation", keep=24)
     leaving(model, data, "bi")
     assert heard and not heard & {recording(u) for u in data if u.split == "test"}
-    only = [u for u in data if u.split == "test"]
+    frozen_parts = [u for u in data if u.split == "test"]
     with pytest.raises(SottovoceError, match="in no test split"):
-        leaving(model, only, "bi")
+        leaving(model, frozen_parts, "bi")
     with pytest.raises(SottovoceError, match="in no test split"):
-        sv.prune_ffn(model, only, by="activation", keep=24)
+        sv.prune_ffn(model, frozen_parts, by="activation", keep=24)
     with pytest.raises(SottovoceError, match="in no test split"):
-        sv.prune_heads(model, only, by="diagonality", keep=3)
+        sv.prune_heads(model, frozen_parts, by="diagonality", keep=3)
 
 
 def test_the_head_over_units_learns_on_from_round_to_round(monkeypatch: pytest.MonkeyPatch, folder: Path) -> None:

@@ -27,7 +27,7 @@ from sottovoce.models.front_end import LogMel
 from sottovoce.pretraining.augment import disturbed
 from sottovoce.pretraining.objective import MaskedUnits, span_mask
 from sottovoce.pretraining.plan import Round
-from sottovoce.pretraining.run import phone_fit, recordings, units_source
+from sottovoce.pretraining.run import phone_fit, train_and_dev, units_source
 from sottovoce.pretraining.units import Codebook, closest, fit, mfcc
 
 DATA = toys()
@@ -35,25 +35,25 @@ DATA = toys()
 
 def test_k_means_finds_clusters_that_are_there() -> None:
     generator = torch.Generator().manual_seed(0)
-    centres = torch.tensor([[0.0, 0.0], [9.0, 0.0], [0.0, 9.0], [40.0, 40.0]])
-    points = torch.cat([centre + 0.3 * torch.randn(50, 2, generator=generator) for centre in centres])
+    centers = torch.tensor([[0.0, 0.0], [9.0, 0.0], [0.0, 9.0], [40.0, 40.0]])
+    points = torch.cat([center + 0.3 * torch.randn(50, 2, generator=generator) for center in centers])
     book = Codebook.fit(points, 4)
     units = book.units(points).view(4, 50)
     assert (units == units[:, :1]).all() and len(set(units[:, 0].tolist())) == 4
-    found = (book.centres * book.std + book.mean)[units[:, 0]]
+    found = (book.centers * book.std + book.mean)[units[:, 0]]
     torch.testing.assert_close(found, points.view(4, 50, 2).mean(1), rtol=1e-4, atol=1e-4)
     with pytest.raises(SottovoceError, match="300 units from 200 frames"):
         Codebook.fit(points, 300)
     same = Codebook.fit(torch.ones(20, 3), 3)
-    assert torch.isfinite(same.centres).all(), "frames that are all alike"
+    assert torch.isfinite(same.centers).all(), "frames that are all alike"
 
 
 @given(st.integers(1, 40), st.integers(1, 9))
-def test_closest_is_the_closest(points: int, centres: int) -> None:
-    generator = torch.Generator().manual_seed(points * centres)
-    x, c = torch.randn(points, 3, generator=generator).double(), torch.randn(centres, 3, generator=generator).double()
+def test_closest_is_the_closest(points: int, centers: int) -> None:
+    generator = torch.Generator().manual_seed(points * centers)
+    x, c = torch.randn(points, 3, generator=generator).double(), torch.randn(centers, 3, generator=generator).double()
     assert closest(x, c).tolist() == [
-        min(range(centres), key=lambda j: float((row - c[j]).square().sum())) for row in x
+        min(range(centers), key=lambda j: float((row - c[j]).square().sum())) for row in x
     ]
 
 
@@ -104,10 +104,10 @@ def test_fit_is_mutual_information_over_entropy() -> None:
 
 def test_cepstra_are_a_cosine_transform_of_log_mel() -> None:
     audio = np.asarray(DATA[0].audio)
-    centres = Encoder(tiny("hubert")).centres(20)
-    rows = mfcc(audio, centres)
+    centers = Encoder(tiny("hubert")).centers(20)
+    rows = mfcc(audio, centers)
     mel = LogMel(bins=40, stack=1)(torch.from_numpy(audio)[None])[0].T
-    frame = round((centres[7] * 16_000 - 200) / 160)
+    frame = round((centers[7] * 16_000 - 200) / 160)
     for k in range(13):
         wanted = math.sqrt(2 / 40) * sum(
             float(mel[frame, b]) * math.cos(math.pi * k * (b + 0.5) / 40) for b in range(40)
@@ -159,10 +159,10 @@ def test_no_recording_of_a_test_split_is_learnt() -> None:
         Utterance("d", Path("d.flac"), 1.0, split="dev"),
         Utterance("e", Path("e.flac"), 1.0, split="unlabelled"),
     ]
-    learnt, judged = recordings(rows)
+    learnt, judged = train_and_dev(rows)
     assert [u.id for u in learnt] == ["a", "e"] and [u.id for u in judged] == ["d"]
     with pytest.raises(SottovoceError, match="needs data"):
-        recordings(None)
+        train_and_dev(None)
 
 
 def test_two_rounds_learn_and_leave_a_codebook(tmp_path: Path) -> None:
@@ -216,8 +216,8 @@ def test_units_that_are_phones_fit_perfectly() -> None:
     kind: Any = sv.TASKS["phones"].kind
     shelf: Any = {}
     for utterance in DATA[:9]:
-        centres = encoder.centres(encoder.frames(len(np.asarray(utterance.audio))))
-        names = kind.names(utterance.phones, centres)
+        centers = encoder.centers(encoder.frames(len(np.asarray(utterance.audio))))
+        names = kind.names(utterance.phones, centers)
         shelf[utterance.id] = np.array(
             [{"SIL": 0, "LOW": 1, "MIDDLE": 2, "HIGH": 3}.get(str(name), 0) for name in names]
         )

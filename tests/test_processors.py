@@ -78,7 +78,7 @@ def test_another_head_keeps_the_feature_extractor_and_not_the_letters(beside: Pa
     again = beside.with_name("again")
     sv.save(with_head(sv.load(beside), "ForSequenceClassification", ["no", "yes"]), again)
     assert torch.equal(heard(again), heard(beside)) and not (again / "vocab.json").exists()
-    assert Encoder(sv.load(again)).normalises is False
+    assert Encoder(sv.load(again)).normalizes is False
 
 
 def test_the_feature_extractor_that_lies_there_already_is_the_one_that_is_meant(beside: Path) -> None:
@@ -86,11 +86,11 @@ def test_the_feature_extractor_that_lies_there_already_is_the_one_that_is_meant(
     transformers.Wav2Vec2FeatureExtractor(do_normalize=True).save_pretrained(again)
     before = (again / EXTRACTOR).read_bytes()
     sv.save(sv.load(beside), again)
-    assert (again / EXTRACTOR).read_bytes() == before and Encoder(sv.load(again)).normalises is True
+    assert (again / EXTRACTOR).read_bytes() == before and Encoder(sv.load(again)).normalizes is True
     other = beside.with_name("other")
     processor(other, do_normalize=True).save_pretrained(other)
     sv.save(sv.load(beside), other)
-    assert Encoder(sv.load(other)).normalises is True
+    assert Encoder(sv.load(other)).normalizes is True
 
 
 def test_tokens_that_lie_there_already_are_not_thrown_away(tmp_path: Path) -> None:
@@ -106,9 +106,9 @@ def test_the_nested_settings_are_believed_first(folder: Path) -> None:
     sv.save(tiny("hubert"), folder)
     (folder / EXTRACTOR).write_text('{"do_normalize": true}')
     (folder / PROCESSOR).write_text('{"feature_extractor": {"do_normalize": false}}')
-    assert Encoder(sv.load(folder)).normalises is False
+    assert Encoder(sv.load(folder)).normalizes is False
     (folder / PROCESSOR).write_text('{"processor_class": "Wav2Vec2Processor"}')
-    assert Encoder(sv.load(folder)).normalises is True
+    assert Encoder(sv.load(folder)).normalizes is True
     (folder / EXTRACTOR).unlink()
     assert extractor_settings(folder) is None
 

@@ -22,7 +22,7 @@ from sottovoce.measures.memory import peak_bytes
 from sottovoce.methods.quantize import best_range, count_magnitudes, quantize
 from sottovoce.models import int8
 from sottovoce.models.bundle import FILE
-from sottovoce.models.int8 import LARGEST, Int8Linear, product, product_by_bytes, product_by_floats, quantised
+from sottovoce.models.int8 import LARGEST, Int8Linear, product, product_by_bytes, product_by_floats, quantized
 
 # Relative errors of what a model puts out; the worst that is measured lies at two thirds of these.
 BOUNDS = {"int8": 0.02, "int8-static": 0.04}
@@ -74,7 +74,7 @@ def test_products_are_exact_on_every_path(rows: int, inputs: int, outputs: int, 
 def test_linear_is_its_definition(inputs: int, largest: float | None, bias: bool, monkeypatch: Any) -> None:
     torch.manual_seed(0)
     linear, x = nn.Linear(inputs, 40, bias=bias), 2 * torch.randn(2, 30, inputs)
-    small = quantised(linear, largest)
+    small = quantized(linear, largest)
     weight, scale = linear.weight.detach().double(), small.scale.double()
     assert ((small.levels.double() * scale[:, None] - weight).abs() <= 0.5001 * scale[:, None]).all()
     assert torch.equal(small.levels.abs().amax(1), torch.full((40,), LARGEST, dtype=torch.int8))
@@ -94,7 +94,7 @@ def test_linear_is_its_definition(inputs: int, largest: float | None, bias: bool
 
 def test_a_frame_is_rounded_by_itself() -> None:
     torch.manual_seed(0)
-    small, x = quantised(nn.Linear(64, 48)), torch.randn(4, 50, 64)
+    small, x = quantized(nn.Linear(64, 48)), torch.randn(4, 50, 64)
     x[1] *= 100
     x[2, 3], x[3, 4, 5] = 0.0, float("nan")
     with torch.no_grad():

@@ -26,14 +26,14 @@ from sottovoce.methods import pretrain
 from sottovoce.models.encoder import Encoder
 from sottovoce.models.front_end import LogMel
 from sottovoce.pretraining.augment import disturbed, sped
-from sottovoce.pretraining.listen import Listener, at_other_speeds, codebook
 from sottovoce.pretraining.objective import MaskedUnits
 from sottovoce.pretraining.plan import Round, Units
+from sottovoce.pretraining.pseudo_labels import UnitNamer, at_other_speeds, codebook
 from sottovoce.pretraining.run import units_source
-from sottovoce.pretraining.units import beside, mfcc
+from sottovoce.pretraining.units import mfcc, stack_context
 from sottovoce.training import Training
-from sottovoce.training.optimisers import make_optimisers
-from sottovoce.training.precision import half, rounded
+from sottovoce.training.optimizers import make_optimizers
+from sottovoce.training.precision import autocast_to, half_precision
 
 DATA = toys()
 SMALL: dict[str, Any] = {
@@ -58,21 +58,21 @@ def test_rows_stand_beside_their_neighbours(rows: int, context: int) -> None:
         [float(values[min(max(row + step, 0), rows - 1), k]) for step in range(-context, context + 1) for k in range(2)]
         for row in range(rows)
     ]
-    assert beside(values, context).tolist() == wanted
+    assert stack_context(values, context).tolist() == wanted
 
 
 def test_cepstra_in_context_forget_level_and_channel() -> None:
     audio = np.asarray(DATA[0].audio)
-    centres = Encoder(tiny("hubert")).centres(19)
-    plain = mfcc(audio, centres).double()
-    found = mfcc(audio, centres, context=1)
+    centers = Encoder(tiny("hubert")).centers(19)
+    plain = mfcc(audio, centers).double()
+    found = mfcc(audio, centers, context=1)
     own = (plain - plain.mean(0)) / plain.std(0, correction=0).clamp(min=1e-3)
     for row in range(19):
         around = [own[min(max(row + step, 0), 18), :26] for step in (-1, 0, 1)]
         torch.testing.assert_close(found[row].double(), torch.cat(around), rtol=1e-4, atol=1e-4)
-    torch.testing.assert_close(mfcc(0.5 * audio, centres, context=1), found, rtol=1e-2, atol=2e-2)
-    assert float((mfcc(0.5 * audio, centres) - mfcc(audio, centres)).abs().max()) > 1.0
-    assert torch.isfinite(mfcc(np.zeros(400, np.float32), centres[:1], context=2)).all(), "one frame of silence"
+    torch.testing.assert_close(mfcc(0.5 * audio, centers, context=1), found, rtol=1e-2, atol=2e-2)
+    assert float((mfcc(0.5 * audio, centers) - mfcc(audio, centers)).abs().max()) > 1.0
+    assert torch.isfinite(mfcc(np.zeros(400, np.float32), centers[:1], context=2)).all(), "one frame of silence"
 
 
 @pytest.mark.parametrize("family", ["hubert", "log-mel", "sew"])
@@ -140,12 +140,12 @@ def test_units_may_be_those_of_another_model(tmp_path: Path) -> None:
     teacher = tiny("hubert", num_hidden_layers=3)
     sv.save(teacher, tmp_path / "teacher")
     student = small()
-    rows = Listener(student, Round(Units(layer=2, teacher=str(tmp_path / "teacher")))).frames(DATA[:2])
-    own = Listener(teacher, Round(Units(layer=2))).frames(DATA[:2])
+    rows = UnitNamer(student, Round(Units(layer=2, teacher=str(tmp_path / "teacher")))).frames(DATA[:2])
+    own = UnitNamer(teacher, Round(Units(layer=2))).frames(DATA[:2])
     inputs = Encoder(student)
     for utterance, found, theirs in zip(DATA[:2], rows, own, strict=True):
-        times = inputs.centres(inputs.frames(len(np.asarray(utterance.audio))))
-        nearest = [int(np.abs(Encoder(teacher).centres(len(theirs)) - time).argmin()) for time in times]
+        times = inputs.centers(inputs.frames(len(np.asarray(utterance.audio))))
+        nearest = [int(np.abs(Encoder(teacher).centers(len(theirs)) - time).argmin()) for time in times]
         torch.testing.assert_close(found, theirs[nearest])
     learnt = pretrain(student, DATA, units={"clusters": 4, "layer": 2, "teacher": str(tmp_path / "teacher")}, **SMALL)
     assert learnt.config.num_hidden_layers == 2
@@ -161,7 +161,7 @@ def test_frames_that_are_heard_count_by_their_weight() -> None:
     inputs = Encoder(model, outputs=True)
     shelf: Any = {u.id: np.arange(inputs.frames(len(np.asarray(u.audio)))) % 5 for u in DATA[:3]}
     batch = units_source(inputs, DATA[:3], shelf, Round()).load([0, 1, 2])
-    objective = MaskedUnits(model, 5, share=0.5, span=3, heard=0.25)
+    objective = MaskedUnits(model, 5, share=0.5, span=3, unmasked_weight=0.25)
     torch.manual_seed(1)
     loss, weight = objective(batch)
     torch.manual_seed(1)
@@ -180,14 +180,14 @@ def test_frames_that_are_heard_count_by_their_weight() -> None:
 
 def test_muon_takes_the_matrices_inside_layers_and_nothing_else() -> None:
     model = sv.new("hubert", head="ForCTC", num_hidden_layers=2, hidden_size=32, num_attention_heads=2)
-    muon, adamw = make_optimisers(model, Training(optimiser="muon"))
+    muon, adamw = make_optimizers(model, Training(optimizer="muon"))
     taken = {id(p) for group in muon.param_groups for p in group["params"]}
     rest = {id(p) for group in adamw.param_groups for p in group["params"]}
     for name, parameter in model.named_parameters():
         inner = ".layers." in name and parameter.dim() == 2
         assert (id(parameter) in taken, id(parameter) in rest) == (inner, not inner), name
     assert len(taken) == 12
-    assert len(make_optimisers(torch.nn.Linear(2, 2), Training(optimiser="muon"))) == 1, "no layers: all is AdamW's"
+    assert len(make_optimizers(torch.nn.Linear(2, 2), Training(optimizer="muon"))) == 1, "no layers: all is AdamW's"
 
 
 def test_a_step_of_muon_is_orthogonal() -> None:
@@ -195,7 +195,7 @@ def test_a_step_of_muon_is_orthogonal() -> None:
     model = small()
     weight = model.encoder.layers[0].attention.q_proj.weight
     before = weight.detach().clone()
-    muon, _ = make_optimisers(model, Training(optimiser="muon", lr=1e-2, weight_decay=0.0))
+    muon, _ = make_optimizers(model, Training(optimizer="muon", lr=1e-2, weight_decay=0.0))
     weight.grad = torch.randn(weight.shape, generator=torch.Generator().manual_seed(0))
     muon.step()
     moved = torch.linalg.svdvals((weight.detach() - before) / 1e-2)
@@ -206,10 +206,10 @@ def test_a_step_of_muon_is_orthogonal() -> None:
 def test_half_precision_changes_attention_for_its_time_only() -> None:
     model = small()
     kinds = [model.config._attn_implementation]
-    with half(model, torch.device("cpu"), "bf16"):
+    with half_precision(model, torch.device("cpu"), "bf16"):
         kinds.append(model.config._attn_implementation)
         assert torch.is_autocast_enabled("cpu")
-    with half(model, torch.device("cpu"), "fp32"):
+    with half_precision(model, torch.device("cpu"), "fp32"):
         kinds.append(model.config._attn_implementation)
         assert not torch.is_autocast_enabled("cpu")
     assert kinds == ["sdpa", "eager", "sdpa"] and model.config._attn_implementation == "sdpa"
@@ -222,7 +222,7 @@ from test_rounds import DATA, SMALL, pretrain, small, sv, torch
 from sottovoce.files import working_in
 torch.manual_seed(0)
 model = small()
-train = {"steps": 40, "lr": 3e-3, "optimiser": "muon", "precision": "bf16"}
+train = {"steps": 40, "lr": 3e-3, "optimizer": "muon", "precision": "bf16"}
 options = {**SMALL, "train": {**train, "save_seconds": 0.01, "validate_every": 10}, "probe_every": 2}
 options |= {"noise": 0.5, "speeds": [1.1]}
 with working_in(sys.argv[2]):
@@ -281,14 +281,14 @@ def test_two_processes_reach_the_loss_of_one(tmp_path: Path) -> None:
 
 
 def test_a_codebook_is_kept_for_the_round_that_goes_on(tmp_path: Path) -> None:
-    listener = Listener(small(), Round(Units(clusters=4, context=1)))
+    listener = UnitNamer(small(), Round(Units(clusters=4, context=1)))
     path = tmp_path / "book.safetensors"
     made = codebook(listener, DATA, path, seed=0)
     written = path.stat().st_mtime_ns
     again = codebook(listener, DATA, path, seed=0)
-    assert path.stat().st_mtime_ns == written and torch.equal(again.centres, made.centres)
+    assert path.stat().st_mtime_ns == written and torch.equal(again.centers, made.centers)
     other = codebook(listener, DATA, path, seed=1)
-    assert path.stat().st_mtime_ns != written and not torch.equal(other.centres, made.centres)
+    assert path.stat().st_mtime_ns != written and not torch.equal(other.centers, made.centers)
 
 
 @pytest.mark.parametrize(
@@ -302,7 +302,7 @@ def test_a_codebook_is_kept_for_the_round_that_goes_on(tmp_path: Path) -> None:
         {"mask": {"span": 0}},
         {"mask": {"share": 1.7}},
         {"mask": {"share": 0.0}},
-        {"mask": {"heard": -1.0}},
+        {"mask": {"unmasked_weight": -1.0}},
         {"noise": 2.0},
         {"batch_seconds": -3.0},
         {"speeds": [0.0]},
@@ -310,7 +310,7 @@ def test_a_codebook_is_kept_for_the_round_that_goes_on(tmp_path: Path) -> None:
         {"speeds": [1.1, 1.1]},
         {"probe_every": 0},
         {"units": {"teacher": "small-hubert"}},
-        {"train": {"optimiser": "moun"}},
+        {"train": {"optimizer": "moun"}},
         {"train": {"precision": "bfloat16"}},
     ],
 )
@@ -336,7 +336,9 @@ def test_a_round_of_another_plan_is_not_taken_up(tmp_path: Path) -> None:
     with working_in(tmp_path):
         pretrain(small(), DATA, units={"clusters": 4}, **SMALL)
         with pytest.raises(SottovoceError, match="other settings"):
-            pretrain(small(), DATA, units={"clusters": 4}, **SMALL | {"mask": {**SMALL["mask"], "heard": 1.0}})
+            pretrain(
+                small(), DATA, units={"clusters": 4}, **SMALL | {"mask": {**SMALL["mask"], "unmasked_weight": 1.0}}
+            )
 
 
 def test_sew_learns_as_well() -> None:
@@ -347,7 +349,7 @@ def test_sew_learns_as_well() -> None:
 @pytest.mark.parametrize("samples", [100, 400, 700])
 def test_very_short_recordings_have_units(samples: int) -> None:
     short = replace(DATA[0], audio=np.asarray(DATA[0].audio)[:samples], seconds=samples / 16_000)
-    (rows,) = Listener(small(), Round()).frames([short])
+    (rows,) = UnitNamer(small(), Round()).frames([short])
     assert len(rows) == 1 and torch.isfinite(rows).all()
 
 
@@ -355,7 +357,7 @@ def test_very_short_recordings_have_units(samples: int) -> None:
 def test_features_do_not_lose_precision(precision: Any) -> None:
     mel = LogMel()
     loud = 0.5 * torch.randn(1, 16_000, generator=torch.Generator().manual_seed(0))
-    with rounded(torch.device("cpu"), precision):
+    with autocast_to(torch.device("cpu"), precision):
         assert torch.equal(mel(loud), LogMel()(loud)) and mel(loud).isfinite().all()
         inside = mel(loud)
     assert torch.equal(inside, mel(loud))

@@ -25,7 +25,7 @@ from sottovoce.models.front_end import LogMel
 from sottovoce.studies import attention as attention_study
 from sottovoce.studies import convexity as convexity_study
 from sottovoce.studies import similarity as similarity_study
-from sottovoce.studies.attention import heads_of, norms_of
+from sottovoce.studies.attention import norms_of, patterns_of_heads
 from sottovoce.studies.chunks import Arrays, Unfinished, chunked, sharing
 from sottovoce.studies.convexity import convexity_of
 from sottovoce.studies.effects import add_effects, effects_of
@@ -134,7 +134,7 @@ def test_shares_put_together_are_what_one_process_makes(tmp_path: Path) -> None:
         lambda: likeness([model], DATA, reading="mean", batch=6, ks=[2]).matrices,
         lambda: likeness([model], DATA, reading="frames", batch=6, frames=30, ks=[2]).matrices,
         lambda: convexity_of(model, DATA, of=["keywords", "phones"], k=5),
-        lambda: heads_of(model, DATA).values,
+        lambda: patterns_of_heads(model, DATA).values,
     ]
     for number, study in enumerate(studies):
         alone = study()
@@ -229,8 +229,8 @@ def test_points_of_phones_are_means_over_their_times() -> None:
         convexity_of(model, DATA, of=["phones"], limit=5)
     for row, point in zip(seen["features"], points, strict=True):
         states = slowly(model, [point.utterance])[0]
-        centres = Encoder(model).centres(len(states[0]))
-        inside = (centres >= point.start) & (centres < point.end)
+        centers = Encoder(model).centers(len(states[0]))
+        inside = (centers >= point.start) & (centers < point.end)
         np.testing.assert_allclose(row, states[0][inside].mean(0), atol=1e-5)
 
 
@@ -273,7 +273,7 @@ def test_the_rest_of_the_network_begins_where_a_state_ends(family: str, state: i
 
 @pytest.mark.parametrize("family", ["hubert", "wavlm", "wav2vec2-conformer", "whisper"])
 def test_heads_have_patterns(family: str) -> None:
-    found = heads_of(tiny(family), DATA, limit=3)
+    found = patterns_of_heads(tiny(family), DATA, limit=3)
     assert found.values["entropy"].shape == (4, 4) and found.utterances == 3
     assert (found.values["globality"] <= 1 + 1e-6).all() and (found.values["diagonality"] <= 1).all()
     assert found.profiles.shape == (4, 4, 101) and np.isfinite(found.profiles).all()
@@ -282,7 +282,7 @@ def test_heads_have_patterns(family: str) -> None:
 def test_layers_of_fewer_heads_leave_gaps() -> None:
     model = tiny("hubert")
     sv.edits.keep_heads(model, 1, [0, 3])
-    found = heads_of(model, DATA, limit=2)
+    found = patterns_of_heads(model, DATA, limit=2)
     assert np.isnan(found.values["entropy"][1, 2:]).all() and np.isfinite(found.values["entropy"][1, :2]).all()
     assert [len(layer) for layer in norms_of(model)] == [4, 2, 4, 4]
     assert any(row.metric == "rank_correlation" for row in sv.MEASURES["attention"](model, DATA, limit=2))
@@ -346,7 +346,7 @@ def test_a_broken_layer_is_named() -> None:
     for study in (
         lambda: likeness([model], DATA, reading="mean", batch=6),
         lambda: convexity_of(model, DATA, k=5),
-        lambda: heads_of(model, DATA, limit=2),
+        lambda: patterns_of_heads(model, DATA, limit=2),
     ):
         with pytest.raises(SottovoceError, match=r"layer [23] has NaN"):
             study()
@@ -363,7 +363,7 @@ def test_a_broken_layer_is_named() -> None:
         (lambda m: convexity_of(m, [replace(u, phones=None) for u in DATA], of=["phones"]), "no utterance with phones"),
         (lambda m: convexity_of(m, DATA, k=0), "k=0"),
         (lambda m: convexity_of(m, DATA[:8], k=10), "k=10 neighbours among 8 points"),
-        (lambda m: heads_of(m, DATA, seconds=0.0), "seconds=0.0"),
+        (lambda m: patterns_of_heads(m, DATA, seconds=0.0), "seconds=0.0"),
         (lambda m: sv.MEASURES["ablation"](m, DATA, task="keyword"), "did you mean 'keywords'"),
     ],
 )

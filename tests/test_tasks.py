@@ -28,7 +28,7 @@ from sottovoce.tasks import TASKS
 from sottovoce.tasks.batch import Questions
 from sottovoce.tasks.finetune import finetune_model, has_head, part, score_head
 from sottovoce.tasks.kinds import GREEDY, Classify, Decoding, Frames, Pooled, Transcribe
-from sottovoce.tasks.probe import Probe, collect, moments, probe
+from sottovoce.tasks.probe import Probe, collect, feature_statistics, probe
 from sottovoce.tasks.task import material
 from sottovoce.training import Training
 
@@ -139,7 +139,7 @@ def test_states_on_the_shelf_are_the_encoders(tmp_path: Path) -> None:
                 torch.from_numpy(np.array(means[utterance.id]))[0], wanted.mean(0), rtol=1e-3, atol=1e-4
             )
     rows = np.concatenate([shelf[u.id] for u in splits["test"].utterances]).astype(np.float64)
-    mean, std = moments(shelf, splits["test"])
+    mean, std = feature_statistics(shelf, splits["test"])
     np.testing.assert_allclose(mean, rows.mean(0), rtol=1e-5, atol=1e-6)
     np.testing.assert_allclose(std, rows.std(0), rtol=1e-4, atol=1e-6)
 
@@ -234,17 +234,17 @@ def test_a_frame_has_the_phone_that_its_middle_lies_in() -> None:
     rng = np.random.default_rng(0)
     edges = np.cumsum(rng.uniform(0.02, 0.1, 12))
     phones = [Phone("ABC"[i % 3], a, b) for i, (a, b) in enumerate(zip(edges[:-1], edges[1:], strict=True)) if i != 4]
-    centres = np.arange(0.0125, 1.0, 0.02)
-    slow = [next((p.name for p in phones if p.start <= middle < p.end), "") for middle in centres]
-    assert Frames().names(phones, centres).tolist() == slow
+    centers = np.arange(0.0125, 1.0, 0.02)
+    slow = [next((p.name for p in phones if p.start <= middle < p.end), "") for middle in centers]
+    assert Frames().names(phones, centers).tolist() == slow
     labels = {"A": 0, "B": 1, "C": 2}
-    assert Frames().target(phones, labels, centres).tolist() == [labels.get(name, -100) for name in slow]
+    assert Frames().target(phones, labels, centers).tolist() == [labels.get(name, -100) for name in slow]
 
 
 def test_silence_counts_in_one_accuracy_only() -> None:
     phones = (Phone("SIL", 0.0, 0.1), Phone("A", 0.1, 0.2), Phone("B", 0.2, 0.3))
-    centres = np.array([0.05, 0.15, 0.25, 0.35])
-    without, whole = Frames().score([np.array(["SIL", "A", "A", "A"])], [phones], [centres], draws=100)
+    centers = np.array([0.05, 0.15, 0.25, 0.35])
+    without, whole = Frames().score([np.array(["SIL", "A", "A", "A"])], [phones], [centers], draws=100)
     assert (without.value, whole.value) == (0.5, pytest.approx(2 / 3))
 
 

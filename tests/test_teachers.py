@@ -151,5 +151,5 @@ def test_what_is_bundled_is_small_complete_and_credits_its_sources(name: str) ->
     card = (folder / "README.md").read_text(encoding="utf-8")
     for credit in ("speechocean762", "LibriSpeech", "Arabic Speech Commands", "Emotional Speech", "Digit", "espeak-ng"):
         assert credit in card
-    for licence in ("CC BY 4.0", "Apache 2.0", "CC0", "CC BY-SA 4.0"):
-        assert licence in card
+    for license in ("CC BY 4.0", "Apache 2.0", "CC0", "CC BY-SA 4.0"):
+        assert license in card

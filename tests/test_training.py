@@ -92,7 +92,7 @@ def by_hand(settings: Training, source: Toy) -> dict[str, torch.Tensor]:
     model = Regression()
     learned = [p for p in model.parameters() if p.requires_grad]
     groups = [[p for p in learned if p.dim() > 1], [p for p in learned if p.dim() == 1]]
-    optimiser = torch.optim.AdamW(
+    optimizer = torch.optim.AdamW(
         [{"params": groups[0], "weight_decay": settings.weight_decay}, {"params": groups[1], "weight_decay": 0.0}],
         betas=settings.betas,
         eps=settings.eps,
@@ -106,10 +106,10 @@ def by_hand(settings: Training, source: Toy) -> dict[str, torch.Tensor]:
         (loss / weight).backward()
         assert settings.clip is not None
         nn.utils.clip_grad_norm_(learned, settings.clip)
-        for group in optimiser.param_groups:
+        for group in optimizer.param_groups:
             group["lr"] = settings.rate(step)
-        optimiser.step()
-        optimiser.zero_grad()
+        optimizer.step()
+        optimizer.zero_grad()
     return weights(model)
 
 
@@ -229,7 +229,7 @@ def test_a_checkpoint_of_another_training_is_refused(tmp_path: Path, change: dic
 
 def test_a_broken_checkpoint_is_a_sentence(tmp_path: Path) -> None:
     train(Regression(), Toy(), TRAINING, folder=tmp_path)
-    (tmp_path / "checkpoint" / "optimiser.safetensors").write_bytes(b"nonsense")
+    (tmp_path / "checkpoint" / "optimizer.safetensors").write_bytes(b"nonsense")
     with pytest.raises(SottovoceError, match="cannot be used"):
         train(Regression(), Toy(), TRAINING, folder=tmp_path)
 

@@ -29,7 +29,7 @@ from sottovoce.models.front_end import LogMel
 from sottovoce.models.packed import PACKED
 from sottovoce.models.teachers import DIFFERENCE, write_difference
 from sottovoce.models.weights import LONGEST_HEADER
-from sottovoce.pretraining.beside import UNITS_FILE, clusters_of
+from sottovoce.pretraining.unit_head import UNITS_FILE, unit_head_of
 
 INDEX = "model.safetensors.index.json"
 
@@ -597,7 +597,7 @@ def test_tokens_that_are_no_texts(folder: Path) -> None:
 def test_notes_of_units_that_are_none(notes: dict[str, str], words: str, tmp_path: Path) -> None:
     folder = sv.save(sv.load("small-hubert"), tmp_path / "model")
     save_file(load_file(folder / UNITS_FILE), folder / UNITS_FILE, metadata=notes)
-    refused(lambda: clusters_of(sv.load(folder)), f"the {UNITS_FILE} beside this model is damaged", words)
+    refused(lambda: unit_head_of(sv.load(folder)), f"the {UNITS_FILE} beside this model is damaged", words)
 
 
 # Folders that others replace, and systems that refuse.

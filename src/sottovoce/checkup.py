@@ -11,7 +11,7 @@ import torch
 
 from sottovoce.errors import SottovoceError
 from sottovoce.files import inside, read_whole, regular_file
-from sottovoce.models.anatomy import Anatomy, is_parametrised
+from sottovoce.models.anatomy import Anatomy, is_parametrized
 from sottovoce.models.bundle import FILE
 from sottovoce.models.checkpoint import (
     config_record,
@@ -206,7 +206,7 @@ def check_model(model: Any) -> Iterator[Finding]:
             yield Finding("warning", "padding", what, do)
         else:
             yield Finding("fine", "padding", f"a padded batch with a mask equals single utterances ({plain:.0e})")
-    if any(is_parametrised(conv) for _, conv in body.positional_convs()):
+    if any(is_parametrized(conv) for _, conv in body.positional_convs()):
         what = "the positional convolution computes its weight anew in every pass (weight norm)"
         yield Finding("warning", "weight norm", what, "before deployment: sv.fold_weight_norm(model), on a copy")
     if getattr(model.config, "do_stable_layer_norm", False):

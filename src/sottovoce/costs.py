@@ -11,7 +11,7 @@ from sottovoce.measures.memory import peak_bytes
 from sottovoce.measures.size import size
 from sottovoce.measures.speed import compare, noise, speed, thread_count
 from sottovoce.tasks import TASKS
-from sottovoce.tasks.finetune import score_head, speaks_for
+from sottovoce.tasks.finetune import can_score, score_head
 from sottovoce.tasks.kinds import Decoding
 
 Convention = Literal["total", "per_second", "superb"]
@@ -121,7 +121,7 @@ def gain(before: Any, after: Any, data: Sequence[Utterance] | None = None, *, se
         f"{sizes[1] / sizes[0]:.2f} of the memory"
     ]
     for task in TASKS.values() if data else ():
-        if not speaks_for(task, before, data):
+        if not can_score(task, before, data):
             continue
         first, second = (score_head(task, model, data or (), how=Decoding())[0] for model in (before, after))
         values = f"{100 * first.value:.1f} % before, {100 * second.value:.1f} % after (n = {second.n})"

@@ -16,7 +16,7 @@ from sottovoce.errors import SottovoceError
 from sottovoce.models.encoder import Encoder, Inputs, fingerprint
 from sottovoce.progress import bar
 from sottovoce.training import best_device
-from sottovoce.training.precision import half
+from sottovoce.training.precision import half_precision
 from sottovoce.training.settings import Precision
 
 BATCH_SECONDS = 60.0  # of audio in a pass through an encoder
@@ -58,7 +58,7 @@ def heard_once(
         encoder.on(best_device()),
         encoder.exact(),
         torch.no_grad(),
-        half(encoder.model, best_device(), precision),
+        half_precision(encoder.model, best_device(), precision),
         closing(ahead(load, batches)) as loads,
     ):
         for items, (inputs, audio) in zip(batches, loads, strict=True):

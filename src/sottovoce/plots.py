@@ -7,8 +7,8 @@ from html import escape
 WIDTH, HEIGHT = 640, 360
 LEFT, RIGHT, TOP, BOTTOM = 64, 190, 34, 48  # the margins; names of lines stand on the right
 # Told apart by people who see fewer colours as well (Okabe and Ito's palette).
-COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#000000")
-MORE_COLOURS = ("#882255", "#999933", "#44aa99", "#7f7f7f")
+COLORS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#000000")
+MORE_COLORS = ("#882255", "#999933", "#44aa99", "#7f7f7f")
 DASHES = ("", "6 3", "2 3")
 SCALE = ((255, 255, 255), (198, 219, 239), (107, 174, 214), (33, 113, 181), (8, 48, 107))  # from little to much
 EDGE, ROOF = 40, 28  # left of a matrix and above it
@@ -52,9 +52,9 @@ def line_plot(lines: Mapping[str, Points], *, title: str, x: str, y: str, percen
     for number, (name, points) in enumerate(lines.items()):
         if len(points) == 1:
             points = [(across[0], points[0][1]), (across[-1], points[0][1])]
-        colour, dash = COLOURS[number % len(COLOURS)], DASHES[number // len(COLOURS) % len(DASHES)]
-        parts.append(stroke([place(point) for point in points], colour, 2, dash))
-        ends.append((place(points[-1])[1], name, colour))
+        color, dash = COLORS[number % len(COLORS)], DASHES[number // len(COLORS) % len(DASHES)]
+        parts.append(stroke([place(point) for point in points], color, 2, dash))
+        ends.append((place(points[-1])[1], name, color))
     parts += names(ends)
     return "\n".join([*parts, "</svg>"]) + "\n"
 
@@ -70,8 +70,8 @@ def names(ends: list[tuple[float, str, str]]) -> list[str]:
         heights[index] = above = min(heights[index], above)
         above -= 14
     return [
-        text(WIDTH - RIGHT + 8, height, name, colour=colour)
-        for height, (_, name, colour) in zip(heights, sorted(ends), strict=True)
+        text(WIDTH - RIGHT + 8, height, name, color=color)
+        for height, (_, name, color) in zip(heights, sorted(ends), strict=True)
     ]
 
 
@@ -93,17 +93,17 @@ def ticks(values: Sequence[float], *, wanted: int = 6) -> list[float]:
     return [round(step * number, 12) for number in range(first, last + 1)]
 
 
-def stroke(points: Points, colour: str, width: int, dash: str = "") -> str:
+def stroke(points: Points, color: str, width: int, dash: str = "") -> str:
     """A line through points of the plane."""
     path = " ".join(f"{right:.1f},{down:.1f}" for right, down in points)
     dashes = f' stroke-dasharray="{dash}"' if dash else ""
-    return f'<polyline points="{path}" fill="none" stroke="{colour}" stroke-width="{width}"{dashes}/>'
+    return f'<polyline points="{path}" fill="none" stroke="{color}" stroke-width="{width}"{dashes}/>'
 
 
-def text(right: float, down: float, what: str, *, anchor: str = "start", colour: str = "#222", weight: str = "") -> str:
+def text(right: float, down: float, what: str, *, anchor: str = "start", color: str = "#222", weight: str = "") -> str:
     """Words at a point."""
     bold = f' font-weight="{weight}"' if weight else ""
-    return f'<text x="{right:.1f}" y="{down:.1f}" text-anchor="{anchor}" fill="{colour}"{bold}>{escape(what)}</text>'
+    return f'<text x="{right:.1f}" y="{down:.1f}" text-anchor="{anchor}" fill="{color}"{bold}>{escape(what)}</text>'
 
 
 def matrix_plot(
@@ -143,7 +143,7 @@ def matrix_plot(
         parts.append(text(middle, ROOF + down + 14, str(column + first[1]), anchor="middle"))
     for begin, end in zip(blocks, [*blocks[1:], rows], strict=False):
         place, wide = begin * size, (end - begin) * size
-        parts.append(square(EDGE + place, ROOF + place, wide, wide, stroke=COLOURS[1]))
+        parts.append(square(EDGE + place, ROOF + place, wide, wide, stroke=COLORS[1]))
     for step in range(20):
         fill = shade(step / 19, 0.0, 1.0)
         parts.append(square(EDGE + across + 12, ROOF + (19 - step) * down / 20, 12, down / 20 + 0.5, fill=fill))
@@ -212,7 +212,7 @@ def small_lines(grid: Sequence[Sequence[Points]], *, title: str, x: str, y: str)
                 (left + (a - first) / ((last - first) or 1.0) * (wide - 6), base - b / top * (high - 6))
                 for a, b in points
             ]
-            parts.append(stroke(scaled, COLOURS[0], 1))
+            parts.append(stroke(scaled, COLORS[0], 1))
     parts += [text(EDGE + (c + 0.5) * wide, ROOF + down + 14, str(c), anchor="middle") for c in range(columns)]
     return "\n".join([*parts, "</svg>"]) + "\n"
 
@@ -225,8 +225,8 @@ def bars_plot(bars: Mapping[str, Mapping[str, float]], *, title: str) -> str:
         '<svg'
     """
     names = list(dict.fromkeys(part for shares in bars.values() for part in shares))
-    palette = (*COLOURS[:-1], *MORE_COLOURS)
-    colours = {name: palette[number % len(palette)] for number, name in enumerate(names)}
+    palette = (*COLORS[:-1], *MORE_COLORS)
+    colors = {name: palette[number % len(palette)] for number, name in enumerate(names)}
     high, step, long = ROOF + 34.0 * len(bars), 17, WIDTH - 120
     parts = [
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {high + 16 + step * len(names):.0f}" '
@@ -239,13 +239,13 @@ def bars_plot(bars: Mapping[str, Mapping[str, float]], *, title: str) -> str:
         parts.append(text(104, top + 17, bar, anchor="end"))
         for name, share in shares.items():
             told = f"{bar}, {name}: {100 * share:.1f} %"
-            parts.append(square(left, top, share * long, 26, fill=colours[name], told=told))
+            parts.append(square(left, top, share * long, 26, fill=colors[name], told=told))
             if share > 0.06:
                 parts.append(
-                    text(left + share * long / 2, top + 17, f"{100 * share:.0f} %", anchor="middle", colour="#fff")
+                    text(left + share * long / 2, top + 17, f"{100 * share:.0f} %", anchor="middle", color="#fff")
                 )
             left += share * long
     for number, name in enumerate(names):
-        parts.append(square(110, high + step * number, 12, 12, fill=colours[name]))
+        parts.append(square(110, high + step * number, 12, 12, fill=colors[name]))
         parts.append(text(128, high + step * number + 10, name))
     return "\n".join([*parts, "</svg>"]) + "\n"

@@ -9,7 +9,7 @@ from cases import Case, Place
 
 import sottovoce as sv
 from sottovoce.models.structure import KEY, Structure
-from sottovoce.pretraining.beside import clusters_of
+from sottovoce.pretraining.unit_head import unit_head_of
 
 # JSON texts that are put where a value stands.
 VALUES: dict[str, str] = {
@@ -286,7 +286,7 @@ READERS: dict[str, tuple[str, Callable[[Place], Callable[[], object]]]] = {
     "shard": ("shards/model-00002-of-00004.safetensors", lambda place: lambda: sv.load("shards")),
     "pickle": ("pickled/pytorch_model.bin", lambda place: lambda: sv.load("pickled")),
     "packed": ("packed/packed.safetensors", lambda place: lambda: sv.load("packed")),
-    "units": ("plain/units.safetensors", lambda place: lambda: clusters_of(sv.load("plain"))),
+    "units": ("plain/units.safetensors", lambda place: lambda: unit_head_of(sv.load("plain"))),
     "difference": ("difference/difference.safetensors", lambda place: lambda: sv.load("difference")),
 }
 

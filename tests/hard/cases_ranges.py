@@ -28,7 +28,7 @@ prune_weights: rounds=-1 pattern=block,block=1000000 heal.steps=-1
 quantize: parts=[] parts=[sise] to=int8-static limit=0 limit=-1
 distill: - train.steps=0 train.steps=1,student.layers=99 student.layers=0 match.layers=[99] train.lr=.nan
 mimic: - shape.layers=0 shape.layers=-1 shape.width=0 shape.at=99 shape.width=1000000000 train.steps=-1
-cut_at_convexity: - labels=sise within=-1 neighbours=0
+cut_at_convexity: - labels=sise within=-1 neighbors=0
 pretrain: - units.clusters=0 units.clusters=1000000 units.layer=99
 finetune: task=sise -
 finetune: task=keywords,train=5 task=keywords,train=[1] task=keywords,train=null task=keywords,train={steps:1}
@@ -70,12 +70,12 @@ mimic: train.steps=1,batch=0
 mimic: train.steps=1,task_train.steps=-1
 mimic: train.steps=1,task=emotion train.steps=1,limit=0 train.steps=1,train.lr=.nan,task_train.lr=.nan
 mimic: train.steps=1,shape.width=7,shape.kind=transformer train.steps=1,batch=.nan
-cut_at_convexity: labels=emotions neighbours=0 neighbours=-1 pairs=0 limit=0 classes=0 classes=-1 within=.nan
+cut_at_convexity: labels=emotions neighbors=0 neighbors=-1 pairs=0 limit=0 classes=0 classes=-1 within=.nan
 pretrain: train.steps=0,units.clusters=2 train.steps=1,units.clusters=0 train.steps=1,units.clusters=-1
 pretrain: train.steps=1,units.clusters=99999
 pretrain: train.steps=1,units.clusters=2,units.layer=99 train.steps=1,units.clusters=2,units.layer=-9
 pretrain: train.steps=1,units.clusters=2,mask.share=9
-pretrain: train.steps=1,units.clusters=2,mask.span=0 train.steps=1,units.clusters=2,mask.heard=-1
+pretrain: train.steps=1,units.clusters=2,mask.span=0 train.steps=1,units.clusters=2,mask.unmasked_weight=-1
 pretrain: train.steps=1,units.clusters=2,batch_seconds=0
 pretrain: train.steps=1,units.clusters=2,noise=-1 train.steps=1,units.clusters=2,speeds=[0]
 pretrain: train.steps=1,units.clusters=2,speeds=[-1]

@@ -139,7 +139,7 @@ def speech(folder: Path) -> None:
         split = ("train", "train", "train", "dev", "test")[number % 5]
         label, who = ("yes", "no")[number % 2], f"s{number % 3}"
         listed.append(
-            Utterance(f"u{number}", path, 0.3, "ab cd", phones, speaker=who, label=label, split=split, licence="CC0")
+            Utterance(f"u{number}", path, 0.3, "ab cd", phones, speaker=who, label=label, split=split, license="CC0")
         )
     write_manifest(folder / "manifest.jsonl", listed)
 
@@ -163,18 +163,18 @@ def trained() -> tuple[torch.nn.Module, list[torch.optim.Optimizer], Keeper]:
     """An objective with its optimiser after a step, and who keeps it."""
     model = objective()
     known = identity(model, Training(steps=5), "goods")
-    optimisers: list[torch.optim.Optimizer] = [torch.optim.AdamW(model.parameters())]
-    return model, optimisers, Keeper(None, known)
+    optimizers: list[torch.optim.Optimizer] = [torch.optim.AdamW(model.parameters())]
+    return model, optimizers, Keeper(None, known)
 
 
 def training(folder: Path) -> None:
     """The checkpoint of a training between two runs, the best weights and the log."""
-    model, optimisers, keeper = trained()
+    model, optimizers, keeper = trained()
     keeper.folder = folder
     folder.mkdir(parents=True)
     model(torch.ones(4, 3)).sum().backward()
-    optimisers[0].step()
-    keeper.save(model, optimisers, Position(step=2, best=0.5, best_step=1, judged=2, loss=1.25))
+    optimizers[0].step()
+    keeper.save(model, optimizers, Position(step=2, best=0.5, best_step=1, judged=2, loss=1.25))
     keeper.save_best(model)
     for step in (1, 2):
         keeper.log({"step": step, "loss": 0.5})

@@ -85,9 +85,9 @@ def structure(place: Path) -> None:
 
 
 def keeper_load(place: Path) -> None:
-    model, optimisers, keeper = goods.trained()
+    model, optimizers, keeper = goods.trained()
     keeper.folder = place
-    keeper.load(model, optimisers)
+    keeper.load(model, optimizers)
 
 
 def keeper_best(place: Path) -> None:
@@ -179,7 +179,7 @@ TARGETS: dict[str, Target] = {
     "trained": Target(
         "training/checkpoint/trained.safetensors", mutate.JSONS, lambda place: keeper_load(place.parent), 700
     ),
-    "optimiser": Target(
+    "optimizer": Target(
         "training/checkpoint/optimiser.safetensors", mutate.JSONS, lambda place: keeper_load(place.parent), 700
     ),
     "best": Target("training/best/trained.safetensors", mutate.JSONS, lambda place: keeper_best(place.parent), 500),

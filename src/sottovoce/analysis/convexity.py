@@ -46,13 +46,13 @@ class Convex:
         return cls(name, float(scores.mean()), spread / points**0.5, points, len(scores))
 
 
-def neighbour_graph(points: np.ndarray, k: int = 10) -> csr_matrix:
+def neighbor_graph(points: np.ndarray, k: int = 10) -> csr_matrix:
     """The undirected graph that joins each point to its k nearest others, weighted by Euclidean distance.
 
     Two equal points are joined by an edge of almost no length, for a sparse matrix takes 0 for no edge.
 
     Example:
-        >>> neighbour_graph(np.array([[0.0], [1.0], [3.0]]), 1).toarray()
+        >>> neighbor_graph(np.array([[0.0], [1.0], [3.0]]), 1).toarray()
         array([[0., 1., 0.],
                [1., 0., 2.],
                [0., 2., 0.]])
@@ -105,8 +105,8 @@ def candidates(points: np.ndarray, wanted: int) -> tuple[np.ndarray, np.ndarray,
     the point's length, and the latter. A product of two blocks of points serves both: its rows one, its columns the
     other.
     """
-    centred = (points - points.mean(0)).astype(np.float32)
-    squares = np.einsum("nd,nd->n", centred, centred)
+    centered = (points - points.mean(0)).astype(np.float32)
+    squares = np.einsum("nd,nd->n", centered, centered)
     blocks = [slice(begin, begin + ROWS) for begin in range(0, len(points), ROWS)]
     found: list[list[tuple[np.ndarray, np.ndarray]]] = [[] for _ in blocks]
 
@@ -118,7 +118,7 @@ def candidates(points: np.ndarray, wanted: int) -> tuple[np.ndarray, np.ndarray,
 
     for i, rows in enumerate(blocks):
         for j, columns in enumerate(blocks[: i + 1]):
-            products = centred[rows] @ centred[columns].T
+            products = centered[rows] @ centered[columns].T
             keep(i, j, products)
             if i != j:
                 keep(j, i, products.T)
@@ -150,7 +150,7 @@ def graph_convexity(
     """The convexity of each class of at least two points, and the scores of all pairs of all classes.
 
     Example:
-        >>> found, scores = graph_convexity(neighbour_graph(points), labels)
+        >>> found, scores = graph_convexity(neighbor_graph(points), labels)
         >>> np.mean([row.value for row in found])
         0.71
     """

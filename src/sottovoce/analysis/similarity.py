@@ -16,7 +16,7 @@ from sottovoce.errors import SottovoceError
 
 COLUMNS = 1024  # of all layers at once, few enough to stay near the processor
 ROUNDING = 1e-12  # the share of a layer's squares that may be rounding: in single precision it is up to 2e-13
-NEIGHBOURS = (2, 4, 8, 16, 32, 64)  # what the paper's code averages its kNN score over
+NEIGHBORS = (2, 4, 8, 16, 32, 64)  # what the paper's code averages its kNN score over
 
 
 def refuse_nan(layers: Sequence[torch.Tensor], names: Sequence[object]) -> None:
@@ -46,7 +46,7 @@ class Products:
     """
 
     across: torch.Tensor
-    centred: torch.Tensor
+    centered: torch.Tensor
     plain: torch.Tensor
 
 
@@ -60,15 +60,15 @@ def products(layers: Sequence[torch.Tensor]) -> Products:
     """
     samples, count = check_samples(layers), len(layers)
     across = torch.full((samples, count, count), torch.nan, dtype=torch.float64)
-    centred, plain = (torch.empty(count, samples, samples, dtype=torch.float64) for _ in range(2))
+    centered, plain = (torch.empty(count, samples, samples, dtype=torch.float64) for _ in range(2))
     for width in dict.fromkeys(layer.shape[1] for layer in layers):
         numbers = [index for index, layer in enumerate(layers) if layer.shape[1] == width]
         some = torch.tensor(numbers)
         across[:, some[:, None], some], joint = products_of([layers[number] for number in numbers])
         rest, along = joint[:, :-1, :-1], joint[:, :-1, -1]
-        centred[some] = rest
+        centered[some] = rest
         plain[some] = rest + along[:, :, None] + along[:, None, :] + joint[:, -1:, -1:]
-    return Products(across, centred, plain)
+    return Products(across, centered, plain)
 
 
 def products_of(layers: Sequence[torch.Tensor]) -> tuple[torch.Tensor, torch.Tensor]:
@@ -136,14 +136,14 @@ def cosines(across: torch.Tensor) -> torch.Tensor:
     return found
 
 
-def cka(centred: torch.Tensor) -> torch.Tensor:
+def cka(centered: torch.Tensor) -> torch.Tensor:
     """Linear CKA, the biased estimator of the paper, from centred products: (layers, layers).
 
     Example:
-        >>> cka(products([torch.randn(9, 4)] * 2).centred)[0, 1]
+        >>> cka(products([torch.randn(9, 4)] * 2).centered)[0, 1]
         tensor(1.0000, dtype=torch.float64)
     """
-    return normalised(inner(centred))
+    return normalized(inner(centered))
 
 
 def inner(matrices: torch.Tensor) -> torch.Tensor:
@@ -158,28 +158,28 @@ def inner(matrices: torch.Tensor) -> torch.Tensor:
     return flat @ flat.T
 
 
-def unbiased(centred: torch.Tensor) -> torch.Tensor:
+def unbiased(centered: torch.Tensor) -> torch.Tensor:
     """The unbiased estimator of HSIC (Song et al. 2012) of all pairs: its means over batches make an unbiased CKA.
 
     Example:
-        >>> unbiased(products([torch.randn(9, 4)]).centred).shape
+        >>> unbiased(products([torch.randn(9, 4)]).centered).shape
         torch.Size([1, 1])
     """
-    samples = centred.shape[1]
+    samples = centered.shape[1]
     if samples < 4:
         raise SottovoceError(f"{samples} samples in a batch, but the unbiased estimator needs at least 4.")
-    off = centred - torch.diag_embed(centred.diagonal(dim1=1, dim2=2))
+    off = centered - torch.diag_embed(centered.diagonal(dim1=1, dim2=2))
     rows = off.sum(2)
     total = rows.sum(1)
     part = inner(off) + total[:, None] * total[None, :] / ((samples - 1) * (samples - 2))
     return (part - 2 / (samples - 2) * (rows @ rows.T)) / (samples * (samples - 3))
 
 
-def normalised(pairs: torch.Tensor) -> torch.Tensor:
+def normalized(pairs: torch.Tensor) -> torch.Tensor:
     """Products of pairs over the geometric mean of the two with themselves.
 
     Example:
-        >>> normalised(torch.tensor([[4.0, 2.0], [2.0, 1.0]]))
+        >>> normalized(torch.tensor([[4.0, 2.0], [2.0, 1.0]]))
         tensor([[1., 1.],
                 [1., 1.]])
     """
@@ -198,11 +198,11 @@ def ranked(plain: torch.Tensor) -> torch.Tensor:
     return others.sort(dim=2, descending=True, stable=True).indices[:, :, :-1]
 
 
-def neighbours(order: torch.Tensor, k: int) -> torch.Tensor:
+def neighbors(order: torch.Tensor, k: int) -> torch.Tensor:
     """Which samples are the first k in `ranked` order: (layers, samples, samples) of zeros and ones.
 
     Example:
-        >>> neighbours(ranked(torch.eye(4)[None]), 2)[0, 0]
+        >>> neighbors(ranked(torch.eye(4)[None]), 2)[0, 0]
         tensor([0., 1., 1., 0.])
     """
     samples = order.shape[1]
@@ -215,7 +215,7 @@ def shared(members: torch.Tensor, k: int) -> torch.Tensor:
     """Mutual kNN alignment: the share of neighbours that two layers have in common, of all pairs.
 
     Example:
-        >>> shared(neighbours(ranked(torch.eye(4).expand(2, 4, 4)), 2), 2)[0, 1]
+        >>> shared(neighbors(ranked(torch.eye(4).expand(2, 4, 4)), 2), 2)[0, 1]
         tensor(1., dtype=torch.float64)
     """
     return inner(members).double() / (members.shape[1] * k)
@@ -235,11 +235,11 @@ def check_samples(layers: Sequence[torch.Tensor]) -> int:
 
 
 def similarities(
-    layers: Sequence[torch.Tensor], ks: Sequence[int] = NEIGHBOURS, *, names: Sequence[object] | None = None
+    layers: Sequence[torch.Tensor], ks: Sequence[int] = NEIGHBORS, *, names: Sequence[object] | None = None
 ) -> dict[str, torch.Tensor]:
     """Everything about the layers of one batch, as means over its samples, which add up over batches.
 
-    `cosine`, `angle` (over pi), `cka`, `hsic` (whose mean over batches `normalised` makes an unbiased CKA of) and
+    `cosine`, `angle` (over pi), `cka`, `hsic` (whose mean over batches `normalized` makes an unbiased CKA of) and
     `knn_K` for every K that is smaller than the batch.
 
     Example:
@@ -247,10 +247,10 @@ def similarities(
         ['angle', 'cka', 'cosine', 'hsic', 'knn_2', 'knn_8']
     """
     made = products(layers)
-    centred, plain = made.centred, made.plain
+    centered, plain = made.centered, made.plain
     if not bool(plain.isfinite().all()):
         refuse_nan(layers, names or range(len(layers)))
-    sizes = [part.diagonal(dim1=1, dim2=2).sum(1) for part in (centred, plain)]
+    sizes = [part.diagonal(dim1=1, dim2=2).sum(1) for part in (centered, plain)]
     constant = (sizes[0] <= ROUNDING * sizes[1]).nonzero().flatten().tolist()
     if constant:
         name = names[constant[0]] if names is not None else constant[0]
@@ -259,11 +259,11 @@ def similarities(
             "it has in common with others; check the model with `sottovoce doctor`, or give other speech."
         )
     each = cosines(made.across)
-    found = {"cosine": each.mean(0), "angle": (each.arccos() / torch.pi).mean(0), "cka": cka(centred)}
+    found = {"cosine": each.mean(0), "angle": (each.arccos() / torch.pi).mean(0), "cka": cka(centered)}
     if len(layers[0]) >= 4:
-        found["hsic"] = unbiased(centred)  # what centring adds to a row or a column, this estimator takes out
+        found["hsic"] = unbiased(centered)  # what centring adds to a row or a column, this estimator takes out
     order = ranked(plain)
     for k in ks:
         if k < len(layers[0]):
-            found[f"knn_{k}"] = shared(neighbours(order, k), k)
+            found[f"knn_{k}"] = shared(neighbors(order, k), k)
     return found

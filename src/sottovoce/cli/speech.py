@@ -41,15 +41,15 @@ def list_corpora(as_json: AsJson = False) -> None:
     from sottovoce.data.sources import ESPEAK
 
     if as_json:
-        spoken = {"name": ESPEAK, "about": SPOKEN, "licence": espeak.LICENCE, "page": "", "parts": []}
-        rows = [{key: getattr(c, key) for key in ("name", "about", "licence", "page")} for c in CORPORA.values()]
+        spoken = {"name": ESPEAK, "about": SPOKEN, "license": espeak.LICENSE, "page": "", "parts": []}
+        rows = [{key: getattr(c, key) for key in ("name", "about", "license", "page")} for c in CORPORA.values()]
         parts = [list(c.archives or {}) for c in CORPORA.values()]
         print_json([spoken, *({**row, "parts": part} for row, part in zip(rows, parts, strict=True))])
         return
-    table = Table(Column("corpus", no_wrap=True), "what", "licence", "download")
-    table.add_row(ESPEAK, SPOKEN, espeak.LICENCE, "not needed")
+    table = Table(Column("corpus", no_wrap=True), "what", "license", "download")
+    table.add_row(ESPEAK, SPOKEN, espeak.LICENSE, "not needed")
     for known in CORPORA.values():
-        table.add_row(known.name, known.about, known.licence, ", ".join(known.archives or {}) or known.terms)
+        table.add_row(known.name, known.about, known.license, ", ".join(known.archives or {}) or known.terms)
     out.print(table)
 
 
@@ -97,7 +97,7 @@ def from_hub(
     label: Annotated[str, typer.Option(help="The column of the class.")] = "",
     speaker: Annotated[str, typer.Option(help="The column of who speaks.")] = "",
     task: Annotated[str | None, typer.Option(help="The task that the labels are for; `sottovoce tasks`.")] = None,
-    licence: Annotated[str | None, typer.Option(help="As the dataset's card says.")] = None,
+    license: Annotated[str | None, typer.Option(help="As the dataset's card says.")] = None,
     skip_bad: SkipBad = False,
     overwrite: Overwrite = False,
 ) -> None:
@@ -112,7 +112,7 @@ def from_hub(
         split=split,
         config=config,
         task=task,
-        licence=licence,
+        license=license,
         on_bad=bad.append if skip_bad else None,
         overwrite=overwrite,
         **columns,

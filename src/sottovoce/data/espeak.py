@@ -91,7 +91,7 @@ def speak(text: str, voice: Voice = DEFAULT) -> tuple[np.ndarray, tuple[Phone, .
         raise SottovoceError(f"the text {text!r} has nothing to speak; give words.")
     if "\0" in text:
         raise SottovoceError(f"the text {text!r} holds a null character, which ends it; take it out.")
-    native, marks, rate = _synthesise(text, voice)
+    native, marks, rate = _synthesize(text, voice)
     samples = as_speech(native.astype(np.float32) / 32768, rate, name=f"what espeak-ng spoke of {text!r}")
     # Resampling neither delays nor cuts: sample n of the one is at the time of sample n * 16000 / rate of the other.
     starts = [min(start / rate, len(samples) / SAMPLE_RATE) for start in _with_closures(native, marks)]
@@ -188,7 +188,7 @@ class _Event(ctypes.Structure):
 _CALLBACK = ctypes.CFUNCTYPE(ctypes.c_int, ctypes.POINTER(ctypes.c_short), ctypes.c_int, ctypes.POINTER(_Event))
 
 
-def _synthesise(text: str, voice: Voice) -> tuple[np.ndarray, list[tuple[int, str]], int]:
+def _synthesize(text: str, voice: Voice) -> tuple[np.ndarray, list[tuple[int, str]], int]:
     """The 16-bit samples of a text, the first sample and the name of each of its phonemes, and the sample rate."""
     place = _checked(voice)
     chunks: list[bytes] = []

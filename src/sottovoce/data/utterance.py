@@ -50,7 +50,7 @@ class Utterance:
     label: str | None = None
     task: str | None = None
     split: str | None = None
-    licence: str | None = None
+    license: str | None = None
 
 
 def recording(utterance: Utterance) -> str:
@@ -65,7 +65,7 @@ def recording(utterance: Utterance) -> str:
 
 MANIFEST = "manifest.jsonl"  # the name of the manifest of a folder
 COLUMNS = ("id", "path", *(entry.name for entry in fields(Utterance) if entry.name not in ("id", "audio")))
-TEXTS = ("text", "speaker", "label", "task", "split", "licence")
+TEXTS = ("text", "speaker", "label", "task", "split", "license")
 LONGEST_LINE = 1 << 20  # bytes of a line of a manifest: half an hour of phones has a tenth of them
 LONGEST_PATH = 4096
 MOST_SECONDS = 1e6
@@ -121,6 +121,8 @@ def parse_line(line: str | bytes, root: Path) -> Utterance:
         record = json_object(line, "the line")
     except SottovoceError as error:
         raise SottovoceError(str(error).replace("(line 1: ", "(")) from None
+    if "licence" in record:  # as manifests of earlier versions spell it
+        record["license"] = record.pop("licence")
     for key in record:
         if key not in COLUMNS:
             raise unknown("column", key[:80], COLUMNS)

@@ -14,12 +14,12 @@ from sottovoce.distillation.plan import Distillation, Pair
 from sottovoce.distillation.student import student_head
 from sottovoce.models.encoder import Encoder, Inputs, frame_mask
 from sottovoce.models.record import states
-from sottovoce.pretraining.beside import Clusters
 from sottovoce.pretraining.objective import hidden_frames, span_mask
+from sottovoce.pretraining.unit_head import UnitHead
 
 
 @dataclass(frozen=True)
-class Heard:
+class PairedBatch:
     """Utterances as both models hear them.
 
     Args:
@@ -28,7 +28,7 @@ class Heard:
         kept: the teacher's states at the student's frames, (batch, frames, states, width), where they are kept.
 
     Example:
-        >>> heard.to("cuda").frames.device.type
+        >>> batch.to("cuda").frames.device.type
         'cuda'
     """
 
@@ -38,13 +38,13 @@ class Heard:
     teacher_frames: torch.Tensor
     kept: torch.Tensor | None = None
 
-    def to(self, device: torch.device | str) -> "Heard":
+    def to(self, device: torch.device | str) -> "PairedBatch":
         """The same on a device."""
         first, second = (
             {name: value.to(device) for name, value in inputs.items()} for inputs in (self.inputs, self.teacher_inputs)
         )
         kept = None if self.kept is None else self.kept.to(device)
-        return Heard(first, self.frames.to(device), second, self.teacher_frames.to(device), kept)
+        return PairedBatch(first, self.frames.to(device), second, self.teacher_frames.to(device), kept)
 
 
 def layer_states(
@@ -87,7 +87,7 @@ def whole_mask(encoder: Encoder, inputs: Inputs, mask: torch.Tensor) -> torch.Te
 
 
 @contextmanager
-def plainly(model: Any) -> Iterator[None]:
+def without_masks(model: Any) -> Iterator[None]:
     """No layer is skipped and nothing is masked by chance inside: the states of a step are those of all layers."""
     configs = {id(module.config): module.config for module in model.modules() if hasattr(module, "config")}
     names = {"layerdrop": 0.0, "apply_spec_augment": False}
@@ -108,7 +108,7 @@ class Distiller(nn.Module):
     """A student and its frozen teacher, or the student alone where the teacher's states are kept.
 
     Example:
-        >>> loss, frames = Distiller(student, teacher, plan, matched(plan, 2, 12), 192)(heard)
+        >>> loss, frames = Distiller(student, teacher, plan, matched(plan, 2, 12), 192)(batch)
     """
 
     def __init__(
@@ -118,10 +118,10 @@ class Distiller(nn.Module):
         plan: Distillation,
         pairs: Sequence[Pair],
         width: int,
-        clusters: Clusters | None = None,
+        clusters: UnitHead | None = None,
     ) -> None:
         super().__init__()
-        # The student first: of two models, the optimisers take the matrices of the first.
+        # The student first: of two models, the optimizers take the matrices of the first.
         self.student, self.teacher = student, teacher
         self.plan, self.pairs = plan, tuple(pairs)
         encoder = Encoder(student, outputs=plan.outputs)
@@ -143,15 +143,17 @@ class Distiller(nn.Module):
             self.teacher.eval()
         return self
 
-    def forward(self, heard: Heard, generator: torch.Generator | None = None) -> tuple[torch.Tensor, torch.Tensor]:
+    def forward(
+        self, batch: PairedBatch, generator: torch.Generator | None = None
+    ) -> tuple[torch.Tensor, torch.Tensor]:
         """The loss, summed over the student's frames, and their number."""
-        plan, time = self.plan, int(heard.frames.max())
+        plan, time = self.plan, int(batch.frames.max())
         mask = None
         if plan.loss == "arm":
-            mask = span_mask(heard.frames, time, share=plan.match.share, span=plan.match.span, generator=generator)
-            mask = mask.to(heard.frames.device)
-        wanted = self.teacher_states(heard, time, mask)
-        found = layer_states(self._keep["student"], heard.inputs, outputs=plan.outputs, mask=mask)
+            mask = span_mask(batch.frames, time, share=plan.match.share, span=plan.match.span, generator=generator)
+            mask = mask.to(batch.frames.device)
+        wanted = self.teacher_states(batch, time, mask)
+        found = layer_states(self._keep["student"], batch.inputs, outputs=plan.outputs, mask=mask)
         found = found if plan.outputs else tuple(found[pair.student] for pair in self.pairs)
         if self.maps:
             found = tuple(move(state) for move, state in zip(self.maps, found, strict=True))
@@ -160,7 +162,7 @@ class Distiller(nn.Module):
             wanted = [tuple(self.teacher_head(state) for state in states) for states in wanted]
         mine = [state[:, :time].float() for state in found]
         theirs = [[state.float() for state in some] for some in wanted]
-        inside = frame_mask(heard.frames, time)
+        inside = frame_mask(batch.frames, time)
         with torch.autocast(inside.device.type, enabled=False):
             return self.loss(mine, theirs, inside, mask), inside.sum().float()
 
@@ -195,21 +197,23 @@ class Distiller(nn.Module):
         return weighted.sum() if plan.loss == "arm" else weighted.mean()
 
     @torch.no_grad()
-    def teacher_states(self, heard: Heard, time: int, mask: torch.Tensor | None) -> list[tuple[torch.Tensor, ...]]:
+    def teacher_states(
+        self, batch: PairedBatch, time: int, mask: torch.Tensor | None
+    ) -> list[tuple[torch.Tensor, ...]]:
         """The teacher's states at the student's frames: those of clean audio, and with a mask those of masked."""
-        if heard.kept is not None:
-            return [heard.kept.float().unbind(2)]
+        if batch.kept is not None:
+            return [batch.kept.float().unbind(2)]
         student, teacher = self._keep["student"], self._keep["teacher"]
-        places = torch.from_numpy(teacher.nearest(student.centres(time))).to(heard.frames.device)
-        places = places.clamp(min=0)[None, :].minimum(heard.teacher_frames[:, None] - 1)
+        places = torch.from_numpy(teacher.nearest(student.centers(time))).to(batch.frames.device)
+        places = places.clamp(min=0)[None, :].minimum(batch.teacher_frames[:, None] - 1)
         masks: list[torch.Tensor | None] = [None]
         if mask is not None:
-            count = int(heard.teacher_frames.max())
-            back = torch.from_numpy(student.nearest(teacher.centres(count))).to(heard.frames.device)
+            count = int(batch.teacher_frames.max())
+            back = torch.from_numpy(student.nearest(teacher.centers(count))).to(batch.frames.device)
             masks.append(mask[:, back.clamp(0, time - 1)])
         made = []
         for hide in masks:
-            seen = layer_states(teacher, heard.teacher_inputs, outputs=self.plan.outputs, mask=hide)
+            seen = layer_states(teacher, batch.teacher_inputs, outputs=self.plan.outputs, mask=hide)
             chosen = seen if self.plan.outputs else [seen[pair.teacher] for pair in self.pairs]
             made.append(tuple(state.gather(1, places[:, :, None].expand(-1, -1, state.shape[2])) for state in chosen))
         return made

@@ -10,17 +10,17 @@ from torch import nn
 
 from sottovoce.data.batches import Speech, data_stamp, decoded
 from sottovoce.data.utterance import Utterance
-from sottovoce.distillation.objective import Distiller, plainly
+from sottovoce.distillation.objective import Distiller, without_masks
 from sottovoce.distillation.plan import Distillation, matched
 from sottovoce.distillation.source import kept_states, pays, speech_of_both
 from sottovoce.distillation.student import find_teacher, make_student, refuse_other_inputs, wanted_clusters
 from sottovoce.errors import SottovoceError
 from sottovoce.models.encoder import Encoder, fingerprint
 from sottovoce.models.padding import exact_padding
-from sottovoce.pretraining.beside import keep_beside
-from sottovoce.pretraining.listen import calibrate, spread_out
-from sottovoce.pretraining.run import JUDGED_SECONDS, recordings
-from sottovoce.tasks.finetune import check_chance, only, set_chance
+from sottovoce.pretraining.pseudo_labels import calibrate, spread_out
+from sottovoce.pretraining.run import JUDGED_SECONDS, train_and_dev
+from sottovoce.pretraining.unit_head import keep_unit_head
+from sottovoce.tasks.finetune import check_dropout, frozen_parts, set_dropout
 from sottovoce.tasks.probe import a_folder
 from sottovoce.training import Training, train
 from sottovoce.training.validation import totals
@@ -50,19 +50,19 @@ def distill_model(
         >>> distill_model(model, data, plan=Distillation(student=Student(2)), settings=Training(steps=10_000, lr=2e-4))
     """
     refuse_other_inputs(model)
-    check_chance(dropout, None)
+    check_dropout(dropout, None)
     learnt, judged = speech(data)
     teacher = find_teacher(model, plan.teacher)
     make_student(model, plan.student, settings.seed)
-    set_chance(model, dropout, None)
+    set_dropout(model, dropout, None)
     clusters = wanted_clusters(teacher) if plan.outputs else None
     student_view, teacher_view = (Encoder(each, outputs=plan.outputs) for each in (model, teacher))
     pairs = matched(plan, student_view.depth - 1, teacher_view.depth - 1)
     layers = [pair.teacher for pair in pairs]
     # A front end that is new has everything to learn.
     frozen = ["head", "front_end"] if plan.student.freeze_front_end and plan.student.start == "model" else ["head"]
-    about = [asdict(plan), fingerprint(teacher_view), student_view.normalises, data_stamp([*learnt, *judged])]
-    with a_folder("distillation") as place, exact_padding(model), exact_padding(teacher), only(model, frozen):
+    about = [asdict(plan), fingerprint(teacher_view), student_view.normalizes, data_stamp([*learnt, *judged])]
+    with a_folder("distillation") as place, exact_padding(model), exact_padding(teacher), frozen_parts(model, frozen):
         learnt, judged = mapped(learnt, judged, place)
         calibrate(model, learnt)
         heard = spread_out(judged or learnt[:100], JUDGED_SECONDS)
@@ -75,17 +75,17 @@ def distill_model(
         views = (student_view, teacher_view)
         source = speech_of_both(*views, learnt, plan, shelf=shelf, seed=settings.seed)
         judge = judged_on(objective, speech_of_both(*views, heard, plan, shelf=shelf), plan)
-        with plainly(model):
+        with without_masks(model):
             train(objective, source, settings, validate=judge, about=[*about, keep], name="distill")
     if clusters is not None and objective.head is not None:
-        keep_beside(model, objective.head, clusters)
+        keep_unit_head(model, objective.head, clusters)
     return model.eval()
 
 
 def speech(data: Sequence[Utterance] | None) -> tuple[list[Utterance], list[Utterance]]:
     """The recordings to learn from, and those to be judged on."""
     try:
-        return recordings(data)
+        return train_and_dev(data)
     except SottovoceError:
         raise SottovoceError("distill needs data: recordings that are in no dev or test split; give --data.") from None
 

@@ -10,7 +10,7 @@ from sottovoce.data.audio import SAMPLE_RATE
 from sottovoce.data.batches import Speech
 from sottovoce.data.shelf import Shelf
 from sottovoce.data.utterance import Utterance
-from sottovoce.distillation.objective import Heard, layer_states
+from sottovoce.distillation.objective import PairedBatch, layer_states
 from sottovoce.distillation.plan import Distillation
 from sottovoce.hearing import shelved
 from sottovoce.models.encoder import Encoder, Inputs
@@ -42,7 +42,7 @@ def speech_of_both(
     """
     shift = student.field()[1]
 
-    def collate(chosen: Sequence[Utterance], audio: list[np.ndarray]) -> Heard:
+    def collate(chosen: Sequence[Utterance], audio: list[np.ndarray]) -> PairedBatch:
         counts = student.counts(audio)
         begins = [0] * len(audio)
         if seed is not None:
@@ -51,13 +51,13 @@ def speech_of_both(
         inputs, frames = student.inputs(audio), torch.tensor(counts)
         if shelf is None:
             theirs = torch.tensor(teacher.counts(audio))
-            return Heard(inputs, frames, teacher.inputs(audio), theirs)
+            return PairedBatch(inputs, frames, teacher.inputs(audio), theirs)
         kept = []
         for utterance, begin, count in zip(chosen, begins, counts, strict=True):
             rows = shelf[utterance.id]
-            places = teacher.nearest(student.centres(count) + begin * shift / SAMPLE_RATE)
+            places = teacher.nearest(student.centers(count) + begin * shift / SAMPLE_RATE)
             kept.append(torch.from_numpy(rows[places.clip(0, len(rows) - 1)]))
-        return Heard(inputs, frames, {}, frames, torch.nn.utils.rnn.pad_sequence(kept, batch_first=True))
+        return PairedBatch(inputs, frames, {}, frames, torch.nn.utils.rnn.pad_sequence(kept, batch_first=True))
 
     return Speech(utterances, collate, plan.batch_seconds, seed)
 
@@ -72,14 +72,14 @@ def pays(plan: Distillation, teacher: Encoder, learnt: Sequence[Utterance], stat
     if plan.cache is not None:
         return plan.cache
     heard = settings.steps * settings.accumulate * plan.batch_seconds
-    return plan.loss != "arm" and often_heard(teacher, learnt, states, heard)
+    return plan.loss != "arm" and worth_keeping(teacher, learnt, states, heard)
 
 
-def often_heard(teacher: Encoder, learnt: Sequence[Utterance], states: int, heard: float) -> bool:
+def worth_keeping(teacher: Encoder, learnt: Sequence[Utterance], states: int, heard: float) -> bool:
     """Whether so many seconds of training need each state again and again, and all together are few enough to keep.
 
     Example:
-        >>> often_heard(Encoder(teacher), utterances, 1, heard=36_000)
+        >>> worth_keeping(Encoder(teacher), utterances, 1, heard=36_000)
         True
     """
     seconds = sum(utterance.seconds for utterance in learnt)

@@ -14,7 +14,7 @@ from sottovoce.models.edits import keep_layers, use_log_mel
 from sottovoce.models.front_end import LogMel
 from sottovoce.models.hub import load
 from sottovoce.models.processors import UNITS_FILE
-from sottovoce.pretraining.beside import Clusters, clusters_of
+from sottovoce.pretraining.unit_head import UnitHead, unit_head_of
 
 
 def refuse_other_inputs(model: Any) -> None:
@@ -84,14 +84,14 @@ def redraw(model: Any) -> None:
     body.base.load_state_dict(fresh)
 
 
-def wanted_clusters(teacher: Any) -> Clusters:
+def wanted_clusters(teacher: Any) -> UnitHead:
     """The head over clusters beside a teacher, or an error that says what is missing.
 
     Example:
         >>> wanted_clusters(sv.load("small-hubert")).head()
         Linear(in_features=192, out_features=500, bias=True)
     """
-    found = clusters_of(teacher)
+    found = unit_head_of(teacher)
     if found is None:
         raise SottovoceError(
             f"distill: cluster_kl needs a teacher with a head over clusters beside its weights ({UNITS_FILE}), as "
@@ -100,11 +100,11 @@ def wanted_clusters(teacher: Any) -> Clusters:
     return found
 
 
-def student_head(clusters: Clusters, width: int) -> nn.Linear:
+def student_head(clusters: UnitHead, width: int) -> nn.Linear:
     """The head that a student of some width begins with: the teacher's where it fits, else of chance.
 
     Example:
-        >>> student_head(clusters_of(teacher), 96).in_features
+        >>> student_head(unit_head_of(teacher), 96).in_features
         96
     """
     head = clusters.head()

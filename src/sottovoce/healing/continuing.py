@@ -9,7 +9,7 @@ from typing import Any
 from sottovoce.files import work_folder, working_in
 from sottovoce.healing.objectives import Objective
 from sottovoce.models.padding import exact_padding
-from sottovoce.tasks.finetune import only
+from sottovoce.tasks.finetune import frozen_parts
 from sottovoce.training import Training, train
 
 
@@ -25,7 +25,7 @@ def heal(
     with (
         working_in(place / name) if place is not None else nullcontext(),
         exact_padding(model),
-        only(model, freeze),
+        frozen_parts(model, freeze),
         objective.training(model),
     ):
         # What takes no gradients in the model as it was given stays so.

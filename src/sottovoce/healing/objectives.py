@@ -18,20 +18,20 @@ from torch import nn
 from sottovoce.data.batches import Source, data_stamp, decoded
 from sottovoce.data.shelf import Shelf
 from sottovoce.data.utterance import Utterance
-from sottovoce.distillation.objective import Distiller, plainly
+from sottovoce.distillation.objective import Distiller, without_masks
 from sottovoce.distillation.plan import Distillation, Student, matched
 from sottovoce.distillation.source import speech_of_both
 from sottovoce.distillation.student import refuse_other_inputs
 from sottovoce.errors import SottovoceError, unknown
 from sottovoce.models.encoder import Encoder, fingerprint
 from sottovoce.models.heads import head_labels
-from sottovoce.pretraining.beside import Clusters, clusters_of, keep_beside, named_units
 from sottovoce.pretraining.objective import MaskedUnits
 from sottovoce.pretraining.plan import Round
-from sottovoce.pretraining.run import recordings, units_source
+from sottovoce.pretraining.run import train_and_dev, units_source
+from sottovoce.pretraining.unit_head import UnitHead, keep_unit_head, named_units, unit_head_of
 from sottovoce.tasks import TASKS
 from sottovoce.tasks.batch import Questions
-from sottovoce.tasks.finetune import Headed, in_memory, speaks_for
+from sottovoce.tasks.finetune import Headed, can_score, in_memory
 from sottovoce.tasks.probe import a_folder, check_answers
 from sottovoce.tasks.task import Material, Task, material, require
 
@@ -126,7 +126,7 @@ class UnitObjective:
 
     utterances: tuple[Utterance, ...]
     units: Shelf
-    clusters: Clusters
+    clusters: UnitHead
     batch_seconds: float
     named_by: str  # the fingerprint of the model that named the units: two may differ in nothing but what is cut away
     name: str = "units"
@@ -138,7 +138,7 @@ class UnitObjective:
 
     def module(self, model: Any) -> nn.Module:
         """The model, and the head as it is now: it goes on learning, while the units stay what they are."""
-        found = clusters_of(model) or self.clusters
+        found = unit_head_of(model) or self.clusters
         module = MaskedUnits(model, self.clusters.count, **asdict(self.clusters.asked))
         module.head.load_state_dict(found.head().state_dict())
         return module.to(next(model.parameters()).device)
@@ -156,7 +156,7 @@ class UnitObjective:
     def keep(self, model: Any, module: nn.Module) -> None:
         """Keep the head over units beside the model."""
         assert isinstance(module, MaskedUnits)
-        keep_beside(model, module.head, self.clusters)
+        keep_unit_head(model, module.head, self.clusters)
 
 
 @dataclass(frozen=True)
@@ -194,7 +194,7 @@ class StateObjective:
 
     def training(self, model: Any) -> AbstractContextManager[None]:
         """Without masks, and no layer is skipped; dropout stays, as in distillation."""
-        return plainly(model)
+        return without_masks(model)
 
     def keep(self, model: Any, module: nn.Module) -> None:
         """Nothing was learned beside the model."""
@@ -240,7 +240,7 @@ def objective_of(
             part = in_memory(splits["train"], folder / "audio")
             yield TaskObjective(chosen, part, size)
             return
-        clusters = clusters_of(model)
+        clusters = unit_head_of(model)
         if clusters is None and looks:
             raise SottovoceError(
                 "this model has neither a head for a task of this data nor one over units beside it, so there is no "
@@ -251,7 +251,7 @@ def objective_of(
                 "this model's weights are in half precision, and it would go on training in them; load it with "
                 "dtype=torch.float32."
             )
-        learnt = tuple(decoded(recordings(data)[0], folder / "audio"))
+        learnt = tuple(decoded(train_and_dev(data)[0], folder / "audio"))
         seconds = size * sum(utterance.seconds for utterance in learnt) / len(learnt)
         known = fingerprint(Encoder(model))
         if clusters is None:
@@ -277,7 +277,7 @@ def own_task(model: Any, data: Sequence[Utterance], name: str | None) -> Task | 
     """The task of a model's own head; None where it has none for this data."""
     check_task(name)
     some = [TASKS[name]] if name is not None else list(TASKS.values())
-    found = next((task for task in some if speaks_for(task, model, data)), None)
+    found = next((task for task in some if can_score(task, model, data)), None)
     if found is None and name is not None:
         raise SottovoceError(f"this model has no head for {name} that fits this data; fine-tune it first.")
     return found

@@ -14,7 +14,7 @@ from sottovoce.models.edits import keep_layers
 from sottovoce.progress import track
 from sottovoce.registry import measure
 from sottovoce.tasks import TASKS
-from sottovoce.tasks.finetune import speaks_for
+from sottovoce.tasks.finetune import can_score
 from sottovoce.views import Cut, Lines, Rows, Shown
 
 
@@ -76,7 +76,7 @@ def ablation(
 def score(model: Any, data: Any, task: str, train: Lessons, *, limit: int | None, seed: int) -> Measurement:
     """The main score: the first one that a task's measure tells."""
     run: Any = TASK_MEASURES[task]
-    if speaks_for(TASKS[task], model, data):
+    if can_score(TASKS[task], model, data):
         return run(model, data, mode="head", limit=limit, seed=seed)[0]
     last = len(Anatomy(model).order)
     return run(model, data, mode="probe", layer=last, train=train, limit=limit, seed=seed)[0]

@@ -10,7 +10,7 @@ from sottovoce.analysis.attention import PATTERNS, REACH
 from sottovoce.measurement import Measurement
 from sottovoce.models.anatomy import Anatomy
 from sottovoce.registry import measure
-from sottovoce.studies.attention import Heads, heads_of, norms_of
+from sottovoce.studies.attention import Heads, norms_of, patterns_of_heads
 from sottovoce.studies.effects import effects_of
 from sottovoce.views import HeatMap, Numbers, Profiles, Shown
 
@@ -64,7 +64,7 @@ def attention(
         >>> attention(model, data, limit=20)[0].where
         {'layer': 0, 'head': 0}
     """
-    found = heads_of(model, data, limit=limit, seconds=seconds, seed=seed)
+    found = patterns_of_heads(model, data, limit=limit, seconds=seconds, seed=seed)
     importance = {"l1": [np.asarray(layer) for layer in norms_of(model)]}
     if effect is not None:
         importance["effect"] = [np.asarray(e) for e in effects_of(model, data, task=effect, limit=limit, seed=seed)]

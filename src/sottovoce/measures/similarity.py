@@ -5,7 +5,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any, Literal
 
 from sottovoce.analysis.blocks import blocks
-from sottovoce.analysis.similarity import NEIGHBOURS
+from sottovoce.analysis.similarity import NEIGHBORS
 from sottovoce.measurement import Coordinate, Measurement, select
 from sottovoce.models.hub import load
 from sottovoce.registry import measure
@@ -115,7 +115,7 @@ def similarity(
     """
     options: dict[str, Any] = {"batch": batch, "seconds": seconds, "frames": frames, "limit": limit, "seed": seed}
     models = [model] if other is None else [model, load(other)]
-    found = likeness(models, data, reading=reading, embedding=embedding, ks=sorted({k, *NEIGHBOURS}), **options)
+    found = likeness(models, data, reading=reading, embedding=embedding, ks=sorted({k, *NEIGHBORS}), **options)
     rows = list(pairs_of(found, reading, k))
     if other is None:
         rows += blocks_in(found, reading, f"knn_{k}" if blocks_of == "knn" else blocks_of, seed)

@@ -9,7 +9,7 @@ from sottovoce.measurement import Measurement
 from sottovoce.registry import measure
 from sottovoce.tasks import TASKS, Task
 from sottovoce.tasks.decoding import NGrams
-from sottovoce.tasks.finetune import finetune_model, score_head, speaks_for
+from sottovoce.tasks.finetune import can_score, finetune_model, score_head
 from sottovoce.tasks.kinds import VERSION, Decoding
 from sottovoce.tasks.probe import probe
 from sottovoce.training import Training
@@ -80,7 +80,7 @@ def register(task: Task) -> Any:
         final_norm: bool = False,
     ) -> list[Measurement]:
         for_probes = layer != "sum" or final_norm
-        own = mode == "auto" and not for_probes and speaks_for(task, model, data)
+        own = mode == "auto" and not for_probes and can_score(task, model, data)
         mode = ("head" if own else "probe") if mode == "auto" else mode
         if mode != "probe" and for_probes:
             given = "final_norm" if final_norm else f"layer={layer}"

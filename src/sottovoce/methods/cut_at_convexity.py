@@ -22,7 +22,7 @@ def cut_at_convexity(
     labels: str = "keywords",
     rule: Literal["argmax", "per_task"] = "argmax",
     within: float = 0.0,
-    neighbours: int = 10,
+    neighbors: int = 10,
     pairs: int = 5000,
     limit: int = 2000,
     classes: int | None = None,
@@ -49,7 +49,7 @@ def cut_at_convexity(
         keep_layers(model, range(published(labels, steps)))
         return model
     heard = not_tested(data, what=f"cut_at_convexity by {labels}")
-    found = convexity_of(model, heard, of=[labels], k=neighbours, pairs=pairs, limit=limit, classes=classes, seed=seed)
+    found = convexity_of(model, heard, of=[labels], k=neighbors, pairs=pairs, limit=limit, classes=classes, seed=seed)
     values = {layer.state: layer.by_class for layer in found[labels]}
     state = min(state for state, value in values.items() if value >= max(values.values()) - within)
     if state == 0:

@@ -12,7 +12,7 @@ from sottovoce.models.edits import keep_layers
 from sottovoce.registry import method
 from sottovoce.studies.cuts import scores_of_cuts
 from sottovoce.studies.orders import PLACES, By, cut_copy, cuts_by, leaving
-from sottovoce.studies.targets import Target, goodness
+from sottovoce.studies.targets import Target, higher_is_better
 from sottovoce.tasks.kinds import Score
 
 
@@ -70,7 +70,7 @@ def drop_layers(
     if target is not None:
         found = [scores[0] for scores in scores_of_cuts(target.task, model, data, cuts[: most + 1], split="dev")]
         least = target.least(found[0], data)
-        most = max(number for number, score in enumerate(found) if goodness(score) >= least)
+        most = max(number for number, score in enumerate(found) if higher_is_better(score) >= least)
     keep_layers(model, cuts[most])
     return model
 
@@ -148,7 +148,7 @@ def one_by_one(
                 smaller = heal_model(
                     smaller, objective, heal.settings(seed=options.seed + number + 1), name=f"without-{goes}"
                 )
-            if target is not None and goodness(score_of(smaller, data, target)) < least:
+            if target is not None and higher_is_better(score_of(smaller, data, target)) < least:
                 break
             model = smaller
             left.remove(goes)

@@ -16,7 +16,7 @@ from sottovoce.analysis.low_rank import (
 from sottovoce.errors import SottovoceError
 from sottovoce.models.anatomy import Anatomy
 from sottovoce.models.edits import factor
-from sottovoce.models.int8 import check_unquantised
+from sottovoce.models.int8 import check_unquantized
 from sottovoce.models.parts import Factored
 from sottovoce.models.widths import round_width
 from sottovoce.registry import method
@@ -57,7 +57,7 @@ def low_rank(
         >>> small = low_rank(model, data, ratio=0.5, by="activation-aware", round_to=16)
     """
     check_wish(rank, energy, ratio, round_to)
-    check_unquantised(model, "low_rank")
+    check_unquantized(model, "low_rank")
     found = places(model, parts)
     shapes = shapes_of(model, [place.path for place in found])
     check_room(shapes, rank, ratio, round_to)

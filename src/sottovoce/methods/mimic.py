@@ -11,7 +11,7 @@ from sottovoce.models.edits import use_mimic
 from sottovoce.models.heads import head_labels
 from sottovoce.registry import method
 from sottovoce.studies.mimicking import Shape, boundary_of, check_mimic, teach
-from sottovoce.tasks.finetune import check_chance, finetune_model, labels_to_learn
+from sottovoce.tasks.finetune import check_dropout, finetune_model, labels_to_learn
 from sottovoce.tasks.probe import check_answers
 from sottovoce.tasks.task import Task, material, require
 from sottovoce.training import Training
@@ -53,7 +53,7 @@ def mimic(
         >>> small = mimic(tuned, data, shape=wide, train={"steps": 2000}, task_train={"steps": 1000})
     """
     check_mimic(model, shape.layers, shape.at)
-    check_chance(None, mask_time)
+    check_dropout(None, mask_time)
     if not data and (train or task_train):
         raise SottovoceError("mimic needs data: speech to match states on, with answers where the head has a task.")
     chosen = own_task(model, data or (), task) if task_train or task else None

@@ -11,7 +11,7 @@ from sottovoce.healing import Heal, Objective, check_task, in_rounds, portions
 from sottovoce.models.anatomy import Anatomy
 from sottovoce.models.edits import keep_heads
 from sottovoce.registry import method
-from sottovoce.studies.attention import heads_of, norms_of
+from sottovoce.studies.attention import norms_of, patterns_of_heads
 from sottovoce.studies.effects import Extent, check_share, effects_of_heads
 from sottovoce.studies.speech import not_tested
 
@@ -105,7 +105,7 @@ def head_scores(
         return [torch.from_numpy(rng.random(body.heads(layer))) for layer in layers]
     if by == "diagonality":
         heard = not_tested(data, what="diagonality")
-        seen = heads_of(model, heard, limit=speech.limit, seed=seed).values["diagonality"]
+        seen = patterns_of_heads(model, heard, limit=speech.limit, seed=seed).values["diagonality"]
         applied = [[step for step, layer in enumerate(body.order) if layer == wanted] for wanted in layers]
         return [torch.from_numpy(seen[applied[layer]][:, : body.heads(layer)].mean(0)) for layer in layers]
     assert objective is not None

@@ -12,7 +12,7 @@ from sottovoce.errors import SottovoceError, unknown
 from sottovoce.models.anatomy import Anatomy
 from sottovoce.models.edits import use_int8
 from sottovoce.models.encoder import Encoder
-from sottovoce.models.int8 import LARGEST, check_unquantised
+from sottovoce.models.int8 import LARGEST, check_unquantized
 from sottovoce.models.narrow import fold_weight_norm
 from sottovoce.models.parts import Factored
 from sottovoce.models.positions import adopt_positions
@@ -50,7 +50,7 @@ def quantize(
         >>> small = quantize(model)
         >>> small = quantize(model, data, to="int8-static", parts=["feed_forward"])
     """
-    check_unquantised(model, "quantize")
+    check_unquantized(model, "quantize")
     for part in parts:
         if part not in PARTS:
             raise unknown("part", part, PARTS)
@@ -96,7 +96,7 @@ def linears_of(model: Any, part: str) -> list[str]:
         for parameter in module.parameters(recurse=False):
             users[id(parameter)] = users.get(id(parameter), 0) + 1
     names = {id(module): name for name, module in model.named_modules()}
-    found = list(heads_of(model, body) if part == "head" else modules_of(body, part))
+    found = list(head_linears(model, body) if part == "head" else modules_of(body, part))
     pairs = [[module.first, module.second] if isinstance(module, Factored) else [module] for module in found]
     linears = [linear for pair in pairs for linear in pair if type(linear) is nn.Linear and linear.weight.numel()]
     paths = [names[id(linear)] for linear in linears if users[id(linear.weight)] == 1]
@@ -122,7 +122,7 @@ def modules_of(body: Anatomy, part: str) -> Iterator[Any]:
                 yield from body.feed_forward(layer, which)
 
 
-def heads_of(model: Any, body: Anatomy) -> Iterator[Any]:
+def head_linears(model: Any, body: Anatomy) -> Iterator[Any]:
     """The Linears outside the encoder."""
     inside = set(body.base.modules())
     for name, module in model.named_modules():

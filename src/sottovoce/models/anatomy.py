@@ -197,6 +197,6 @@ def _grouped(module: nn.Module) -> bool:
     return getattr(module, "is_grouped_conv", False)
 
 
-def is_parametrised(module: nn.Module) -> bool:
+def is_parametrized(module: nn.Module) -> bool:
     """Whether a module's weight is computed on the fly (weight norm)."""
     return hasattr(module, "parametrizations")

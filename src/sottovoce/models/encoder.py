@@ -54,7 +54,7 @@ class Encoder:
         return self.body.setting("hidden_size")
 
     @property
-    def normalises(self) -> bool | None:
+    def normalizes(self) -> bool | None:
         """Whether each utterance is brought to mean 0 and variance 1; None where features come ready-made."""
         return self._extractor if isinstance(self._extractor, bool) else None
 
@@ -90,7 +90,7 @@ class Encoder:
                 field, shift = field + (kernel - 1) * shift, shift * stride
         return field + shift * (stack - 1), shift * stack
 
-    def centres(self, frames: int) -> np.ndarray:
+    def centers(self, frames: int) -> np.ndarray:
         """The middle of each frame's audio, in seconds."""
         field, shift = self.field()
         return (field / 2 + shift * np.arange(frames)) / SAMPLE_RATE
@@ -191,7 +191,7 @@ def fingerprint(encoder: Encoder) -> str:
     """
     # How many frames log-mel features stack is in none of their tensors.
     config = encoder.model.config.to_dict() if encoder.body is not None else {"stack": encoder.model.stack}
-    inputs: Any = encoder.normalises if encoder.body is not None else None
+    inputs: Any = encoder.normalizes if encoder.body is not None else None
     inputs = [inputs, "final norm"] if encoder.final_norm else inputs
     digest = hashlib.sha256(json.dumps([config, inputs], sort_keys=True, default=str).encode())
     for name, tensor in sorted(encoder.model.state_dict().items()):

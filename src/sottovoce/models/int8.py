@@ -27,7 +27,7 @@ class Int8Linear(nn.Module):
     own frame (dynamic: what else is in the batch does not matter) or by the one `input_scale` (static).
 
     Example:
-        >>> quantised(nn.Linear(768, 3072)).levels.dtype
+        >>> quantized(nn.Linear(768, 3072)).levels.dtype
         torch.int8
     """
 
@@ -99,11 +99,11 @@ class Unlearnable(torch.autograd.Function):
         )
 
 
-def quantised(linear: Any, largest: float | None = None) -> Int8Linear:
+def quantized(linear: Any, largest: float | None = None) -> Int8Linear:
     """A Linear with its weights rounded to bytes; with the `largest` of its inputs, these get one scale for ever.
 
     Example:
-        >>> quantised(nn.Linear(768, 3072), largest=4.2).scales
+        >>> quantized(nn.Linear(768, 3072), largest=4.2).scales
         'static'
     """
     weight = linear.weight.detach().float()
@@ -175,7 +175,7 @@ def quickest(call: Callable[[], Any]) -> float:
     return min(taken)
 
 
-def check_unquantised(model: nn.Module, what: str) -> None:
+def check_unquantized(model: nn.Module, what: str) -> None:
     """Refuse to change a model after its weights were rounded to bytes."""
     if any(isinstance(module, Int8Linear) for module in model.modules()):
         raise SottovoceError(

@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 from sottovoce.errors import SottovoceError
-from sottovoce.models.anatomy import Anatomy, is_parametrised
+from sottovoce.models.anatomy import Anatomy, is_parametrized
 from sottovoce.models.edits.settled import edit
 from sottovoce.models.parts import GroupedConv
 from sottovoce.models.slices import indices, keep_columns, keep_norm, keep_rows, replace_parameter
@@ -156,7 +156,7 @@ def fold_weight_norm(model: Any) -> None:
     """
     body = Anatomy(model)
     for path, conv in list(body.positional_convs()):
-        if not is_parametrised(conv):
+        if not is_parametrized(conv):
             continue
         old: Any = conv
         learns = any(parameter.requires_grad for parameter in old.parameters())

@@ -64,10 +64,10 @@ def extractor_settings(source: str | Path) -> dict[str, Any] | None:
                 continue
             if not isinstance(record, dict):
                 raise SottovoceError(f"{NESTED} is {reprlib.repr(record)} in '{path}', but a JSON object is wanted.")
-        normalises, padding = record.get("do_normalize", True), record.get("padding_value", 0.0)
-        if not isinstance(normalises, bool):
+        normalizes, padding = record.get("do_normalize", True), record.get("padding_value", 0.0)
+        if not isinstance(normalizes, bool):
             raise SottovoceError(
-                f"do_normalize is {reprlib.repr(normalises)} in {name} of {source}, but true or false is wanted."
+                f"do_normalize is {reprlib.repr(normalizes)} in {name} of {source}, but true or false is wanted."
             )
         if not is_number(padding) or not abs(padding) <= 1e6:
             raise SottovoceError(

@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass, field, fields
 from typing import Any
 
 from sottovoce.errors import SottovoceError, unknown
-from sottovoce.models.anatomy import Anatomy, is_parametrised
+from sottovoce.models.anatomy import Anatomy, is_parametrized
 from sottovoce.models.families import FAMILIES, family_name
 from sottovoce.models.front_end import LogMel
 from sottovoce.models.int8 import Int8Linear, Scales
@@ -158,7 +158,7 @@ def read(model: Any, body: Anatomy) -> Structure:
     front_end = getattr(body.base, "feature_extractor", None)
     narrowed = getattr(body.base, "kept_hidden", None)
     normed = body.family.positional_norm and not getattr(body.config, "conv_pos_batch_norm", False)
-    folded = normed and narrowed is None and any(not is_parametrised(conv) for _, conv in body.positional_convs())
+    folded = normed and narrowed is None and any(not is_parametrized(conv) for _, conv in body.positional_convs())
     return Structure(
         heads={layer: kept for layer, kept in heads.items() if kept != full},
         feed_forwards=None if even else widths,

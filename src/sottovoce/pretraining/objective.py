@@ -47,11 +47,11 @@ class MaskedUnits(nn.Module):
         >>> loss, frames = MaskedUnits(model, 100, share=0.8, span=10)(batch)
     """
 
-    def __init__(self, model: Any, units: int, *, share: float, span: int, heard: float = 0.0) -> None:
+    def __init__(self, model: Any, units: int, *, share: float, span: int, unmasked_weight: float = 0.0) -> None:
         super().__init__()
         self.model = model
         self.head = nn.Linear(Anatomy(model).setting("hidden_size"), units)
-        self.share, self.span, self.heard = share, span, heard
+        self.share, self.span, self.unmasked_weight = share, span, unmasked_weight
         self.done = 0  # updates
         self._keep = {"inputs": Encoder(model, outputs=True)}  # in a dictionary: a view is no part of the module
 
@@ -66,15 +66,17 @@ class MaskedUnits(nn.Module):
             return Anatomy(self.model).base(**inputs, **more)[0]
 
     def forward(self, batch: Batch) -> tuple[torch.Tensor, torch.Tensor]:
-        """Cross-entropy, summed over hidden frames, and over the others with the weight `heard`."""
+        """Cross-entropy, summed over hidden frames, and over the others with the weight `unmasked_weight`."""
         mask, wanted = self.drawn(batch)
         states = self.states(batch, mask)
         loss = F.cross_entropy(self.head(states[mask]).float(), wanted[mask], reduction="sum")
         weight = mask.sum().float()
-        if self.heard:
+        if self.unmasked_weight:
             rest = frame_mask(batch.frames, mask.shape[1]) & ~mask
-            loss = loss + self.heard * F.cross_entropy(self.head(states[rest]).float(), wanted[rest], reduction="sum")
-            weight = weight + self.heard * rest.sum()
+            loss = loss + self.unmasked_weight * F.cross_entropy(
+                self.head(states[rest]).float(), wanted[rest], reduction="sum"
+            )
+            weight = weight + self.unmasked_weight * rest.sum()
         return loss, weight
 
     def asked(self, batch: Batch, generator: torch.Generator | None = None) -> tuple[torch.Tensor, torch.Tensor]:

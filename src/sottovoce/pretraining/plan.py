@@ -49,25 +49,25 @@ class Mask:
 
     Args:
         share, span: of the frames; HuBERT's are 0.8 and 10, MelHuBERT's 0.7 and 5.
-        heard: the weight in the loss of frames that are not hidden; HuBERT's is 0, and a little training learns more
-            with 1.
+        unmasked_weight: the weight in the loss of frames that are not hidden; HuBERT's is 0, and a little training
+            learns more with 1.
 
     Example:
-        >>> Mask(share=0.7, span=5).heard
+        >>> Mask(share=0.7, span=5).unmasked_weight
         0.0
     """
 
     share: float = 0.8
     span: int = 10
-    heard: float = 0.0
+    unmasked_weight: float = 0.0
 
     def __post_init__(self) -> None:
         if not 0 < self.share <= 1:
             raise SottovoceError(f"share={self.share}, but a share above 0 and up to 1 is wanted.")
         if self.span < 1:
             raise SottovoceError(f"span={self.span}, but at least 1 frame is wanted.")
-        if not 0 <= self.heard < math.inf:
-            raise SottovoceError(f"heard={self.heard}, but a weight of at least 0 is wanted.")
+        if not 0 <= self.unmasked_weight < math.inf:
+            raise SottovoceError(f"unmasked_weight={self.unmasked_weight}, but a weight of at least 0 is wanted.")
 
 
 @dataclass(frozen=True)

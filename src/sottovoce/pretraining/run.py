@@ -18,15 +18,15 @@ from sottovoce.models.anatomy import Anatomy
 from sottovoce.models.encoder import Encoder
 from sottovoce.models.padding import exact_padding
 from sottovoce.pretraining.augment import disturbed
-from sottovoce.pretraining.beside import Clusters, keep_beside
 from sottovoce.pretraining.crops import crops
-from sottovoce.pretraining.listen import Listener, all_units, at_other_speeds, calibrate, codebook, spread_out
 from sottovoce.pretraining.objective import MaskedUnits
 from sottovoce.pretraining.plan import Round
+from sottovoce.pretraining.pseudo_labels import UnitNamer, all_units, at_other_speeds, calibrate, codebook, spread_out
+from sottovoce.pretraining.unit_head import UnitHead, keep_unit_head
 from sottovoce.pretraining.units import Fit, fit
 from sottovoce.tasks import TASKS
 from sottovoce.tasks.batch import Batch
-from sottovoce.tasks.finetune import set_chance
+from sottovoce.tasks.finetune import set_dropout
 from sottovoce.tasks.probe import a_folder, probe
 from sottovoce.tasks.task import material, require
 from sottovoce.training import Training, best_device, train
@@ -46,11 +46,11 @@ def pretrain_model(
         >>> pretrain_model(model, data, plan=Round(Units(100)), settings=Training(steps=10_000, lr=5e-4))
     """
     refuse_other_inputs(model)
-    learnt, judged = recordings(data)
+    learnt, judged = train_and_dev(data)
     if plan.probe_every is not None:
         require(TASKS["phones"], material(TASKS["phones"], data), "train", "test")
-    set_chance(model, dropout, None)
-    listener = Listener(model, plan)
+    set_dropout(model, dropout, None)
+    listener = UnitNamer(model, plan)
     with a_folder("pretraining") as place, exact_padding(model):
         audio = decoded([*learnt, *judged], place / "audio")
         sizes = {utterance.id for utterance in learnt}
@@ -70,11 +70,11 @@ def pretrain_model(
         every = settings.validate_every or settings.steps
         quality = phone_fit(encoder, judged or learnt, units, plan.units.clusters)
         judge = Judge(objective, units_source(encoder, heard, units, plan), plan, data or (), quality, every)
-        about = [asdict(plan), listener.identity, book.centres.tolist()]
+        about = [asdict(plan), listener.identity, book.centers.tolist()]
         train(objective, source, settings, validate=judge, about=about, name="pretrain")
     notes = {"plan": plan.noted, "fit": None if quality is None else asdict(quality)}
-    tensors = {"centres": book.centres, "mean": book.mean, "std": book.std}
-    keep_beside(model, objective.head, Clusters(tensors, {"sottovoce": json.dumps(notes)}))
+    tensors = {"centres": book.centers, "mean": book.mean, "std": book.std}
+    keep_unit_head(model, objective.head, UnitHead(tensors, {"sottovoce": json.dumps(notes)}))
     return model.eval()
 
 
@@ -88,7 +88,7 @@ def refuse_other_inputs(model: Any) -> None:
         )
 
 
-def recordings(data: Sequence[Utterance] | None) -> tuple[list[Utterance], list[Utterance]]:
+def train_and_dev(data: Sequence[Utterance] | None) -> tuple[list[Utterance], list[Utterance]]:
     """Each recording once: those to learn from, and those of dev splits; none that any line has in a test split."""
     rows = list(data or ())
     split = {name: {recording(u) for u in rows if u.split == name} for name in ("test", "dev")}
@@ -180,7 +180,7 @@ def phone_fit(encoder: Encoder, utterances: Sequence[Utterance], units: Shelf, c
     known = [utterance for utterance in utterances if utterance.phones]
     if not known:
         return None
-    names = [kind.names(u.phones, encoder.centres(len(units[u.id]))) for u in known]
+    names = [kind.names(u.phones, encoder.centers(len(units[u.id]))) for u in known]
     phones = sorted(set(np.concatenate(names)) - {"", "SIL"})
     numbers = {name: number for number, name in enumerate(phones)}
     counts = np.zeros((clusters, len(phones)))

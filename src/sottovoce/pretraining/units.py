@@ -27,7 +27,7 @@ class Codebook:
         torch.Size([50])
     """
 
-    centres: torch.Tensor
+    centers: torch.Tensor
     mean: torch.Tensor
     std: torch.Tensor
 
@@ -36,7 +36,7 @@ class Codebook:
         """k-means on a sample of frames (frames, width).
 
         Example:
-            >>> Codebook.fit(frames, 100).centres.shape
+            >>> Codebook.fit(frames, 100).centers.shape
             torch.Size([100, 39])
         """
         if len(sample) < clusters:
@@ -46,24 +46,24 @@ class Codebook:
         mean, std = sample.mean(0), sample.std(0).clamp(min=1e-5)
         points = (sample - mean) / std
         generator = torch.Generator().manual_seed(seed)
-        centres = spread(points, clusters, generator)
+        centers = spread(points, clusters, generator)
         before = None
         for _ in track(range(rounds), f"{clusters} units", rounds):
-            nearest = closest(points, centres)
+            nearest = closest(points, centers)
             if before is not None and torch.equal(nearest, before):
                 break
             before = nearest
             counts = torch.bincount(nearest, minlength=clusters)
-            sums = torch.zeros_like(centres).index_add_(0, nearest, points)
-            centres = sums / counts.clamp(min=1)[:, None]
+            sums = torch.zeros_like(centers).index_add_(0, nearest, points)
+            centers = sums / counts.clamp(min=1)[:, None]
             # A centre that nobody is close to begins again at some point.
             empty = (counts == 0).nonzero().flatten()
-            centres[empty] = points[torch.randint(len(points), (len(empty),), generator=generator)]
-        return cls(centres, mean, std)
+            centers[empty] = points[torch.randint(len(points), (len(empty),), generator=generator)]
+        return cls(centers, mean, std)
 
     def write(self, path: Path, identity: str) -> None:
         """Keep it in a file, with what it belongs to."""
-        tensors = {"centres": self.centres, "mean": self.mean, "std": self.std}
+        tensors = {"centres": self.centers, "mean": self.mean, "std": self.std}
         atomic_write(path, save(tensors, metadata={"identity": identity}))
 
     @classmethod
@@ -77,7 +77,7 @@ class Codebook:
 
     def units(self, frames: torch.Tensor) -> torch.Tensor:
         """The number of the closest centre of each frame."""
-        return closest((frames - self.mean) / self.std, self.centres)
+        return closest((frames - self.mean) / self.std, self.centers)
 
 
 def spread(points: torch.Tensor, clusters: int, generator: torch.Generator) -> torch.Tensor:
@@ -93,7 +93,7 @@ def spread(points: torch.Tensor, clusters: int, generator: torch.Generator) -> t
     return part[chosen].clone()
 
 
-def closest(points: torch.Tensor, centres: torch.Tensor) -> torch.Tensor:
+def closest(points: torch.Tensor, centers: torch.Tensor) -> torch.Tensor:
     """The number of the closest centre of each point.
 
     Example:
@@ -101,20 +101,20 @@ def closest(points: torch.Tensor, centres: torch.Tensor) -> torch.Tensor:
         tensor([0, 1])
     """
     # |x - c|^2 without |x|^2, which is the same for every centre.
-    half = 0.5 * centres.square().sum(-1)
-    return torch.cat([(half - part @ centres.T).argmin(-1) for part in points.split(CHUNK)])
+    half = 0.5 * centers.square().sum(-1)
+    return torch.cat([(half - part @ centers.T).argmin(-1) for part in points.split(CHUNK)])
 
 
-def mfcc(audio: np.ndarray, centres: np.ndarray, *, context: int | None = None) -> torch.Tensor:
+def mfcc(audio: np.ndarray, centers: np.ndarray, *, context: int | None = None) -> torch.Tensor:
     """Thirteen cepstra with first and second differences, HuBERT's first features, at some times (seconds).
 
     With `context`, cepstra and first differences are standardised over the utterance, which takes away most of the
     speaker and the channel, and stand beside those of so many frames on each side: their clusters say more of phones.
 
     Example:
-        >>> mfcc(samples, encoder.centres(49)).shape
+        >>> mfcc(samples, encoder.centers(49)).shape
         torch.Size([49, 39])
-        >>> mfcc(samples, encoder.centres(49), context=2).shape
+        >>> mfcc(samples, encoder.centers(49), context=2).shape
         torch.Size([49, 130])
     """
     audio = np.pad(audio, (0, max(0, WINDOW - len(audio))))
@@ -125,18 +125,18 @@ def mfcc(audio: np.ndarray, centres: np.ndarray, *, context: int | None = None) 
     cepstra = log_mel @ torch.cos(angles[:, None] * torch.arange(CEPSTRA)) * (2.0 / size) ** 0.5
     first = slope(cepstra)
     rows = torch.cat([cepstra, first, slope(first)], dim=-1)
-    rows = rows[Encoder(mel).nearest(centres).clip(0, len(rows) - 1)]
+    rows = rows[Encoder(mel).nearest(centers).clip(0, len(rows) - 1)]
     if context is None:
         return rows
     own = (rows - rows.mean(0)) / rows.std(0, correction=0).clamp(min=1e-3)
-    return beside(own[:, : 2 * CEPSTRA], context)
+    return stack_context(own[:, : 2 * CEPSTRA], context)
 
 
-def beside(rows: torch.Tensor, context: int) -> torch.Tensor:
+def stack_context(rows: torch.Tensor, context: int) -> torch.Tensor:
     """Each row with those of so many before and behind it; the first and the last row go on past the ends.
 
     Example:
-        >>> beside(torch.tensor([[1.0], [2.0], [3.0]]), 1)
+        >>> stack_context(torch.tensor([[1.0], [2.0], [3.0]]), 1)
         tensor([[1., 1., 2.],
                 [1., 2., 3.],
                 [2., 3., 3.]])

@@ -41,13 +41,13 @@ class Heads:
     utterances: int
 
 
-def heads_of(
+def patterns_of_heads(
     model: Any, data: Sequence[Utterance] | None, *, limit: int | None = 128, seconds: float = 10.0, seed: int = 0
 ) -> Heads:
     """The patterns of all heads, each a mean over utterances, of which at most so many seconds are heard.
 
     Example:
-        >>> heads_of(model, data, limit=20).values["entropy"][0]
+        >>> patterns_of_heads(model, data, limit=20).values["entropy"][0]
         array([3.1, 2.8, 4.0, 1.2])
     """
     body = Anatomy(model)

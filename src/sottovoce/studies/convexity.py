@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from sottovoce.analysis.convexity import Convex, graph_convexity, neighbour_graph
+from sottovoce.analysis.convexity import Convex, graph_convexity, neighbor_graph
 from sottovoce.analysis.similarity import refuse_nan
 from sottovoce.data.batches import data_stamp, samples
 from sottovoce.data.utterance import Utterance
@@ -109,7 +109,7 @@ def convexity_of(
         raise SottovoceError(
             f"k={k}, pairs={pairs}, limit={limit}, classes={classes}: at least 1, 1, 2 and 1 are wanted."
         )
-    names = list(dict.fromkeys(own_task(model).name if name == PREDICTIONS else name for name in of))
+    names = list(dict.fromkeys(task_of_head(model).name if name == PREDICTIONS else name for name in of))
     concepts = {name: points_of(TASKS[name], data, limit=limit, classes=classes, seed=seed) for name in names}
     utterances = {point.utterance.id: point.utterance for points in concepts.values() for point in points}
     wanted: dict[str, list[tuple[str, int, Point]]] = {key: [] for key in utterances}
@@ -132,7 +132,7 @@ def convexity_of(
         features, said = gathered(concepts, keys, list(chunked("convexity", about, chunks, work)))
     labels = {name: [point.label for point in points] for name, points in concepts.items()}
     if predicted:
-        task = own_task(model).name
+        task = task_of_head(model).name
         features[PREDICTIONS] = features[task]
         labels[PREDICTIONS] = [str(said[point.utterance.id]) for point in concepts[task]]
     return {
@@ -144,7 +144,7 @@ def convexity_of(
     }
 
 
-def own_task(model: Any) -> Task:
+def task_of_head(model: Any) -> Task:
     """The task of a model's own head, which must give one class an utterance."""
     name = getattr(getattr(model, "config", None), TASK_NAME, None) or "keywords"
     if "ForSequenceClassification" not in type(model).__name__ or not TASKS[name].kind.pooled:
@@ -164,12 +164,12 @@ def pooled(
     for item, states in each_states(encoder, audio):
         refuse_nan(states, range(len(states)))
         stacked = torch.stack(states)
-        centres = encoder.centres(stacked.shape[1])
+        centers = encoder.centers(stacked.shape[1])
         for name, number, point in wanted[item]:
-            inside = np.flatnonzero((centres >= point.start) & (centres < point.end))
+            inside = np.flatnonzero((centers >= point.start) & (centers < point.end))
             # A phone between two frames' middles is heard in the nearest one.
-            middle = (point.start + min(point.end, centres[-1] + 1)) / 2
-            chosen = inside if len(inside) else encoder.nearest(np.array([middle])).clip(0, len(centres) - 1)
+            middle = (point.start + min(point.end, centers[-1] + 1)) / 2
+            chosen = inside if len(inside) else encoder.nearest(np.array([middle])).clip(0, len(centers) - 1)
             rows.setdefault(name, []).append((number, stacked[:, torch.from_numpy(chosen)].mean(1).cpu().numpy()))
     found: Arrays = {}
     for name, points in rows.items():
@@ -203,7 +203,7 @@ def in_layer(
     features: np.ndarray, labels: Sequence[str], state: int, *, k: int, pairs: int, seed: int
 ) -> LayerConvexity:
     """The convexity of a concept in one state."""
-    classes, scores = graph_convexity(neighbour_graph(features, k), labels, pairs=pairs, seed=seed)
+    classes, scores = graph_convexity(neighbor_graph(features, k), labels, pairs=pairs, seed=seed)
     return summed(state, classes, scores)
 
 

@@ -83,7 +83,7 @@ def each_moment(
     inputs can be seen.
 
     Example:
-        >>> moments = dict(each_moment(model, data, ["encoder.layers.0.attention.q_proj"], what="low_rank"))
+        >>> input_moments = dict(each_moment(model, data, ["encoder.layers.0.attention.q_proj"], what="low_rank"))
     """
     adopt_attention(model)
     train = [utterance for utterance in data or () if utterance.split == "train"]
@@ -131,7 +131,9 @@ def groups(widths: Mapping[str, int]) -> list[list[str]]:
 
 def packed(encoder: Encoder, utterances: Sequence[Utterance], paths: Sequence[str]) -> Arrays:
     """The moments of a chunk, of each the upper triangle."""
-    found = {path: sums.cpu().numpy() for path, sums in moments(encoder, list(map(samples, utterances)), paths).items()}
+    found = {
+        path: sums.cpu().numpy() for path, sums in input_moments(encoder, list(map(samples, utterances)), paths).items()
+    }
     return {path: sums[np.triu_indices(len(sums))] for path, sums in found.items()}
 
 
@@ -149,7 +151,7 @@ def unpacked(triangle: np.ndarray) -> torch.Tensor:
     return torch.from_numpy(matrix + np.triu(matrix, 1).T)
 
 
-def moments(encoder: Encoder, audio: Sequence[np.ndarray], paths: Sequence[str]) -> dict[str, torch.Tensor]:
+def input_moments(encoder: Encoder, audio: Sequence[np.ndarray], paths: Sequence[str]) -> dict[str, torch.Tensor]:
     """The sum of `x x^T` over the frames of some audio for what enters each module; a shared layer counts every time.
 
     Example:

@@ -12,18 +12,18 @@ from sottovoce.analysis.blocks import blocks
 from sottovoce.data.batches import data_stamp
 from sottovoce.data.utterance import Utterance
 from sottovoce.distillation.objective import layer_states
-from sottovoce.distillation.source import often_heard
+from sottovoce.distillation.source import worth_keeping
 from sottovoce.errors import SottovoceError
 from sottovoce.hearing import shelved
 from sottovoce.models.anatomy import Anatomy
 from sottovoce.models.encoder import Encoder, Inputs, fingerprint, frame_mask
 from sottovoce.models.padding import exact_padding
 from sottovoce.models.record import states
-from sottovoce.pretraining.run import recordings
+from sottovoce.pretraining.run import train_and_dev
 from sottovoce.studies.similarity import likeness
 from sottovoce.studies.speech import not_tested
 from sottovoce.tasks.batch import Batch, Questions
-from sottovoce.tasks.finetune import in_memory, only
+from sottovoce.tasks.finetune import frozen_parts, in_memory
 from sottovoce.tasks.probe import a_folder
 from sottovoce.tasks.task import Material
 from sottovoce.training import Training, train
@@ -58,7 +58,7 @@ class Shape:
 class Mimicking(nn.Module):
     """Mimic layers beside the stack that they learn from; both hear what one projection makes of the audio.
 
-    A batch holds audio, or under the name `states` what `heard` made of it before.
+    A batch holds audio, or under the name `states` what `stack_states` made of it before.
 
     Example:
         >>> loss, frames = Mimicking(student, teacher, [8, 12])(batch)
@@ -72,7 +72,7 @@ class Mimicking(nn.Module):
         # In a dictionary: the teacher is no part of what is trained, or moved, or kept.
         self._keep: dict[str, Any] = {"teacher": teacher}
 
-    def heard(self, inputs: Inputs) -> list[torch.Tensor]:
+    def stack_states(self, inputs: Inputs) -> list[torch.Tensor]:
         """What the projection gives the stack, and then the states to match."""
         teacher: Any = self._keep["teacher"].eval()
         view = Encoder(teacher)
@@ -95,7 +95,7 @@ class Mimicking(nn.Module):
         kept = batch.inputs.get("states")
         if kept is None:
             self._keep["teacher"].to(batch.frames.device)
-        projected, *wanted = self.heard(batch.inputs) if kept is None else kept.float().unbind(2)
+        projected, *wanted = self.stack_states(batch.inputs) if kept is None else kept.float().unbind(2)
         inside = frame_mask(batch.frames, projected.shape[1])
         loss = projected.new_zeros(())
         stack: Any = Anatomy(self.student).base.encoder
@@ -124,8 +124,8 @@ def boundary_of(model: Any, data: Sequence[Utterance] | None, *, limit: int | No
         >>> boundary_of(model, data, limit=640, seed=0)
         8
     """
-    heard = not_tested(data, what="the boundary of the first block")
-    found = likeness([model], heard, reading="flatten", embedding=False, limit=limit, seed=seed)
+    stack_states = not_tested(data, what="the boundary of the first block")
+    found = likeness([model], stack_states, reading="flatten", embedding=False, limit=limit, seed=seed)
     return blocks(found.matrices["cka"], shuffles=0).boundary
 
 
@@ -148,12 +148,12 @@ def teach(
     """
     depth = len(Anatomy(teacher).order)
     targets = [depth] if at is None else [at, depth]
-    learnt, judged = recordings(data)
+    learnt, judged = train_and_dev(data)
     rng = random.Random(settings.seed)
     learnt = rng.sample(learnt, limit) if limit is not None and limit < len(learnt) else learnt
     judged = rng.sample(judged, JUDGED) if len(judged) > JUDGED else judged
     view = Encoder(teacher)
-    with a_folder("mimic") as folder, only(student, ["front_end", "projection", "head"]):
+    with a_folder("mimic") as folder, frozen_parts(student, ["front_end", "projection", "head"]):
         parts = {
             name: in_memory(Material(tuple(rows), ()), folder / name)
             for name, rows in (("train", learnt), ("dev", judged))
@@ -162,12 +162,12 @@ def teach(
         objective = Mimicking(student, teacher, targets, before_norm=before_norm)
         asked = [utterance for part in parts.values() for utterance in part.utterances]
         mean = sum(utterance.seconds for utterance in learnt) / len(learnt)
-        keep = often_heard(view, asked, 1 + len(targets), settings.steps * settings.accumulate * size * mean)
+        keep = worth_keeping(view, asked, 1 + len(targets), settings.steps * settings.accumulate * size * mean)
         about = f"mimic {before_norm}"
         shelf = None
         if keep:
             named, place = [0, *targets], folder / "states"
-            shelf = shelved(view, objective.heard, named, asked, place, of=about, doing="asking the teacher")
+            shelf = shelved(view, objective.stack_states, named, asked, place, of=about, doing="asking the teacher")
 
         def questions(name: str, seed: int | None = None) -> Questions:
             # Of a student no more is asked than how audio becomes its input, and that is as with the teacher.

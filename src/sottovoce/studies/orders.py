@@ -12,7 +12,7 @@ from sottovoce.models.edits import keep_layers
 from sottovoce.studies.cuts import scores_of_cuts
 from sottovoce.studies.similarity import Likeness, influences, likeness, spans
 from sottovoce.studies.speech import not_tested
-from sottovoce.studies.targets import goodness
+from sottovoce.studies.targets import higher_is_better
 
 By = Literal["forward", "backward", "alternate", "bi", "knn_bi", "knn_bi_averaged", "cka_bi", "angular", "ablation"]
 Cut = list[int]
@@ -98,7 +98,7 @@ def without_each(
     steps = range(len(Anatomy(model).order))
     cuts = [[step for step in steps if step != gone] for gone in steps]
     found = scores_of_cuts(chosen, model, data, cuts, split="dev", limit=limit, seed=seed, draws=5)
-    return {gone: -goodness(scores[0]) for gone, scores in zip(steps, found, strict=True)}
+    return {gone: -higher_is_better(scores[0]) for gone, scores in zip(steps, found, strict=True)}
 
 
 def longest_spans(found: Likeness, steps: int) -> list[Cut]:

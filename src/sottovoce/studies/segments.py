@@ -18,7 +18,7 @@ from sottovoce.models.edits import keep_layers
 from sottovoce.models.encoder import Encoder, fingerprint
 from sottovoce.models.heads import head_labels
 from sottovoce.studies.chunks import Arrays, chunked
-from sottovoce.studies.convexity import LayerConvexity, own_task, points_of, summed
+from sottovoce.studies.convexity import LayerConvexity, points_of, summed, task_of_head
 from sottovoce.studies.speech import cut_to, ready
 
 POINTS = 10  # between two utterances
@@ -44,7 +44,7 @@ def euclidean_convexity_of(
         >>> euclidean_convexity_of(tuned, data, pairs=20)[-1].by_class
         0.97
     """
-    task, labels = own_task(model), head_labels(model)
+    task, labels = task_of_head(model), head_labels(model)
     if pairs < 1 or not 0 < seconds < float("inf"):
         raise SottovoceError(f"pairs={pairs}, seconds={seconds}: at least 1 and above 0 are wanted.")
     if getattr(model.config, "use_weighted_layer_sum", False):

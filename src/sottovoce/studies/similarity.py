@@ -7,7 +7,7 @@ from typing import Any, Literal
 import numpy as np
 import torch
 
-from sottovoce.analysis.similarity import NEIGHBOURS, normalised, similarities
+from sottovoce.analysis.similarity import NEIGHBORS, normalized, similarities
 from sottovoce.data.batches import data_stamp, samples
 from sottovoce.data.utterance import Utterance
 from sottovoce.errors import SottovoceError
@@ -50,7 +50,7 @@ def likeness(
     frames: int = 1024,
     limit: int | None = 1024,
     embedding: bool = True,
-    ks: Sequence[int] = NEIGHBOURS,
+    ks: Sequence[int] = NEIGHBORS,
     seed: int = 0,
 ) -> Likeness:
     """How alike the states of one model, or of two, are; a last batch that is not full is left out.
@@ -143,7 +143,7 @@ def put_together(names: Sequence[str], chunks: Sequence[Arrays]) -> Likeness:
         spread = {m: np.maximum(sums[f"{m} squared"] / count - means[m] ** 2, 0) * count / (count - 1) for m in metrics}
         errors = {metric: 1.96 * np.sqrt(value / count) for metric, value in spread.items() if metric != "hsic"}
     if "hsic" in means:
-        means["cka_unbiased"] = normalised(torch.from_numpy(means.pop("hsic"))).numpy()
+        means["cka_unbiased"] = normalized(torch.from_numpy(means.pop("hsic"))).numpy()
     return Likeness(tuple(names), means, errors, int(chunks[0]["samples"]), count)
 
 
@@ -174,7 +174,7 @@ def influences(found: Likeness, *, k: int = 8) -> list[Influence]:
         3
     """
     matrices = found.matrices
-    averaged = [f"knn_{k}" for k in NEIGHBOURS if f"knn_{k}" in matrices]
+    averaged = [f"knn_{k}" for k in NEIGHBORS if f"knn_{k}" in matrices]
     if f"knn_{k}" not in matrices:
         raise SottovoceError(
             f"k={k} neighbours among {found.samples} samples; there are: {', '.join(averaged) or 'none'}."

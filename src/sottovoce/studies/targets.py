@@ -9,7 +9,7 @@ from typing import Any
 from sottovoce.data.utterance import Utterance
 from sottovoce.errors import SottovoceError, unknown
 from sottovoce.tasks import TASKS
-from sottovoce.tasks.finetune import speaks_for
+from sottovoce.tasks.finetune import can_score
 from sottovoce.tasks.kinds import Score
 from sottovoce.tasks.task import Task, material, require
 
@@ -39,7 +39,7 @@ class Target:
     def check(self, model: Any, data: Sequence[Utterance] | None) -> None:
         """Refuse what nothing can be judged with, before any work."""
         name = self.task.name
-        if not data or not speaks_for(self.task, model, data):
+        if not data or not can_score(self.task, model, data):
             raise SottovoceError(
                 f"a share of {name} is of the score of the model's own head, and this one has none for it (or no data "
                 "was given); fine-tune it first."
@@ -47,22 +47,22 @@ class Target:
         require(self.task, material(self.task, data), "dev")
 
     def least(self, whole: Score, data: Sequence[Utterance] | None) -> float:
-        """What a cut must reach, as `goodness` counts; an error where the whole model itself cannot do the task."""
+        """What a cut must reach, where higher is better; an error where the whole model itself cannot do the task."""
         guess = guessing(self.task, data)
-        if goodness(whole) - whole.error <= guess:
+        if higher_is_better(whole) - whole.error <= guess:
             found = f"{whole.metric.replace('_', ' ')} {whole.value:.3f} ± {whole.error:.3f}"
             raise SottovoceError(
                 f"{100 * self.share:g}% of {self.task.name} cannot be kept: the whole model itself has {found}, no "
                 f"better than guessing ({guess:.3f}); fine-tune it longer, or name another task."
             )
-        return self.share * goodness(whole)
+        return self.share * higher_is_better(whole)
 
 
-def goodness(score: Score) -> float:
+def higher_is_better(score: Score) -> float:
     """A score of which more is better: of an error rate, what it leaves of 1.
 
     Example:
-        >>> goodness(Score("per", 0.2, 0.01, "lower", 100))
+        >>> higher_is_better(Score("per", 0.2, 0.01, "lower", 100))
         0.8
     """
     return score.value if score.better == "higher" else 1.0 - score.value

@@ -86,7 +86,7 @@ class Questions:
             return ()
         kind, numbers = self.task.kind, {label: number for number, label in enumerate(self.labels)}
         return tuple(
-            torch.from_numpy(kind.target(self.material.answers[item], numbers, self.encoder.centres(count)))
+            torch.from_numpy(kind.target(self.material.answers[item], numbers, self.encoder.centers(count)))
             for item, count in zip(items, frames, strict=True)
         )
 

@@ -97,10 +97,10 @@ def finetune_model(
     require(task, splits, "train")
     labels = labels_to_learn(task, model, splits["train"].answers)
     check_answers(task, splits, labels, "dev")
-    check_chance(dropout, mask_time)
+    check_dropout(dropout, mask_time)
     tuned = start(task, model, labels, settings.seed).requires_grad_(True)
-    set_chance(tuned, dropout, mask_time)
-    with a_folder(f"audio-{task.name}") as folder, exact_padding(tuned), only(tuned, freeze):
+    set_dropout(tuned, dropout, mask_time)
+    with a_folder(f"audio-{task.name}") as folder, exact_padding(tuned), frozen_parts(tuned, freeze):
         parts = {name: in_memory(part, folder / name) for name, part in splits.items() if name != "test" and part}
         objective, encoder = Headed(task, tuned), Encoder(tuned, outputs=True)
         dev = Questions(task, parts["dev"], encoder, size=size) if "dev" in parts else None
@@ -144,14 +144,14 @@ def start(task: Task, model: Any, labels: Sequence[str], seed: int) -> Any:
     return with_head(model, task.kind.head, labels, task=task.name, blank=blank, phones=phones, seed=seed)
 
 
-def check_chance(dropout: float | None, mask_time: float | None) -> None:
+def check_dropout(dropout: float | None, mask_time: float | None) -> None:
     """Refuse shares that are none."""
     for name, share in (("dropout", dropout), ("mask_time", mask_time)):
         if share is not None and not 0 <= share < 1:
             raise SottovoceError(f"{name}={share}, but a share is wanted: at least 0 and below 1.")
 
 
-def set_chance(model: Any, dropout: float | None, mask_time: float | None) -> None:
+def set_dropout(model: Any, dropout: float | None, mask_time: float | None) -> None:
     """Dropout everywhere, and the share of frames that are masked in training, where they are given."""
     base: Any = Anatomy(model).base
     if mask_time == 0:
@@ -180,7 +180,7 @@ def in_memory(part: Material, folder: Any) -> Material:
 
 
 @contextmanager
-def only(model: Any, freeze: Sequence[str]) -> Iterator[None]:
+def frozen_parts(model: Any, freeze: Sequence[str]) -> Iterator[None]:
     """Some parts take no gradients inside: `front_end`, `projection`, `positional`, `layers`, `layers.3`, `head`."""
     modules = [module for name in freeze for module in part(model, name)]
     frozen = [parameter for module in modules for parameter in module.parameters()]
@@ -238,7 +238,7 @@ def has_head(task: Task, model: Any) -> bool:
     return bool(labels) and (task.kind.head != "ForCTC" or BLANK in labels)
 
 
-def speaks_for(task: Task, model: Any, data: Any) -> bool:
+def can_score(task: Task, model: Any, data: Any) -> bool:
     """Whether a model is better judged by its own head than by a probe: it was made for the task, or elsewhere, and
     then it must know every answer."""
     if isinstance(model, LogMel) or not has_head(task, model):

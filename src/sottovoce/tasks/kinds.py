@@ -93,7 +93,7 @@ class Kind(Protocol):
         """What a head can say, from the answers of the training split."""
         ...
 
-    def target(self, answer: Any, labels: dict[str, int], centres: np.ndarray) -> np.ndarray:
+    def target(self, answer: Any, labels: dict[str, int], centers: np.ndarray) -> np.ndarray:
         """An answer as numbers."""
         ...
 
@@ -111,7 +111,7 @@ class Kind(Protocol):
         """What a head says about each utterance."""
         ...
 
-    def score(self, said: list[Any], answers: list[Any], centres: list[np.ndarray], *, draws: int) -> list[Score]:
+    def score(self, said: list[Any], answers: list[Any], centers: list[np.ndarray], *, draws: int) -> list[Score]:
         """The metrics, the main one first."""
         ...
 
@@ -183,7 +183,7 @@ class Classify:
         """The names that occur, sorted."""
         return tuple(sorted(set(answers)))
 
-    def target(self, answer: Any, labels: dict[str, int], centres: np.ndarray) -> np.ndarray:
+    def target(self, answer: Any, labels: dict[str, int], centers: np.ndarray) -> np.ndarray:
         """One number."""
         return np.array(labels[answer])
 
@@ -203,7 +203,7 @@ class Classify:
             return list(output.float().cpu().numpy())
         return [labels[index] for index in output.argmax(-1).tolist()]
 
-    def score(self, said: list[Any], answers: list[Any], centres: list[np.ndarray], *, draws: int) -> list[Score]:
+    def score(self, said: list[Any], answers: list[Any], centers: list[np.ndarray], *, draws: int) -> list[Score]:
         """Accuracy, or the equal error rate of all pairs."""
         if self.verifies:
             rate, error, trials = scores.pairs_error_rate(np.stack(said), answers, draws=max(1, draws // 5))
@@ -230,16 +230,16 @@ class Frames:
         """The phones that occur, sorted."""
         return tuple(sorted({phone.name for phones in answers for phone in phones}))
 
-    def names(self, phones: Sequence[Phone], centres: np.ndarray) -> np.ndarray:
+    def names(self, phones: Sequence[Phone], centers: np.ndarray) -> np.ndarray:
         """The phone at each centre; empty where there is none."""
         starts, ends = np.array([phone.start for phone in phones]), np.array([phone.end for phone in phones])
-        found = np.searchsorted(starts, centres, side="right") - 1
-        inside = (found >= 0) & (centres < ends[found])
+        found = np.searchsorted(starts, centers, side="right") - 1
+        inside = (found >= 0) & (centers < ends[found])
         return np.where(inside, np.array([phone.name for phone in phones])[found], "")
 
-    def target(self, answer: Any, labels: dict[str, int], centres: np.ndarray) -> np.ndarray:
+    def target(self, answer: Any, labels: dict[str, int], centers: np.ndarray) -> np.ndarray:
         """One number a frame."""
-        return np.array([labels.get(name, IGNORED) for name in self.names(answer, centres)], dtype=np.int64)
+        return np.array([labels.get(name, IGNORED) for name in self.names(answer, centers)], dtype=np.int64)
 
     def probe(self, width: int, classes: int, inner: int) -> nn.Module:
         """One Linear."""
@@ -259,9 +259,9 @@ class Frames:
         best = output.argmax(-1).cpu()
         return [np.array(labels)[row[:count]] for row, count in zip(best.numpy(), frames.tolist(), strict=True)]
 
-    def score(self, said: list[Any], answers: list[Any], centres: list[np.ndarray], *, draws: int) -> list[Score]:
+    def score(self, said: list[Any], answers: list[Any], centers: list[np.ndarray], *, draws: int) -> list[Score]:
         """Frame accuracy without silence, and with it."""
-        wanted = [self.names(phones, middle) for phones, middle in zip(answers, centres, strict=True)]
+        wanted = [self.names(phones, middle) for phones, middle in zip(answers, centers, strict=True)]
         found = []
         for metric, left_out in (("accuracy_without_silence", ("", SILENCE)), ("accuracy", ("",))):
             masks = [~np.isin(names, left_out) for names in wanted]
@@ -289,7 +289,7 @@ class Transcribe:
         """The blank, then the tokens that occur, sorted."""
         return (BLANK, *sorted({token for tokens in answers for token in tokens}))
 
-    def target(self, answer: Any, labels: dict[str, int], centres: np.ndarray) -> np.ndarray:
+    def target(self, answer: Any, labels: dict[str, int], centers: np.ndarray) -> np.ndarray:
         """The numbers of the tokens that the head knows."""
         return np.array([labels[token] for token in answer if token in labels], dtype=np.int64)
 
@@ -330,7 +330,7 @@ class Transcribe:
         small = self.words and not any(label.isupper() for label in labels)
         return [[token.upper() for token in tokens] for tokens in said] if small else said
 
-    def score(self, said: list[Any], answers: list[Any], centres: list[np.ndarray], *, draws: int) -> list[Score]:
+    def score(self, said: list[Any], answers: list[Any], centers: list[np.ndarray], *, draws: int) -> list[Score]:
         """The rate of wrong words and characters, or of wrong phones."""
         found = []
         if self.words:

@@ -113,7 +113,7 @@ def probe(
         raise SottovoceError(f"inner={inner}, but a head of at least 1 number is wanted.")
     with a_folder(f"states-{task.name}") as folder:
         shelf = collect(encoder, [splits["train"], splits["test"]], folder, layers=layers, pooled=task.kind.pooled)
-        mean, std = moments(shelf, splits["train"])
+        mean, std = feature_statistics(shelf, splits["train"])
         with torch.random.fork_rng():
             torch.manual_seed(settings.seed)
             heads = Probe(task, labels, mean, std, summed=layer == "sum", inner=inner)
@@ -173,7 +173,7 @@ def collect(encoder: Encoder, parts: Sequence[Material], folder: Path, *, layers
     return heard_once(encoder, utterances, shelf, means, doing="encoding", pooled=True, states=layers)
 
 
-def moments(shelf: Shelf, part: Material) -> tuple[torch.Tensor, torch.Tensor]:
+def feature_statistics(shelf: Shelf, part: Material) -> tuple[torch.Tensor, torch.Tensor]:
     """Mean and standard deviation of every number of every layer over a split, in one reading of it."""
     count, total, squares = 0, np.zeros(shelf.row), np.zeros(shelf.row)
     for utterance in part.utterances:
@@ -194,7 +194,7 @@ def judge(
     plan = source.plan(0)
     said: list[list[Any]] = []
     kind, encoder = source.task.kind, source.encoder
-    centres: list[np.ndarray] = []
+    centers: list[np.ndarray] = []
     with (
         torch.no_grad(),
         bar(f"scoring {source.task.name}", len(source.material)) as advance,
@@ -205,11 +205,11 @@ def judge(
             said = said or [[] for _ in results]
             for answers, output in zip(said, results, strict=True):
                 answers += kind.read(output, batch.frames, how, labels)
-            centres += [encoder.centres(count) for count in batch.frames.tolist()]
+            centers += [encoder.centers(count) for count in batch.frames.tolist()]
             advance(len(items))
     order = [item for items in plan for item in items]
     wanted = [source.material.answers[item] for item in order]
-    return [kind.score(answers, wanted, centres, draws=draws) for answers in said]
+    return [kind.score(answers, wanted, centers, draws=draws) for answers in said]
 
 
 @contextmanager

@@ -1,7 +1,7 @@
 """The one training loop."""
 
 from sottovoce.training.loop import Outcome, best_device, processes, train
-from sottovoce.training.optimisers import Rates
+from sottovoce.training.optimizers import Rates
 from sottovoce.training.settings import Training
 
 __all__ = ["Outcome", "Rates", "Training", "best_device", "processes", "train"]

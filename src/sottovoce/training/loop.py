@@ -24,8 +24,8 @@ from sottovoce.models.modes import own_modes
 from sottovoce.progress import Advance, bar
 from sottovoce.signals import STOPS, deferred
 from sottovoce.training.chance import own_chance, seed
-from sottovoce.training.optimisers import clipped_parameters, make_optimisers, tell_step
-from sottovoce.training.precision import fast_attention, rounded
+from sottovoce.training.optimizers import clipped_parameters, make_optimizers, tell_step
+from sottovoce.training.precision import autocast_to, fast_attention
 from sottovoce.training.settings import Training
 from sottovoce.training.state import Keeper, identity
 
@@ -121,13 +121,13 @@ class _Loop:
         self.rank, self.world = (0, 1) if alone else (self.accelerator.process_index, self.accelerator.num_processes)
         if self.world > 1:
             atexit.register(part_processes)
-        self.optimisers = make_optimisers(objective, settings)
-        self.clipped = clipped_parameters(self.optimisers)
+        self.optimizers = make_optimizers(objective, settings)
+        self.clipped = clipped_parameters(self.optimizers)
         self.device = self.accelerator.device
         self.wrapped: Any = objective.to(self.device) if alone else self.accelerator.prepare_model(objective)
         self.parameters = parameters
         self.scaler = torch.amp.GradScaler(self.device.type, enabled=settings.precision == "fp16")
-        self.position = self.keeper.load(objective, self.optimisers)
+        self.position = self.keeper.load(objective, self.optimizers)
         if self.rank == 0:
             self.keeper.cut_log(self.position.step)
         if self.position.scaler:
@@ -226,7 +226,7 @@ class _Loop:
         for number, (batch, mine) in enumerate(batches):
             last = number == len(batches) - 1
             with contextlib.nullcontext() if last or self.world == 1 else self.wrapped.no_sync():
-                with rounded(self.device, settings.precision):
+                with autocast_to(self.device, settings.precision):
                     loss, weight = self.wrapped(batch.to(self.device))
                 self.scaler.scale(loss if mine else 0.0 * loss).backward()
             if mine:
@@ -235,8 +235,8 @@ class _Loop:
             total = self.accelerator.reduce(total, reduction="sum")
         summed, weight = total.tolist()
         mean = summed / weight if weight else 0.0
-        for optimiser in self.optimisers:
-            self.scaler.unscale_(optimiser)
+        for optimizer in self.optimizers:
+            self.scaler.unscale_(optimizer)
         # Sums of gradients become those of the mean; DistributedDataParallel has divided by the processes before.
         scale = self.world / max(weight, 1e-12)
         clipped, free = self.clipped
@@ -244,17 +244,17 @@ class _Loop:
         if not math.isfinite(mean) or not (math.isfinite(norm) or self.scaler.is_enabled()):
             self.refuse("loss" if not math.isfinite(mean) else "gradient", mean, items)
         factor = settings.clip / norm if settings.clip is not None and norm > settings.clip else 1.0
-        multiply = torch._foreach_mul_  # pyright: ignore[reportPrivateImportUsage] (torch's own optimisers use it)
+        multiply = torch._foreach_mul_  # pyright: ignore[reportPrivateImportUsage] (torch's own optimizers use it)
         for parameters, by in ((clipped, scale * factor), (free, scale)):
             if gradients := [p.grad for p in parameters if p.grad is not None]:
                 multiply(gradients, by)
-        for optimiser in self.optimisers:
-            for group in optimiser.param_groups:
+        for optimizer in self.optimizers:
+            for group in optimizer.param_groups:
                 group["lr"] = group["share"] * settings.rate(position.step)
-            # The scaler knows of each optimiser by itself, but an update is one: all of it or nothing.
+            # The scaler knows of each optimizer by itself, but an update is one: all of it or nothing.
             if math.isfinite(norm):
-                self.scaler.step(optimiser)
-            optimiser.zero_grad(set_to_none=True)
+                self.scaler.step(optimizer)
+            optimizer.zero_grad(set_to_none=True)
         self.scaler.update()
         return mean
 
@@ -323,7 +323,7 @@ class _Loop:
         """A checkpoint of now."""
         self.position.scaler = self.scaler.state_dict() if self.scaler.is_enabled() else {}
         with deferred():
-            self.keeper.save(self.objective, self.optimisers, self.position)
+            self.keeper.save(self.objective, self.optimizers, self.position)
 
 
 @contextlib.contextmanager

@@ -24,11 +24,11 @@ def fast_attention(module: nn.Module, device: torch.device, precision: Precision
     return eager(module) if device.type == "cpu" and precision == "bf16" else nullcontext()
 
 
-def rounded(device: torch.device, precision: Precision) -> AbstractContextManager[Any]:
+def autocast_to(device: torch.device, precision: Precision) -> AbstractContextManager[Any]:
     """Autocast to half precision, where that is wanted.
 
     Example:
-        >>> with rounded(torch.device("cpu"), "bf16"):
+        >>> with autocast_to(torch.device("cpu"), "bf16"):
         ...     loss = objective(batch)
     """
     dtype = DTYPES.get(precision)
@@ -36,12 +36,12 @@ def rounded(device: torch.device, precision: Precision) -> AbstractContextManage
 
 
 @contextmanager
-def half(module: nn.Module, device: torch.device, precision: Precision) -> Iterator[None]:
+def half_precision(module: nn.Module, device: torch.device, precision: Precision) -> Iterator[None]:
     """Half precision inside, where that is wanted, with the attention that is fast in it.
 
     Example:
-        >>> with half(model, torch.device("cpu"), "bf16"):
+        >>> with half_precision(model, torch.device("cpu"), "bf16"):
         ...     states = encoder.states(inputs)
     """
-    with fast_attention(module, device, precision), rounded(device, precision):
+    with fast_attention(module, device, precision), autocast_to(device, precision):
         yield

@@ -8,7 +8,7 @@ from sottovoce.errors import SottovoceError, unknown
 
 Precision = Literal["fp32", "bf16", "fp16"]
 Schedule = Literal["linear", "cosine", "constant"]
-Optimiser = Literal["adamw", "muon"]
+Optimizer = Literal["adamw", "muon"]
 
 
 @dataclass(frozen=True)
@@ -18,7 +18,7 @@ class Training:
     Args:
         steps: updates of the weights in all.
         lr: the highest learning rate.
-        optimiser: "muon" makes the updates of the matrices in transformer layers orthogonal (the rest has AdamW); it
+        optimizer: "muon" makes the updates of the matrices in transformer layers orthogonal (the rest has AdamW); it
             learns more from a step of pretraining than AdamW, at the same rates.
         warmup: the share of the steps in which the rate rises to it.
         accumulate: batches to an update.
@@ -34,7 +34,7 @@ class Training:
 
     steps: int = 1000
     lr: float = 1e-4
-    optimiser: Optimiser = "adamw"
+    optimizer: Optimizer = "adamw"
     warmup: float = 0.1
     schedule: Schedule = "linear"
     weight_decay: float = 0.01
@@ -51,7 +51,7 @@ class Training:
     seed: int = field(default=0, metadata={"option": False})
 
     def __post_init__(self) -> None:
-        for name, known in (("optimiser", Optimiser), ("precision", Precision), ("schedule", Schedule)):
+        for name, known in (("optimizer", Optimizer), ("precision", Precision), ("schedule", Schedule)):
             if getattr(self, name) not in get_args(known):
                 raise unknown(name, getattr(self, name), get_args(known))
         whole = {"steps": self.steps, "accumulate": self.accumulate, "log_every": self.log_every}

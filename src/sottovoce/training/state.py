@@ -105,7 +105,7 @@ class Keeper:
 
     Example:
         >>> keeper = Keeper("training", "0a1b2c3d4e5f")
-        >>> keeper.load(objective, optimisers)
+        >>> keeper.load(objective, optimizers)
         Position(step=0, best=None, best_step=0, worse=0, judged=0, loss=None, scaler={})
     """
 
@@ -120,18 +120,18 @@ class Keeper:
         place = None if self.folder is None else put_back(self.folder / "checkpoint")
         return place if place is not None and place.is_dir() else None
 
-    def save(self, objective: torch.nn.Module, optimisers: Sequence[torch.optim.Optimizer], position: Position) -> None:
+    def save(self, objective: torch.nn.Module, optimizers: Sequence[torch.optim.Optimizer], position: Position) -> None:
         """Replace the checkpoint by the present state."""
         if self.folder is None:
             return
-        moments = {f"{key}.{name}": value for name, key, value in moments_of(objective, optimisers)}
+        moments = {f"{key}.{name}": value for name, key, value in moments_of(objective, optimizers)}
         with atomic_folder(self.folder / "checkpoint") as folder:
             save_file(contiguous(trained_tensors(objective)), folder / "trained.safetensors")
-            save_file(contiguous(moments), folder / "optimiser.safetensors")
+            save_file(contiguous(moments), folder / "optimizer.safetensors")
             state = {"identity": self.identity, "position": asdict(position)}
             (folder / "state.json").write_text(json.dumps(state, indent=2) + "\n", encoding="utf-8")
 
-    def load(self, objective: torch.nn.Module, optimisers: Sequence[torch.optim.Optimizer]) -> Position:
+    def load(self, objective: torch.nn.Module, optimizers: Sequence[torch.optim.Optimizer]) -> Position:
         """Take up the last checkpoint, or begin."""
         place = self.checkpoint
         if place is None:
@@ -140,12 +140,12 @@ class Keeper:
             text = read_text(place / "state.json", "the state of the training")
             state = json_object(text, "state.json", nan=True)
             trained = load_file(regular_file(place / "trained.safetensors", "the weights"))
-            moments = load_file(regular_file(place / "optimiser.safetensors", "the optimizer's state"))
+            moments = load_file(regular_file(place / "optimizer.safetensors", "the optimizer's state"))
             found, position = state["identity"], read_position(state["position"])
             if found != self.identity:
                 raise SottovoceError("it belongs to a training with other settings, data or model")
             put(objective, trained)
-            restore_moments(objective, optimisers, moments)
+            restore_moments(objective, optimizers, moments)
         except (OSError, ValueError, KeyError, TypeError, RuntimeError, SafetensorError) as error:
             reason = reason_of(error)
             raise SottovoceError(
@@ -201,21 +201,21 @@ class Keeper:
 
 
 def moments_of(
-    objective: torch.nn.Module, optimisers: Sequence[torch.optim.Optimizer]
+    objective: torch.nn.Module, optimizers: Sequence[torch.optim.Optimizer]
 ) -> Iterable[tuple[str, str, torch.Tensor]]:
-    """The optimisers' tensors by parameter name."""
+    """The optimizers' tensors by parameter name."""
     for name, parameter in objective.named_parameters():
-        for optimiser in optimisers:
-            for key, value in optimiser.state.get(parameter, {}).items():
+        for optimizer in optimizers:
+            for key, value in optimizer.state.get(parameter, {}).items():
                 yield name, key, torch.as_tensor(value)
 
 
 def restore_moments(
-    objective: torch.nn.Module, optimisers: Sequence[torch.optim.Optimizer], moments: dict[str, torch.Tensor]
+    objective: torch.nn.Module, optimizers: Sequence[torch.optim.Optimizer], moments: dict[str, torch.Tensor]
 ) -> None:
-    """Put the optimisers' tensors back."""
+    """Put the optimizers' tensors back."""
     parameters = dict(objective.named_parameters())
-    owner = {id(p): optimiser for optimiser in optimisers for group in optimiser.param_groups for p in group["params"]}
+    owner = {id(p): optimizer for optimizer in optimizers for group in optimizer.param_groups for p in group["params"]}
     for path, value in moments.items():
         key, _, name = path.partition(".")
         parameter = parameters[name]

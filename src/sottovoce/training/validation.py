@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 from sottovoce.data.batches import Source, ahead
-from sottovoce.training.precision import half
+from sottovoce.training.precision import half_precision
 from sottovoce.training.settings import Precision
 
 
@@ -29,7 +29,7 @@ def totals(
     sums: list[float] = []
     with closing(ahead(source.load, source.plan(0))) as loads:
         for batch in loads:
-            with half(module, device, precision):
+            with half_precision(module, device, precision):
                 found = ask(batch.to(device))
             sums = [total + float(value) for total, value in zip(sums or [0.0] * len(found), found, strict=True)]
     return sums

@@ -59,7 +59,7 @@ class Corpus:
 
     name: str
     about: str
-    licence: str
+    license: str
     page: str
     read: Callable[[Path], Iterator[Utterance]]
     layout: str = ""

@@ -6,7 +6,7 @@ from pathlib import Path
 from sottovoce.data.corpora.corpus import Archive, Corpus, locate, visible
 from sottovoce.data.utterance import Utterance
 
-LICENCE = "CC0-1.0"
+LICENSE = "CC0-1.0"
 EMOTIONS = {
     "W": "anger",
     "L": "boredom",
@@ -37,14 +37,14 @@ def read(folder: Path) -> Iterator[Utterance]:
             label=EMOTIONS[letter],
             task="emotion",
             split=SPLITS.get(speaker, "train"),
-            licence=LICENCE,
+            license=LICENSE,
         )
 
 
 EMODB = Corpus(
     "emodb",
     "ten German sentences in seven emotions by ten actors, 50 MB",
-    LICENCE,
+    LICENSE,
     "http://emodb.bilderbar.info",
     read,
     "wav/03a01Fa.wav",

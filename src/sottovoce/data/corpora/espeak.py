@@ -22,7 +22,7 @@ from sottovoce.errors import SottovoceError, unknown
 from sottovoce.files import atomic_write, check_writable, local_path, sweep
 from sottovoce.progress import track
 
-LICENCE = "CC0-1.0"
+LICENSE = "CC0-1.0"
 TASKS = ("read", "keywords", "speakers", "emotion", "intents")
 SPLITS = ("train", "dev", "test")
 # Utterances of each split at size 1: in all of "read", a voice of "speakers", a label of the others, a language.
@@ -189,7 +189,7 @@ def _said(line: Line, noise: float | None) -> Utterance:
         # Read speech serves recognition, phones and verification at once.
         task=None if line.task == "read" else line.task,
         split=line.split,
-        licence=LICENCE,
+        license=LICENSE,
     )
 
 

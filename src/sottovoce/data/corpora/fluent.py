@@ -9,7 +9,7 @@ from sottovoce.data.corpora.corpus import LONGEST_LIST, Corpus, locate
 from sottovoce.data.utterance import Utterance
 from sottovoce.files import read_text
 
-LICENCE = "Fluent Speech Commands Public License"
+LICENSE = "Fluent Speech Commands Public License"
 SPLITS = {"train": "train", "valid": "dev", "test": "test"}
 
 
@@ -35,14 +35,14 @@ def read(folder: Path) -> Iterator[Utterance]:
                 label="/".join(row[key] for key in ("action", "object", "location")),
                 task="intents",
                 split=split,
-                licence=LICENCE,
+                license=LICENSE,
             )
 
 
 FLUENT = Corpus(
     "fluent",
     "spoken commands to a home assistant with 31 intents",
-    LICENCE,
+    LICENSE,
     "https://fluent.ai/fluent-speech-commands-a-dataset-for-spoken-language-understanding-research/",
     read,
     "fluent_speech_commands_dataset/data/train_data.csv beside wavs/speakers/",

@@ -9,7 +9,7 @@ from pathlib import Path
 from sottovoce.data.corpora.corpus import Archive, Corpus, locate, visible
 from sottovoce.data.utterance import Utterance
 
-LICENCE = "CC-BY-SA-4.0"
+LICENSE = "CC-BY-SA-4.0"
 DIGITS = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine")
 
 
@@ -34,14 +34,14 @@ def read(folder: Path) -> Iterator[Utterance]:
             label=word,
             task="keywords",
             split=split,
-            licence=LICENCE,
+            license=LICENSE,
         )
 
 
 FSDD = Corpus(
     "fsdd",
     "ten English digits by six speakers, 8 kHz, 20 MB",
-    LICENCE,
+    LICENSE,
     "https://github.com/Jakobovski/free-spoken-digit-dataset",
     read,
     "free-spoken-digit-dataset/recordings/7_jackson_32.wav",

@@ -36,7 +36,7 @@ def from_hub_dataset(
     label: str = "",
     speaker: str = "",
     task: str | None = None,
-    licence: str | None = None,
+    license: str | None = None,
     on_bad: Callable[[str], None] | None = None,
     overwrite: bool = False,
 ) -> Path:
@@ -69,7 +69,7 @@ def from_hub_dataset(
         sweep(place / "audio" / name)
         columns = {role: _column(role, column, rows.column_names) for role, column in given.items()}
         for utterance in _written(rows, columns, place, f"{id}, {name}", name, on_bad, overwrite):
-            utterances.append(replace(utterance, task=task, split=SPLITS.get(name, name), licence=licence))
+            utterances.append(replace(utterance, task=task, split=SPLITS.get(name, name), license=license))
     if not utterances:
         raise SottovoceError(f"'{id}' has no row that can be used; give another split, or another dataset.")
     keep_manifest(manifest, utterances, overwrite=overwrite)

@@ -10,7 +10,7 @@ from pathlib import Path
 from sottovoce.data.corpora.corpus import Corpus, locate, text_lines, visible
 from sottovoce.data.utterance import Utterance
 
-LICENCE = "IEMOCAP licence (research, by request)"
+LICENSE = "IEMOCAP licence (research, by request)"
 LABELS = {"neu": "neutral", "hap": "happy", "exc": "happy", "sad": "sad", "ang": "angry"}
 SPLITS = {1: "test", 2: "dev", 3: "train", 4: "train", 5: "train"}
 
@@ -45,7 +45,7 @@ def read(folder: Path) -> Iterator[Utterance]:
                     label=LABELS[columns[2]],
                     task="emotion",
                     split=split,
-                    licence=LICENCE,
+                    license=LICENSE,
                 )
 
 
@@ -58,7 +58,7 @@ def _texts(path: Path) -> dict[str, str]:
 IEMOCAP = Corpus(
     "iemocap",
     "emotional dialogues of ten actors: neutral, happy, sad, angry",
-    LICENCE,
+    LICENSE,
     "https://sail.usc.edu/iemocap/",
     read,
     "IEMOCAP_full_release/Session1/dialog/EmoEvaluation/*.txt and Session1/sentences/wav/",

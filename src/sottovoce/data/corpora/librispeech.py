@@ -6,7 +6,7 @@ from pathlib import Path
 from sottovoce.data.corpora.corpus import Archive, Corpus, text_lines, visible
 from sottovoce.data.utterance import Utterance
 
-LICENCE = "CC-BY-4.0"
+LICENSE = "CC-BY-4.0"
 CHECKSUMS = {
     "dev-clean": "76f87d090650617fca0cac8f88b9416e0ebf80350acb97b343a85fa903728ab3",
     "dev-other": "12661c48e8c3fe1de2c1caa4c3e135193bfb1811584f11f569dd12645aa84365",
@@ -33,13 +33,13 @@ def read(folder: Path) -> Iterator[Utterance]:
             name, _, text = line.partition(" ")
             audio = transcript.with_name(f"{name}.flac")
             split = part.partition("-")[0]
-            yield Utterance(name, audio, 0.0, text=text.strip(), speaker=speaker, split=split, licence=LICENCE)
+            yield Utterance(name, audio, 0.0, text=text.strip(), speaker=speaker, split=split, license=LICENSE)
 
 
 LIBRISPEECH = Corpus(
     "librispeech",
     "English audiobooks with their text, 1000 h",
-    LICENCE,
+    LICENSE,
     "https://www.openslr.org/12",
     read,
     "LibriSpeech/dev-clean/1272/128104/1272-128104.trans.txt beside 1272-128104-0000.flac",

@@ -7,7 +7,7 @@ from sottovoce.data.corpora.corpus import LONGEST_LIST, Archive, Corpus, locate,
 from sottovoce.data.utterance import Utterance
 from sottovoce.files import parse_json, read_json
 
-LICENCE = "CC-BY-NC-4.0"  # of the audio; the text alone is CC-BY-4.0
+LICENSE = "CC-BY-NC-4.0"  # of the audio; the text alone is CC-BY-4.0
 SPLITS = {"train": "train", "devel": "dev", "test": "test"}
 # The annotations of one day, so that a manifest made next year is the same.
 REVISION = "8eb16545762be97ace75334109d73824217311f1"
@@ -38,7 +38,7 @@ def read(folder: Path) -> Iterator[Utterance]:
                     label=f"{row['scenario']}_{row['action']}",
                     task="intents",
                     split=split,
-                    licence=LICENCE,
+                    license=LICENSE,
                 )
 
 
@@ -58,7 +58,7 @@ def _speakers(path: Path) -> dict[str, str]:
 SLURP = Corpus(
     "slurp",
     "requests to a home assistant in 18 scenarios, recorded near and far",
-    LICENCE,
+    LICENSE,
     "https://github.com/pswietojanski/slurp",
     read,
     "dataset/slurp/train.jsonl and audio/slurp_real/audio-1502099775.flac",

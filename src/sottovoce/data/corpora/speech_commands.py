@@ -12,7 +12,7 @@ from sottovoce.data.audio import duration
 from sottovoce.data.corpora.corpus import Archive, Corpus, Segment, locate, text_lines, visible
 from sottovoce.data.utterance import Utterance
 
-LICENCE = "CC-BY-4.0"
+LICENSE = "CC-BY-4.0"
 PAGE = "https://arxiv.org/abs/1804.03209"
 HOST = "https://storage.googleapis.com/download.tensorflow.org/data/"
 SUMS = {
@@ -42,7 +42,7 @@ def _word(path: Path, split: str, prefix: str = "") -> Utterance:
         label=word,
         task="keywords",
         split=split,
-        licence=LICENCE,
+        license=LICENSE,
     )
 
 
@@ -104,7 +104,7 @@ def _corpus(version: str, words: int) -> Corpus:
     return Corpus(
         f"speech-commands-{version}",
         f"{words} English words of one second each",
-        LICENCE,
+        LICENSE,
         PAGE,
         reader(version),
         f"speech_commands_{version}/testing_list.txt beside yes/0a7c2a8d_nohash_0.wav",
@@ -117,7 +117,7 @@ V2 = _corpus("v0.02", 35)
 SUPERB = Corpus(
     "speech-commands-superb",
     "English keywords in the twelve classes of SUPERB, with its separate test set",
-    LICENCE,
+    LICENSE,
     PAGE,
     read_twelve,
     f"speech_commands_v0.01/testing_list.txt beside yes/0a7c2a8d_nohash_0.wav, and {TEST_SET}/yes/*.wav",

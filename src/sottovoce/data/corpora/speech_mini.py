@@ -44,7 +44,7 @@ def read(folder: Path) -> Iterator[Utterance]:
                 label=row["label"],
                 task=task,
                 split=row["split"],
-                licence=row["licence"],
+                license=row["licence"],
             )
 
 

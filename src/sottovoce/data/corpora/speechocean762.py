@@ -10,7 +10,7 @@ from pathlib import Path
 from sottovoce.data.corpora.corpus import Archive, Corpus, locate, text_lines
 from sottovoce.data.utterance import Utterance
 
-LICENCE = "CC-BY-4.0"
+LICENSE = "CC-BY-4.0"
 
 
 def read(folder: Path) -> Iterator[Utterance]:
@@ -27,7 +27,7 @@ def read(folder: Path) -> Iterator[Utterance]:
         texts, speakers = _table(place / split / "text"), _table(place / split / "utt2spk")
         for name, path in _table(place / split / "wav.scp").items():
             yield Utterance(
-                name, place / path, 0.0, text=texts[name], speaker=speakers[name], split=split, licence=LICENCE
+                name, place / path, 0.0, text=texts[name], speaker=speakers[name], split=split, license=LICENSE
             )
 
 
@@ -40,7 +40,7 @@ def _table(path: Path) -> dict[str, str]:
 SPEECHOCEAN762 = Corpus(
     "speechocean762",
     "English sentences read by 250 Mandarin speakers, half of them children",
-    LICENCE,
+    LICENSE,
     "https://www.openslr.org/101",
     read,
     "speechocean762/train/wav.scp, text and utt2spk beside WAVE/SPEAKER0001/000010011.WAV",

@@ -7,7 +7,7 @@ from pathlib import Path
 from sottovoce.data.corpora.corpus import Archive, Corpus, Segment, locate, text_lines, visible
 from sottovoce.data.utterance import Utterance
 
-LICENCE = "CC-BY-NC-ND-3.0"
+LICENSE = "CC-BY-NC-ND-3.0"
 MARKS = re.compile(r"<[^>]*>|\{[^}]*\}|\(\d+\)")  # <unk>, {NOISE}, the variant of a pronunciation
 SUFFIXES = re.compile(r" '(?=(?:s|t|m|d|re|ve|ll)\b)")  # the lists write "i 'm"
 
@@ -51,13 +51,13 @@ def read(folder: Path) -> Iterator[Utterance]:
     """
     for segment, split, speaker, text in _rows(folder):
         name = segment.audio.stem
-        yield Utterance(name, segment.audio, 0.0, text=text, speaker=speaker, split=split, licence=LICENCE)
+        yield Utterance(name, segment.audio, 0.0, text=text, speaker=speaker, split=split, license=LICENSE)
 
 
 TEDLIUM3 = Corpus(
     "tedlium3",
     "English talks with their text, 450 h",
-    LICENCE,
+    LICENSE,
     "https://www.openslr.org/51",
     read,
     "TEDLIUM_release-3/legacy/train/stm/AlGore_2009.stm and legacy/train/sph/AlGore_2009.sph",

@@ -6,7 +6,7 @@ from pathlib import Path
 from sottovoce.data.corpora.corpus import Corpus, locate, text_lines
 from sottovoce.data.utterance import Utterance
 
-LICENCE = "CC-BY-4.0"
+LICENSE = "CC-BY-4.0"
 SPLITS = {"1": "train", "2": "dev", "3": "test"}
 
 
@@ -34,14 +34,14 @@ def read(folder: Path) -> Iterator[Utterance]:
             label=speaker,
             task="speakers",
             split=SPLITS[number],
-            licence=LICENCE,
+            license=LICENSE,
         )
 
 
 VOXCELEB1 = Corpus(
     "voxceleb1",
     "interviews of 1251 celebrities, for speaker identification",
-    LICENCE,
+    LICENSE,
     "https://www.robots.ox.ac.uk/~vgg/data/voxceleb/vox1.html",
     read,
     "iden_split.txt beside wav/id10001/1zcIwhmdeo4/00001.wav",

@@ -4,7 +4,7 @@ Every edit is sliced tensors and nothing else: what stays computes as before. Th
 without data, rebuild an edited model's shape when it is loaded. Methods copy the model first.
 """
 
-from sottovoce.models.edits.layers import apply_times, hand_on_position_bias, keep_layers, set_order, share_layers
+from sottovoce.models.edits.layers import apply_times, hand_on_position_bias, keep_layers, set_order, tie_layers
 from sottovoce.models.edits.matrices import factor, split, use_int8, zero_weights
 from sottovoce.models.edits.replaced import use_log_mel, use_mimic
 from sottovoce.models.edits.settled import edit
@@ -20,7 +20,7 @@ __all__ = [
     "keep_heads",
     "keep_layers",
     "set_order",
-    "share_layers",
+    "tie_layers",
     "split",
     "use_int8",
     "use_log_mel",

@@ -77,7 +77,7 @@ def keep_layers(model: Any, steps: Iterable[int]) -> None:
     set_order(model, [order[step] for step in kept])
 
 
-def share_layers(model: Any, source: int = 0) -> None:
+def tie_layers(model: Any, source: int = 0) -> None:
     """Let one layer do the work of all (ALBERT's sharing): the cost in time stays, the size goes."""
     set_order(model, [source] * len(Anatomy(model).order))
 

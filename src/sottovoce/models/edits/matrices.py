@@ -9,7 +9,7 @@ from torch import nn
 from sottovoce.errors import SottovoceError
 from sottovoce.models.anatomy import Anatomy
 from sottovoce.models.edits.settled import edit
-from sottovoce.models.int8 import check_unquantised, quantised
+from sottovoce.models.int8 import check_unquantized, quantized
 from sottovoce.models.parts import Factored
 from sottovoce.models.slices import linear_of
 from sottovoce.models.structure import settle
@@ -70,7 +70,7 @@ def zero_weights(model: Any, masks: Mapping[str, torch.Tensor]) -> None:
     Example:
         >>> zero_weights(model, {"encoder.layers.0.attention.q_proj.weight": mask})
     """
-    check_unquantised(model, "zero_weights")
+    check_unquantized(model, "zero_weights")
     parameters = dict(model.named_parameters())
     for name, mask in masks.items():
         if name not in parameters:
@@ -99,7 +99,7 @@ def use_int8(model: Any, largest: Mapping[str, float | None]) -> None:
         if full is None or not isinstance(model.get_submodule(full), nn.Linear):
             raise SottovoceError(f"'{path}' is not a Linear of this model, or it is quantised; give the path of one.")
     for path, full in found.items():
-        model.set_submodule(full or "", quantised(model.get_submodule(full or ""), largest[path]))
+        model.set_submodule(full or "", quantized(model.get_submodule(full or ""), largest[path]))
     settle(model)
 
 

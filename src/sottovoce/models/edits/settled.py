@@ -8,7 +8,7 @@ from torch import nn
 
 from sottovoce.errors import SottovoceError
 from sottovoce.models.anatomy import Anatomy
-from sottovoce.models.int8 import check_unquantised
+from sottovoce.models.int8 import check_unquantized
 from sottovoce.models.structure import settle
 from sottovoce.models.wavlm import adopt_attention
 
@@ -20,7 +20,7 @@ def edit(function: Callable[Concatenate[Any, P], None]) -> Callable[Concatenate[
 
     @functools.wraps(function)
     def settled(model: Any, *args: P.args, **kwargs: P.kwargs) -> None:
-        check_unquantised(model, function.__name__)
+        check_unquantized(model, function.__name__)
         adopt_attention(model)  # WavLM's own attention, as Hugging Face loads it, cannot be cut
         function(model, *args, **kwargs)
         settle(model)

@@ -1,4 +1,4 @@
-"""The optimisers of a training: AdamW, and for the matrices inside transformer layers Muon, where it is asked for."""
+"""The optimizers of a training: AdamW, and for the matrices inside transformer layers Muon, where it is asked for."""
 
 import math
 from collections.abc import Iterator, Sequence
@@ -36,13 +36,13 @@ class Rates:
     clip: bool = False
 
 
-def make_optimisers(objective: nn.Module, settings: Training) -> list[torch.optim.Optimizer]:
+def make_optimizers(objective: nn.Module, settings: Training) -> list[torch.optim.Optimizer]:
     """AdamW, behind Muon if that was chosen; norms and biases, which have one dimension, do not decay.
 
     What the objective's `rates()` name learns with AdamW at these rates.
 
     Example:
-        >>> make_optimisers(torch.nn.Linear(2, 2), Training())[0].param_groups[1]["weight_decay"]
+        >>> make_optimizers(torch.nn.Linear(2, 2), Training())[0].param_groups[1]["weight_decay"]
         0.0
     """
     own = own_rates(objective)
@@ -50,7 +50,7 @@ def make_optimisers(objective: nn.Module, settings: Training) -> list[torch.opti
     learnt = [p for p in objective.parameters() if p.requires_grad and id(p) not in special]
     made: list[torch.optim.Optimizer] = []
     matrices = [matrix for matrix in inner_matrices(objective) if id(matrix) not in special]
-    if settings.optimiser == "muon" and matrices:
+    if settings.optimizer == "muon" and matrices:
         # Scaled so that an update is as large as one of AdamW: one learning rate serves both.
         made.append(
             torch.optim.Muon(
@@ -68,7 +68,7 @@ def make_optimisers(objective: nn.Module, settings: Training) -> list[torch.opti
         groups.append({"params": list(rates.parameters), "weight_decay": rates.weight_decay, **more})
     # Fused: one pass over the memory instead of a dozen.
     adamw = torch.optim.AdamW(groups, lr=settings.lr, betas=settings.betas, eps=settings.eps, fused=True)
-    for group in (group for optimiser in (*made, adamw) for group in optimiser.param_groups):
+    for group in (group for optimizer in (*made, adamw) for group in optimizer.param_groups):
         group.setdefault("share", 1.0)
         group.setdefault("clip", True)
     return [*made, adamw]
@@ -96,14 +96,14 @@ def own_rates(objective: nn.Module) -> list[Rates]:
     return found
 
 
-def clipped_parameters(optimisers: Sequence[torch.optim.Optimizer]) -> tuple[list[nn.Parameter], list[nn.Parameter]]:
+def clipped_parameters(optimizers: Sequence[torch.optim.Optimizer]) -> tuple[list[nn.Parameter], list[nn.Parameter]]:
     """The parameters whose gradients count for the largest norm, and those that are left out of it.
 
     Example:
-        >>> [len(some) for some in clipped_parameters(make_optimisers(torch.nn.Linear(2, 2), Training()))]
+        >>> [len(some) for some in clipped_parameters(make_optimizers(torch.nn.Linear(2, 2), Training()))]
         [2, 0]
     """
-    groups = [group for optimiser in optimisers for group in optimiser.param_groups]
+    groups = [group for optimizer in optimizers for group in optimizer.param_groups]
     clipped = [parameter for group in groups if group["clip"] for parameter in group["params"]]
     return clipped, [parameter for group in groups if not group["clip"] for parameter in group["params"]]
 

@@ -21,7 +21,7 @@ from sottovoce.pretraining.augment import sped
 from sottovoce.pretraining.plan import Round
 from sottovoce.pretraining.units import Codebook, mfcc
 from sottovoce.progress import bar
-from sottovoce.training.precision import half
+from sottovoce.training.precision import half_precision
 
 SAMPLE_SECONDS = 3600.0  # of audio that k-means sees: 180 000 frames
 
@@ -32,11 +32,11 @@ def calibrate(model: Any, learnt: Sequence[Utterance]) -> None:
     mel = getattr(front.base, "feature_extractor", None) if front is not None else None
     if not isinstance(mel, LogMel) or bool(mel.mean.any()):
         return
-    normalised, device = Encoder(model).inputs, mel.mean.device
+    normalized, device = Encoder(model).inputs, mel.mean.device
     rows = []
     with torch.no_grad():
         for utterance in spread_out(learnt, SAMPLE_SECONDS / 4):
-            values = mel(normalised([samples(utterance)])["input_values"].to(device))[0]
+            values = mel(normalized([samples(utterance)])["input_values"].to(device))[0]
             rows.append(values.view(mel.stack, mel.bins, -1).permute(0, 2, 1).reshape(-1, mel.bins))
     frames = torch.cat(rows)
     mel.mean.copy_(frames.mean(0))
@@ -59,11 +59,11 @@ def at_other_speeds(utterances: Sequence[Utterance], speeds: Sequence[float], pl
     return made
 
 
-class Listener:
+class UnitNamer:
     """Hears, of each utterance, the frames that are clustered, at the times of an encoder's frames.
 
     Example:
-        >>> rows = Listener(model, Round(Units(layer=6))).frames(utterances)
+        >>> rows = UnitNamer(model, Round(Units(layer=6))).frames(utterances)
     """
 
     def __init__(self, model: Any, plan: Round) -> None:
@@ -88,19 +88,19 @@ class Listener:
 
     def rows(self, audio: Audio, inputs: Inputs) -> list[torch.Tensor]:
         """The same of a batch of audio, and what the one that names the units takes of it, which must be ready."""
-        times = [self.encoder.centres(count) for count in self.encoder.counts(audio)]
+        times = [self.encoder.centers(count) for count in self.encoder.counts(audio)]
         asked = self.plan.units
         if asked.layer is None:
-            return [mfcc(piece, centres, context=asked.context) for piece, centres in zip(audio, times, strict=True)]
-        with half(self.namer.model, self.namer.device, self.plan.precision):
+            return [mfcc(piece, centers, context=asked.context) for piece, centers in zip(audio, times, strict=True)]
+        with half_precision(self.namer.model, self.namer.device, self.plan.precision):
             state = self.namer.states(inputs)[asked.layer].float().cpu()
         return [
-            row[self.namer.nearest(centres).clip(0, count - 1)]
-            for row, count, centres in zip(state, self.namer.counts(audio), times, strict=True)
+            row[self.namer.nearest(centers).clip(0, count - 1)]
+            for row, count, centers in zip(state, self.namer.counts(audio), times, strict=True)
         ]
 
 
-def codebook(listener: Listener, learnt: Sequence[Utterance], path: Path, *, seed: int) -> Codebook:
+def codebook(listener: UnitNamer, learnt: Sequence[Utterance], path: Path, *, seed: int) -> Codebook:
     """k-means on a sample of the speech; a round that goes on has it in a file."""
     chosen = spread_out(learnt, SAMPLE_SECONDS)
     identity = f"{listener.identity} {seed} {manifest_hash(chosen)}"
@@ -117,9 +117,9 @@ def codebook(listener: Listener, learnt: Sequence[Utterance], path: Path, *, see
     return book
 
 
-def all_units(listener: Listener, utterances: Sequence[Utterance], book: Codebook, folder: Path) -> Shelf:
+def all_units(listener: UnitNamer, utterances: Sequence[Utterance], book: Codebook, folder: Path) -> Shelf:
     """The units of every utterance, kept."""
-    identity = f"units {listener.identity} {float(book.centres.sum())} {manifest_hash(utterances)}"
+    identity = f"units {listener.identity} {float(book.centers.sum())} {manifest_hash(utterances)}"
     shelf = Shelf(folder, identity=identity, row=(), dtype="uint16")
 
     def work(inputs: Inputs, audio: Audio) -> list[np.ndarray]:

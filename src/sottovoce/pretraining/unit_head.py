@@ -25,13 +25,16 @@ from sottovoce.models.processors import PROCESSOR_FILES, UNITS_FILE, processor_f
 from sottovoce.pretraining.plan import Mask
 from sottovoce.training import best_device
 
+# What is noted of a mask, and the option that it was; heads of earlier versions note `heard`.
+MASK = {"share": "share", "span": "span", "heard": "unmasked_weight", "unmasked_weight": "unmasked_weight"}
+
 
 @dataclass(frozen=True)
-class Clusters:
+class UnitHead:
     """A head over units: its tensors, the codebook's among them, and what is noted of them.
 
     Example:
-        >>> clusters_of(sv.load("small-hubert")).tensors["head.weight"].shape
+        >>> unit_head_of(sv.load("small-hubert")).tensors["head.weight"].shape
         torch.Size([500, 192])
     """
 
@@ -47,8 +50,7 @@ class Clusters:
     def asked(self) -> Mask:
         """How units are asked for in masked prediction: the mask, and the weight of what is heard."""
         plan = notes_of(self.about).get("plan", {})
-        heeded = {name: plan[name] for name in ("share", "span", "heard") if name in plan}
-        return Mask(**heeded)
+        return Mask(**{MASK[name]: plan[name] for name in MASK if name in plan})
 
     def head(self) -> nn.Linear:
         """The head, frozen."""
@@ -58,14 +60,14 @@ class Clusters:
         return head.requires_grad_(False)
 
 
-def clusters_of(model: Any) -> Clusters | None:
+def unit_head_of(model: Any) -> UnitHead | None:
     """The head over units beside a model; None where there is none.
 
     Example:
-        >>> clusters_of(sv.load("small-hubert")).head()
+        >>> unit_head_of(sv.load("small-hubert")).head()
         Linear(in_features=192, out_features=500, bias=True)
     """
-    content = files_beside(model).get(UNITS_FILE)
+    content = processor_files_of(model).get(UNITS_FILE)
     if content is None:
         return None
     try:
@@ -91,7 +93,7 @@ def clusters_of(model: Any) -> Clusters | None:
             f"the head over units beside this model reads {found} numbers, but the model has {width}; give the model "
             f"as it was pretrained, or delete {UNITS_FILE}."
         )
-    return Clusters(tensors, about)
+    return UnitHead(tensors, about)
 
 
 def notes_of(about: Mapping[str, str]) -> dict[str, Any]:
@@ -108,34 +110,34 @@ def check_plan(plan: Any) -> None:
     """Refuse a noted plan whose mask no training could have had.
 
     Example:
-        >>> check_plan({"share": 0.8, "span": 10, "heard": 0.0})
+        >>> check_plan({"share": 0.8, "span": 10, "unmasked_weight": 0.0})
     """
     if not isinstance(plan, dict):
         raise ValueError(f"its plan is {reprlib.repr(plan)}")
-    for name, most in {"share": 1.0, "span": 100_000, "heard": 1e6}.items():
+    for name, most in {"share": 1.0, "span": 100_000, "unmasked_weight": 1e6, "heard": 1e6}.items():
         value = plan.get(name, 1)
         kind = int if name == "span" else int | float
         if isinstance(value, bool) or not isinstance(value, kind) or not 0 <= value <= most:
             raise ValueError(f"{name} of its plan is {reprlib.repr(value)}, but a number from 0 to {most:g} is wanted")
 
 
-def keep_beside(model: Any, head: nn.Linear, clusters: Clusters) -> None:
+def keep_unit_head(model: Any, head: nn.Linear, clusters: UnitHead) -> None:
     """A head, with the other tensors and the notes of some clusters, as the file that goes with the model.
 
     Example:
-        >>> keep_beside(student, head, clusters_of(teacher))
+        >>> keep_unit_head(student, head, unit_head_of(teacher))
     """
     own = {"head.weight": head.weight, "head.bias": head.bias}
     tensors = {name: tensor.detach().cpu().clone() for name, tensor in {**clusters.tensors, **own}.items()}
     content = tensor_bytes({name: tensor.contiguous() for name, tensor in tensors.items()}, dict(clusters.about))
-    model.processor_files = {**files_beside(model), UNITS_FILE: content}
+    model.processor_files = {**processor_files_of(model), UNITS_FILE: content}
 
 
-def named_units(model: Any, utterances: Sequence[Utterance], clusters: Clusters, folder: Path) -> Shelf:
+def named_units(model: Any, utterances: Sequence[Utterance], clusters: UnitHead, folder: Path) -> Shelf:
     """The unit that a head beside a model names for each frame of it, kept.
 
     Example:
-        >>> named_units(model, utterances, clusters_of(model), folder)["a-1"].shape
+        >>> named_units(model, utterances, unit_head_of(model), folder)["a-1"].shape
         (49,)
     """
     encoder, head = Encoder(model, outputs=True), clusters.head()
@@ -151,11 +153,11 @@ def named_units(model: Any, utterances: Sequence[Utterance], clusters: Clusters,
     return heard_once(encoder, utterances, shelf, units, doing="naming units")
 
 
-def files_beside(model: Any) -> dict[str, str | bytes]:
+def processor_files_of(model: Any) -> dict[str, str | bytes]:
     """The files that go with a model when it is saved: its own, or those where it came from.
 
     Example:
-        >>> sorted(files_beside(sv.load("small-hubert")))
+        >>> sorted(processor_files_of(sv.load("small-hubert")))
         ['units.safetensors']
     """
     own: dict[str, str | bytes] | None = getattr(model, "processor_files", None)
