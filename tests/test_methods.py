@@ -486,11 +486,16 @@ def test_a_mimic_learns_its_task_on_features_of_evaluation(kind: Any) -> None:
     """Neither masks nor dropout of the frozen projection, as in the paper's code; masks are there to be had."""
     noisy = tiny("wav2vec2", head="ForSequenceClassification", num_labels=3, mask_time_prob=0.4, feat_proj_dropout=0.5)
     noisy.config.mask_time_length = 2
-    noisy = sv.finetune(noisy, DATA, task="keywords", steps=1, batch=6)
+    noisy = sv.finetune(noisy, DATA, task="keywords", train={"steps": 1}, batch=6)
     plain = copy.deepcopy(noisy)
     plain.config.apply_spec_augment = False
     plain.wav2vec2.feature_projection.dropout.p = 0.0
-    options: dict[str, Any] = {"kind": kind, "width": 8, "teacher": False, "task_steps": 3, "batch": 6}
+    options: dict[str, Any] = {
+        "shape": {"kind": kind, "width": 8},
+        "train": None,
+        "task_train": {"steps": 3},
+        "batch": 6,
+    }
     wanted = sv.mimic(plain, DATA, **options)
     assert same(sv.mimic(noisy, DATA, **options), wanted)
     for share in (None, 0.3):

@@ -224,7 +224,7 @@ def test_a_probe_takes_the_state_that_it_was_told_to(tmp_path: Path) -> None:
     before, behind = (probed.scores[0].value for probed in found)
     assert before > 0.5 and behind == pytest.approx(1 / 3)
     tuned = finetune_model(TASKS["keywords"], model, DATA, settings=replace(QUICK, steps=2))
-    rows = sv.MEASURES["keywords"](tuned, DATA, final_norm=True, steps=2)
+    rows = sv.MEASURES["keywords"](tuned, DATA, final_norm=True, train={"steps": 2})
     assert any(row.metric == "layer_weight" for row in rows), "it is probed, though it has a head"
     with pytest.raises(SottovoceError, match="final_norm is for probes"):
         sv.MEASURES["keywords"](model, DATA, mode="finetune", final_norm=True, train={"steps": 2})
