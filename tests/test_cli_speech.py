@@ -62,7 +62,10 @@ def test_measuring_knowledge(capsys: pytest.CaptureFixture[str], corpus: Path, s
         (("measure", "log-mel", "--measure", "keywords", "--data", "fsdd@nowhere"), "there is no folder nowhere"),
         (("measure", "log-mel", "--measure", "keyword", "--data", "espeak"), "did you mean 'keywords'"),
         (("finetune", "hubert", "--task", "keyword", "--data", "espeak:0.01", "-o", "x"), "did you mean 'keywords'"),
-        (("finetune", "hubert", "--task", "asr", "--data", "espeak", "-o", "x", "--options", "step=3"), "'steps'"),
+        (
+            ("finetune", "hubert", "--task", "asr", "--data", "espeak", "-o", "x", "--options", "step=3"),
+            "did you mean 'train.steps'?",
+        ),
         (("finetune", "log-mel", "--task", "asr", "--data", "espeak:0.01", "-o", "x"), "nothing to fine-tune"),
         (("corpus", "prepare", "librispeach", "."), "did you mean 'librispeech'"),
         (("corpus", "prepare", "voxceleb1", "x", "--download"), "cannot be downloaded"),
@@ -168,7 +171,7 @@ def test_what_was_measured_before_a_fault_is_told(capsys: pytest.CaptureFixture[
 
 
 def test_a_recipes_seed_is_the_trainings_seed(capsys: pytest.CaptureFixture[str], corpus: Path, saved: Path) -> None:
-    steps = (("finetune", {"task": "keywords", "steps": 2}),)
+    steps = (("finetune", {"task": "keywords", "train": {"steps": 2}}),)
     path = saved.with_name("recipe.yaml")
     path.write_text(Recipe(str(saved), data=str(corpus), steps=steps, vary={"seed": [0, 1]}).to_yaml())
     code, _, _ = run(capsys, "compress", str(saved), "--recipe", str(path), "-o", str(saved.with_name("runs")))
@@ -234,7 +237,7 @@ def test_a_recipe_trains_measures_and_leaves_no_caches(
         str(saved),
         data=str(corpus),
         steps=(("drop_layers", {"keep": 1}), ("finetune", {"task": "keywords", "train": {"steps": 3}, "freeze": []})),
-        measures=(("keywords", {}), ("phones", {"mode": "probe", "steps": 3}), ("size", {})),
+        measures=(("keywords", {}), ("phones", {"mode": "probe", "train": {"steps": 3}}), ("size", {})),
     )
     path = saved.with_name("recipe.yaml")
     path.write_text(recipe.to_yaml())

@@ -48,7 +48,7 @@ def test_a_recipe_in_every_form_is_the_same_run(place: Path, tmp_path: Path, for
 
 def test_a_random_model_is_pretrained_by_a_recipe(place: Path, tmp_path: Path) -> None:
     """What was possible on the command line alone: a name that stands for random weights."""
-    step = {"pretrain": {"clusters": 4, "steps": 2, "batch_seconds": 2.0}}
+    step = {"pretrain": {"units": {"clusters": 4}, "train": {"steps": 2}, "batch_seconds": 2.0}}
     recipe = {
         "model": "random:small-melhubert",
         "data": str(place / "speech"),
@@ -95,7 +95,7 @@ def test_another_state_of_a_model_is_another_run(place: Path, tmp_path: Path) ->
 
 def test_measuring_from_python_is_measuring_on_the_line(place: Path) -> None:
     model, data = get_model(str(place / "tiny")), get_data(str(place / "speech"))
-    options = {"mode": "probe", "steps": 3, "layer": 1}
+    options = {"mode": "probe", "train": {"steps": 3}, "layer": 1}
     forms = [
         sv.measure(model, data, ["size,macs", "keywords:mode=probe,train.steps=3,layer=1"]),
         sv.measure(model, data, ["size", ("macs", {}), ("keywords", options)]),

@@ -139,6 +139,7 @@ REFUSED: list[tuple[dict[str, Any], str]] = [
     ({"kind": "slow"}, "cook has no option 'kind'; it is warm.kind or maybe.kind now: warm: {kind: slow}."),
     ({"warm.steps": 3}, "cook has no option 'warm.steps'; write warm: {steps: 3}."),
     ({"warm.stesp": 3}, "cook has no option 'warm.stesp'. Options: warm, maybe, hot, seed."),
+    ({"stesp": 3}, "cook has no option 'stesp'; did you mean 'warm.steps'? Options: warm, maybe, hot, seed."),
     ({"hto": 3}, "cook has no option 'hto'; did you mean 'hot'? Options: warm, maybe, hot, seed."),
 ]
 

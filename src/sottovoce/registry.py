@@ -253,7 +253,11 @@ def _refuse_unknown(name: str, given: object, known: Mapping[str, Option], writt
     if homes:
         now = " or ".join(f"{home}.{given}" for home in homes)
         raise SottovoceError(f"{name} has no option '{given}'; it is {now} now: {homes[0]}: {{{given}: {written}}}.")
-    raise SottovoceError(f"{name} has no option '{cut(given)}'{hint(given, known)} {listed(known)}")
+    inner = {field: option.name for option in reversed(known.values()) for field in option.fields if field not in known}
+    near = hint(given, [*known, *inner])
+    for field, home in inner.items():
+        near = near.replace(f"'{field}'", f"'{home}.{field}'")
+    raise SottovoceError(f"{name} has no option '{cut(given)}'{near} {listed(known)}")
 
 
 def _refuse_own(name: str, group: str, field: object, known: Mapping[str, Option], written: str) -> None:
