@@ -95,8 +95,6 @@ def chain(family: str, seed: int) -> tuple[Any, list[Step]]:
     """A model after a random chain of edits, and the chain."""
     draw = random.Random(f"{family} {seed}")
     dtype = DTYPES[seed % 3]
-    if family == "wav2vec2-conformer-rotary":
-        dtype = torch.float32  # Hugging Face's own rotary positions cannot be computed in half precision yet
     model = tiny(family, head=draw.choice(HEADS) if family != "whisper" else draw.choice(["", HEADS[2]]), seed=seed)
     early = draw.random() < 0.5
     model = model.to(dtype) if early else model
@@ -142,8 +140,9 @@ def check_chains(chains: Iterable[tuple[str, int]], place: Path) -> Iterator[str
 
 
 def test_short_chains(tmp_path: Path) -> None:
+    families = ["hubert", "wavlm", "wavlm-large", "sew", "wav2vec2-conformer-rotary", "whisper"]
     # Another dtype a family in turn.
-    faults = list(check_chains([(family, seed) for seed, family in enumerate(sorted(TINY))], tmp_path))
+    faults = list(check_chains([(family, seed) for seed, family in enumerate(families)], tmp_path))
     assert not faults, "\n".join(faults)
 
 
