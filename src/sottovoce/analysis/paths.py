@@ -76,7 +76,7 @@ class Halos:
 
 def halos_of(graph: csr_matrix, members: np.ndarray) -> Halos | None:
     """Balls of half the length between most members, and one step more; None where whole searches are less work."""
-    apart = dijkstra(graph, directed=True, indices=members[::PROBES])[:, members]
+    apart = np.asarray(dijkstra(graph, directed=True, indices=members[::PROBES]))[:, members]
     apart = apart[np.isfinite(apart) & (apart > 0)]
     if not len(apart):
         return None
