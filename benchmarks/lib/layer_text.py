@@ -20,9 +20,9 @@ take {growth} times as long.
 
 Graph convexity is of layers of 5 000 points of 35 classes with up to 5 000 pairs each; the seconds are of 25 layers.
 The first repository of paper 2 searches once a pair (timed on 8 pairs of every class and scaled to the number of all),
-the second once from every point. Ours searches from both ends to half the way, and settles some tens of points and not
-5 000. The process took {memory} GiB at its highest, most of it the states that the benchmark makes up and the second
-repository's paths from everywhere to everywhere.
+the second once from every point, and makes its graph from a matrix of all pairs of points. Ours searches from both ends
+to half the way, and settles some tens of points and not 5 000. The process took {memory} GiB at its highest, most of it
+the states that the benchmark makes up and the second repository's paths from everywhere to everywhere.
 
 """
 

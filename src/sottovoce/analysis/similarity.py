@@ -14,7 +14,7 @@ import torch
 
 from sottovoce.errors import SottovoceError
 
-COLUMNS = 1024  # of all layers at once, few enough to stay near the processor
+COLUMNS = 512  # of all layers at once, few enough to stay near the processor
 ROUNDING = 1e-12  # the share of a layer's squares that may be rounding: in single precision it is up to 2e-13
 NEIGHBORS = (2, 4, 8, 16, 32, 64)  # what the paper's code averages its kNN score over
 
@@ -81,42 +81,45 @@ def products_of(layers: Sequence[torch.Tensor]) -> tuple[torch.Tensor, torch.Ten
     samples, width = layers[0].shape
     count, device = len(layers), layers[0].device
     precise = torch.float64 if any(layer.dtype == torch.float64 for layer in layers) else torch.float32
-    columns = min(width, COLUMNS if device.type == "cpu" else 16 * COLUMNS)
+    columns = min(width, COLUMNS if device.type == "cpu" else 32 * COLUMNS)
     padded = count if count <= 8 else -(-count // 16) * 16  # kernels take 16 rows together: 13 take longer
-    room = torch.zeros(samples + 1, padded, columns, dtype=precise, device=device)
+    room = torch.zeros(padded, samples + 1, columns, dtype=precise, device=device)
     across = torch.zeros(samples, padded, padded, dtype=torch.float64)
     joint = torch.zeros(count, samples + 1, samples + 1, dtype=torch.float64)
+    upper = torch.zeros(joint.shape, dtype=precise, device=device)
     for first in range(0, width, columns):
         part = room[:, :, : min(columns, width - first)]
-        rows, mean = part[:samples], part[samples]
+        rows, mean = part[:, :samples], part[:, samples]
         for index, layer in enumerate(layers):
-            rows[:, index] = layer[:, first : first + columns].detach()
-        across += torch.bmm(rows, rows.transpose(1, 2)).cpu()
-        torch.mean(rows, 0, out=mean)
-        rows -= mean
-        joint += upper_products(part[:, :count].transpose(0, 1)).cpu()
+            rows[index] = layer[:, first : first + columns].detach()
+        each = rows.transpose(0, 1)
+        across += torch.bmm(each, each.mT).cpu()
+        torch.mean(rows, 1, out=mean)
+        rows -= mean[:, None]
+        joint += upper_products(part[:count], upper).cpu()
     # Kernels may round the two halves differently.
-    upper, own = joint.triu(), across[:, :count, :count].triu()
-    return own + own.triu(1).mT, upper + upper.triu(1).mT
+    joint, across = joint.triu(), across[:, :count, :count].triu()
+    return across + across.triu(1).mT, joint + joint.triu(1).mT
 
 
-def upper_products(layers: torch.Tensor) -> torch.Tensor:
-    """The inner products of all rows of each matrix, at least those above the diagonal.
+def upper_products(layers: torch.Tensor, out: torch.Tensor) -> torch.Tensor:
+    """The inner products of all rows of each matrix, at least those above the diagonal, written to `out`.
 
     Example:
-        >>> upper_products(torch.tensor([[[1.0, 2.0], [0.0, 1.0]]]))[0].triu()
+        >>> upper_products(torch.tensor([[[1.0, 2.0], [0.0, 1.0]]]), torch.zeros(1, 2, 2))[0].triu()
         tensor([[5., 2.],
                 [0., 1.]])
     """
     if layers.device.type == "cpu" and torch.get_num_threads() == 1:
         # A symmetric product is half of the work; NumPy makes one of this form, torch has none. NumPy's threads and
         # torch's would take the processor from each other, so it is for one thread only.
-        return torch.from_numpy(np.stack([rows @ rows.T for rows in layers.numpy()]))
+        for rows, products in zip(layers.numpy(), out.numpy(), strict=True):
+            np.matmul(rows, rows.T, out=products)
+        return out
     half = layers.shape[1] // 2  # a quarter less work
-    upper = torch.zeros(len(layers), *layers.shape[1:2] * 2, dtype=layers.dtype, device=layers.device)
-    upper[:, :half] = torch.bmm(layers[:, :half], layers.mT)
-    upper[:, half:, half:] = torch.bmm(layers[:, half:], layers[:, half:].mT)
-    return upper
+    out[:, :half] = torch.bmm(layers[:, :half], layers.mT)
+    out[:, half:, half:] = torch.bmm(layers[:, half:], layers[:, half:].mT)
+    return out
 
 
 def cosines(across: torch.Tensor) -> torch.Tensor:
