@@ -11,6 +11,8 @@ from transformers import HubertConfig, HubertModel, WavLMConfig
 from transformers.models.hubert.modeling_hubert import HubertPreTrainedModel
 
 import sottovoce as sv
+from sottovoce.measurement import Where
+from sottovoce.measures.places import place
 from sottovoce.models.counting import macs_by_part, parameters_by_part
 from sottovoce.models.head_rows import KINDS
 from sottovoce.models.widths import Widths, narrowed, round_width, widths_from, widths_of
@@ -49,6 +51,11 @@ def some(counts: dict[Any, Any]) -> dict[Any, Any]:
     return {where: count for where, count in counts.items() if count}
 
 
+def placed(counts: dict[Any, Any]) -> dict[Any, Any]:
+    """Counts under the coordinates of measurements."""
+    return {Where(place(where)): count for where, count in counts.items()}
+
+
 def totals(widths: Widths) -> tuple[Any, Any]:
     return sum(parameters_by_part(widths).values()), sum(macs_by_part(widths, SAMPLES).values())
 
@@ -60,10 +67,10 @@ def check(model: Any, head: str) -> None:
     counts = parameters_by_part(widths)
     assert all(type(count) is int for count in counts.values())
     assert sum(counts.values()) == sum(parameter.numel() for parameter in model.parameters())
-    measured = {row.where: row.value for row in sv.size(model) if row.metric == "parameters" and row.where}
-    assert some(counts) == some(measured)
-    macs = {row.where: row.value for row in sv.macs(model, seconds=1.0) if row.where}
-    assert macs == macs_by_part(widths, SAMPLES) and all(type(count) is int for count in macs.values())
+    measured = {Where(row.where): row.value for row in sv.size(model) if row.metric == "parameters" and row.where}
+    assert some(placed(counts)) == some(measured)
+    macs = {Where(row.where): row.value for row in sv.macs(model, seconds=1.0) if row.where}
+    assert macs == placed(macs_by_part(widths, SAMPLES)) and all(type(count) is int for count in macs.values())
 
 
 def test_counts_are_those_of_the_tensors(family: str, edit: str) -> None:
@@ -209,8 +216,8 @@ def test_all_gates_open_are_the_cost_of_the_whole_model_to_the_last_digit() -> N
     )
     cost = sv.cost(model, time=False)
     parameters, macs = parameters_by_part(opened), macs_by_part(opened, 160_000)
-    assert some({where: int(count) for where, count in parameters.items()}) == some(cost.parts("parameters"))
-    assert {where: int(count) for where, count in macs.items()} == cost.parts("macs")
+    assert some(placed({where: int(count) for where, count in parameters.items()})) == some(cost.parts("parameters"))
+    assert placed({where: int(count) for where, count in macs.items()}) == cost.parts("macs")
     total: Any = sum(macs.values())
     total.backward()
     assert all(gate.grad is not None and (gate.grad > 0).all() for gate in gates.values())
