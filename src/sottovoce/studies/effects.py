@@ -12,7 +12,7 @@ from sottovoce.analysis.importance import head_effects, over_layer
 from sottovoce.data.batches import Source, data_stamp, samples
 from sottovoce.data.utterance import Utterance
 from sottovoce.errors import SottovoceError
-from sottovoce.healing import Objective, own_task
+from sottovoce.healing.objectives import Objective, own_task
 from sottovoce.models.anatomy import Anatomy
 from sottovoce.models.encoder import Encoder, fingerprint
 from sottovoce.models.wavlm import adopt_attention

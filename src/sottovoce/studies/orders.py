@@ -6,7 +6,7 @@ from typing import Any, Literal
 
 from sottovoce.data.utterance import Utterance
 from sottovoce.errors import SottovoceError
-from sottovoce.healing import own_task
+from sottovoce.healing.objectives import own_task
 from sottovoce.models.anatomy import Anatomy
 from sottovoce.models.edits import keep_layers
 from sottovoce.studies.cuts import scores_of_cuts

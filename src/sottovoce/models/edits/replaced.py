@@ -6,8 +6,7 @@ from torch import nn
 
 from sottovoce.errors import SottovoceError
 from sottovoce.models.anatomy import Anatomy
-from sottovoce.models.edits.settled import edit, submodule
-from sottovoce.models.edits.widths import check_projection
+from sottovoce.models.edits.settled import check_projection, edit, submodule
 from sottovoce.models.front_end import SHIFT, WINDOW, LogMel
 from sottovoce.models.mimic import MimicEncoder
 

@@ -40,3 +40,12 @@ def submodule(root: nn.Module, path: str) -> nn.Module | None:
         return root.get_submodule(path)
     except AttributeError:
         return None
+
+
+def check_projection(body: Anatomy, width: int, what: str) -> None:
+    """Some families have no feature projection where the front end is as wide as the regular hidden size."""
+    regular = getattr(body.base, "regular_hidden", None) or body.config.hidden_size
+    if body.family.skips_projection and width == regular:
+        raise SottovoceError(
+            f"{width} {what} equal {body.name.upper()}'s hidden size, where it has no projection; take more or fewer."
+        )

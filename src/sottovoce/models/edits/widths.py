@@ -7,7 +7,7 @@ from torch import nn
 
 from sottovoce.errors import SottovoceError
 from sottovoce.models.anatomy import Anatomy
-from sottovoce.models.edits.settled import edit, stack_needed, submodule
+from sottovoce.models.edits.settled import check_projection, edit, stack_needed, submodule
 from sottovoce.models.parts import NoHeads
 from sottovoce.models.slices import indices, keep_columns, keep_norm, keep_rows, replace_parameter
 from sottovoce.models.wavlm import GatedAttention
@@ -98,12 +98,3 @@ def keep_channels(model: Any, conv: int, channels: Iterable[int]) -> None:
     widths = list(body.config.conv_dim)
     widths[conv] = len(kept)
     body.config.conv_dim = widths
-
-
-def check_projection(body: Anatomy, width: int, what: str) -> None:
-    """Some families have no feature projection where the front end is as wide as the regular hidden size."""
-    regular = getattr(body.base, "regular_hidden", None) or body.config.hidden_size
-    if body.family.skips_projection and width == regular:
-        raise SottovoceError(
-            f"{width} {what} equal {body.name.upper()}'s hidden size, where it has no projection; take more or fewer."
-        )
