@@ -23,7 +23,7 @@ from lib.records import made, record, times_over
 import sottovoce as sv
 from sottovoce.files import working_in
 from sottovoce.models.anatomy import Anatomy
-from sottovoce.pretraining.run import recordings
+from sottovoce.pretraining.run import train_and_dev
 
 NEEDS = {"speech": "speech-mini@FOLDER"}
 TEACHER = "small-melhubert"
@@ -84,7 +84,7 @@ def place_of(name: str) -> Path:
 def main(corpus: str, *chosen: str) -> None:
     """One row a point."""
     data = sv.read_data(corpus)
-    learnt, _ = recordings(data)
+    learnt, _ = train_and_dev(data)
     few = random.Random(0).sample(learnt, min(RECORDINGS, len(learnt)))
     about = {
         "teacher": TEACHER,

@@ -36,7 +36,7 @@ def next_step(draw: random.Random, model: Any) -> Step:
     steps: dict[str, dict[str, Any]] = {
         "set_order": {"order": [draw.randrange(max(layers, 1)) for _ in range(draw.randint(1, 6))]},
         "keep_layers": {"steps": some(draw, len(body.order) if layers else 0, least=1)},
-        "share_layers": {"source": layer},
+        "tie_layers": {"source": layer},
         "apply_times": {"times": draw.randint(1, 5)},
         "keep_heads": {"layer": layer, "heads": some(draw, body.heads(layer) if layers else 1)},
         "use_log_mel": {"bins": draw.randint(4, 12), "stack": draw.randint(1, 3)},

@@ -31,11 +31,11 @@ def followed(root: Path) -> list[Path]:
             continue
         text = target.read_text()
         if place == "one line":  # among the imports of its folder, where the linter wants it
-            end = text.index("\n", text.rindex("\nfrom sottovoce.", 0, text.index("\nfrom sottovoce.") + 1) + 1) + 1
-            target.write_text(text[:end] + code + text[end:])
+            first = text.index("from sottovoce.")
+            target.write_text(text[:first] + code + text[first:])
         else:
             assert place == "in the tuple"
-            target.write_text(re.sub(r"\)\n\}\n$", f"    *({code.strip()})\n)\n}}\n", text.replace(")\n}\n", ")\n}\n")))
+            target.write_text(re.sub(r"\)\n\}\n$", f", {code.strip().rstrip(',')})\n}}\n", text))
     return made
 
 

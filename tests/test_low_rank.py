@@ -254,7 +254,7 @@ def test_moments_go_on_after_an_interruption(tmp_path: Path, monkeypatch: pytest
             raise KeyboardInterrupt
         return honest(*args)
 
-    monkeypatch.setattr(inputs, "moments", interrupted)
+    monkeypatch.setattr(inputs, "input_moments", interrupted)
     with working_in(tmp_path), pytest.raises(KeyboardInterrupt):
         dict(each_moment(model, DATA, paths, what="x"))
     assert len(list(tmp_path.rglob("*.safetensors"))) == 2

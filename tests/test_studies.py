@@ -225,7 +225,7 @@ def test_points_of_phones_are_means_over_their_times() -> None:
         raise KeyboardInterrupt
 
     with pytest.MonkeyPatch.context() as patch, pytest.raises(KeyboardInterrupt):
-        patch.setattr(convexity_study, "neighbour_graph", keep)
+        patch.setattr(convexity_study, "neighbor_graph", keep)
         convexity_of(model, DATA, of=["phones"], limit=5)
     for row, point in zip(seen["features"], points, strict=True):
         states = slowly(model, [point.utterance])[0]

@@ -82,7 +82,7 @@ def analyze(
     of each pass is worked out; the same call without it puts all of them together.
 
     Example:
-        >>> run = analyze("small-hubert", "espeak", "out")
+        >>> run = analyze("my-model", "speech", "out", parts=[("size", {})], log=lambda text: None)
         >>> (run.folder / "analysis.html").exists()
         True
     """

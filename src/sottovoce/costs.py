@@ -69,7 +69,7 @@ def cost(
     """What a model costs on audio of this length: `size`, `macs` and, unless `time=False`, `speed`.
 
     Example:
-        >>> cost(model, seconds=10)["macs"] / 1e9
+        >>> cost(sv.new("wav2vec2-base"), seconds=10, time=False)["macs"] / 1e9
         74.07...
     """
     rows = size(model) + macs(model, seconds=seconds, convention=convention)
@@ -92,7 +92,9 @@ def cost_of_two(
     """The costs of two models, their times taken in turns.
 
     Example:
-        >>> before, after = cost_of_two(model, small)
+        >>> before, after = cost_of_two(model, small, repeats=3)
+        >>> after["parameters"] < before["parameters"]
+        True
     """
     times = compare([first, second], seconds=seconds, batch=batch, repeats=repeats, threads=threads, tick=tick)
     costs = []
@@ -109,7 +111,7 @@ def gain(before: Any, after: Any, data: Sequence[Utterance] | None = None, *, se
     """What a step brought on this machine, in a sentence: time in turns, memory, the score of the model's own head.
 
     Example:
-        >>> gain(model, quantize(model), data)  # doctest: +SKIP
+        >>> gain(model, sv.quantize(model), data)  # doctest: +ELLIPSIS
         '0.61 of the time before (5 s of audio, 2 threads), 0.31 of the memory; keywords: accuracy 95.6 % before, ...'
     """
     rows = compare([before, after], seconds=seconds)

@@ -40,7 +40,7 @@ def run(
 
     Example:
         >>> recipe = {"model": "random:small-hubert", "steps": [{"drop_layers": {"keep": 6}}], "measures": ["size"]}
-        >>> [done] = run(recipe, "runs")
+        >>> [done] = run(recipe, "runs", log=lambda text: None)
         >>> done.measurements()[0].value
         2937280
     """
@@ -75,7 +75,9 @@ def measure(
     """Measure a model: each measure by name, with options as on the command line or as a mapping.
 
     Example:
-        >>> measure(model, data, ["size", "phones:layer=each", ("keywords", {"mode": "probe"})])  # doctest: +SKIP
+        >>> rows = measure(model, data, ["size", ("keywords", {"mode": "probe", "train": {"steps": 20}})])
+        >>> [row.metric for row in rows if row.measure == "keywords"][0]
+        'accuracy'
     """
     return list(measured(model, data, steps_named(measures), seed=seed))
 

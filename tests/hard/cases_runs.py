@@ -167,13 +167,13 @@ def train_cases() -> Iterator[Case]:
         )
     for name, act in (
         ("checkpoint/trained", targets.keeper_load),
-        ("checkpoint/optimiser", targets.keeper_load),
+        ("checkpoint/optimizer", targets.keeper_load),
         ("best/trained", targets.keeper_best),
     ):
         for kind, content in TENSORS.items():
             why = (
                 "an optimiser that has not begun has no tensors"
-                if (name, kind) == ("checkpoint/optimiser", "no tensor")
+                if (name, kind) == ("checkpoint/optimizer", "no tensor")
                 else ""
             )
             yield train_case(f"{name}, {kind}", put(f"{name}.safetensors", content), act, why)

@@ -180,7 +180,7 @@ TARGETS: dict[str, Target] = {
         "training/checkpoint/trained.safetensors", mutate.JSONS, lambda place: keeper_load(place.parent), 700
     ),
     "optimizer": Target(
-        "training/checkpoint/optimiser.safetensors", mutate.JSONS, lambda place: keeper_load(place.parent), 700
+        "training/checkpoint/optimizer.safetensors", mutate.JSONS, lambda place: keeper_load(place.parent), 700
     ),
     "best": Target("training/best/trained.safetensors", mutate.JSONS, lambda place: keeper_best(place.parent), 500),
     "log": Target("training/log.jsonl", mutate.JSONS, keeper_log, 400, free=True),

@@ -49,7 +49,7 @@ def ablation(
     Layers count from 0.
 
     Example:
-        >>> ablation(tuned, data, task="keywords")[1].where
+        >>> ablation(tuned, data, task="keywords", train={"steps": 20})[1].where
         {'layer': 0}
     """
     if task not in TASK_MEASURES:

@@ -1,0 +1,89 @@
+"""The example of every public name is run as it stands, but for the length of trainings, in a folder with a model."""
+
+import doctest
+import inspect
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from conftest import tiny
+from speech import toy_folder
+from test_house import exported
+from torch import nn
+
+import sottovoce as sv
+
+OPTIONS = doctest.ELLIPSIS | doctest.NORMALIZE_WHITESPACE
+SHAPE: dict[str, Any] = {
+    "num_hidden_layers": 12,
+    "num_attention_heads": 12,
+    "hidden_size": 24,
+    "intermediate_size": 3072,
+}
+# What has an example that takes minutes, or needs a network; each has a shorter one beside it or a test of its own.
+NAMES = [name for name in exported() if name not in ("MEASURES", "METHODS", "TASKS", "edits")]
+
+
+class Line(nn.Module):
+    """A loss of one number, for the example of the training loop."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.zeros(1))
+
+    def forward(self, batch: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        return (self.weight - batch).square().sum(), torch.tensor(float(len(batch)))
+
+
+class Numbers:
+    """Batches of it."""
+
+    def plan(self, epoch: int) -> list[list[int]]:
+        return [[index] for index in range(8)]
+
+    def load(self, items: list[int]) -> torch.Tensor:
+        return torch.ones(len(items))
+
+    def names(self, items: list[int]) -> list[str]:
+        return list(map(str, items))
+
+    def seconds(self, items: list[int]) -> float:
+        return float(len(items))
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder as a user's: a model, what it was fine-tuned to, and the speech."""
+    folder = tmp_path_factory.mktemp("examples")
+    toy_folder(folder / "speech")
+    encoder = tiny("hubert", **SHAPE)
+    sv.save(encoder, folder / "my-model")
+    data = sv.read_data(str(folder / "speech"))
+    tuned = sv.finetune(encoder, data, task="keywords", train={"steps": 150, "lr": 2e-3}, freeze=[], batch=12)
+    sv.save(tuned, folder / "tuned")
+    return folder
+
+
+def shortened(text: str) -> str:
+    """An example with trainings of two updates."""
+    return re.sub(r'"steps": [\d_]+|(?<=steps=)[\d_]+', lambda found: re.sub(r"[\d_]+$", "2", found[0]), text)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_the_example_of(name: str, place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(place)
+    text = inspect.getdoc(inspect.unwrap(getattr(sv, name))) or ""
+    model, tuned = sv.load("my-model"), sv.load("tuned")
+    batch = torch.randn(1, 16_000, generator=torch.Generator().manual_seed(0))
+    world: dict[str, Any] = {"sv": sv, "Path": Path} | {other: getattr(sv, other) for other in exported()}
+    world |= {"model": model, "tuned": tuned, "data": sv.read_data("speech"), "small": sv.drop_layers(model, keep=9)}
+    world |= {"sparse": sv.prune_weights(model), "batch": batch, "mask": torch.ones(1, 16_000, dtype=torch.long)}
+    world |= {"objective": Line(), "source": Numbers(), "recipe": sv.Recipe("my-model", measures=(("size", {}),))}
+    example = doctest.DocTestParser().get_doctest(shortened(text), world, name, None, None)
+    steps = [step for step in example.examples if not step.options.get(doctest.SKIP)]
+    assert steps, f"the example of sv.{name} runs nothing"
+    told: list[str] = []
+    failed, _ = doctest.DocTestRunner(optionflags=OPTIONS, verbose=False).run(example, out=told.append)
+    assert not failed, "".join(told)
