@@ -35,7 +35,7 @@ def macs(
 
     Example:
         >>> macs(sv.new("wav2vec2-base"), seconds=10)[0].value / 1e9
-        74.07...
+        74.06...
     """
     if not 0 < seconds < math.inf:
         raise SottovoceError(f"seconds={seconds}, but audio has a finite length above 0; give one.")
@@ -59,7 +59,7 @@ def macs_by_part(model: Any, samples: int) -> dict[Part, int]:
 
     Example:
         >>> sum(macs_by_part(sv.new("wav2vec2-base"), 160_000).values()) / 1e9
-        74.07...
+        74.06...
     """
     if isinstance(model, LogMel):
         if samples < WINDOW + (model.stack - 1) * SHIFT:

@@ -43,7 +43,7 @@ def drop_layers(
 
     Example:
         >>> small = drop_layers(model, keep=9)
-        >>> small = drop_layers(tuned, data, by="knn_bi_averaged", until="95% of keywords")
+        >>> small = drop_layers(tuned, data, by="knn_bi_averaged", until="95% of keywords")  # doctest: +SKIP
     """
     steps = len(Anatomy(model).order)
     if Anatomy(model).mimics:

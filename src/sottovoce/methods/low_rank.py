@@ -54,7 +54,7 @@ def low_rank(
 
     Example:
         >>> small = low_rank(model, energy=0.9)
-        >>> small = low_rank(model, data, ratio=0.5, by="activation-aware", round_to=16)
+        >>> small = low_rank(model, data, ratio=0.5, by="activation-aware")
     """
     check_wish(rank, energy, ratio, round_to)
     check_unquantized(model, "low_rank")

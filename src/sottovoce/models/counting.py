@@ -52,7 +52,7 @@ def macs_by_part(widths: Widths, samples: int) -> dict[Part, Number]:
 
     Example:
         >>> sum(macs_by_part(widths_of(sv.new("wav2vec2-base")), 160_000).values()) / 1e9
-        74.07...
+        74.06...
     """
     lengths = lengths_of(widths, samples)
     counts: dict[Part, Number] = {}

@@ -52,7 +52,7 @@ def new(shape: Any = "hubert", *, head: str = "", seed: int = 0, **settings: Any
     `settings` change the configuration. The same seed gives the same weights, and the caller's random state stays.
 
     Example:
-        >>> new("wavlm-large", head="ForCTC", num_hidden_layers=6, seed=1)
+        >>> model = new("wavlm-large", head="ForCTC", num_hidden_layers=6, seed=1)
     """
     config = changed(find_shape(shape), settings)
     if head not in HEADS:

@@ -29,7 +29,7 @@ def keep_hidden(model: Any, units: Iterable[int]) -> None:
     The heads' own width stays. Norms work on what is left, as in a model that was narrow from the start.
 
     Example:
-        >>> keep_hidden(model, range(512))
+        >>> keep_hidden(sv.new("hubert"), range(512))
     """
     body = Anatomy(model)
     check_narrowing(model, body)

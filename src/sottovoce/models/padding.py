@@ -173,7 +173,7 @@ def exact_padding(model: Any) -> Iterator[Any]:
 
     Example:
         >>> with exact_padding(model):
-        ...     model(input_values=batch, attention_mask=mask)
+        ...     states = model(input_values=batch, attention_mask=mask)[0]
     """
     before = is_exact(model)
     set_exact_padding(model, True)
