@@ -5,7 +5,7 @@ import pytest
 from scipy.sparse import csr_matrix
 
 from sottovoce.analysis import paths
-from sottovoce.analysis.convexity import neighbour_graph
+from sottovoce.analysis.convexity import neighbor_graph
 from sottovoce.analysis.paths import between, from_one_end, halos_of, met
 
 KINDS = ("cloud", "lattice", "two clusters", "copies")
@@ -36,7 +36,7 @@ def test_paths_are_those_from_one_end(kind: str, within: float, monkeypatch: pyt
     for seed in range(12):
         points = points_of(kind, seed)
         rng = np.random.default_rng([seed, 1])
-        graph = neighbour_graph(points, min(int(rng.integers(1, 6)), len(points) - 1))
+        graph = neighbor_graph(points, min(int(rng.integers(1, 6)), len(points) - 1))
         members = np.sort(rng.choice(len(points), max(2, len(points) // 3), replace=False))
         inside = np.isin(np.arange(len(points)), members)
         pairs = all_pairs(members)
@@ -46,7 +46,7 @@ def test_paths_are_those_from_one_end(kind: str, within: float, monkeypatch: pyt
 
 def test_most_paths_need_no_search_from_one_end() -> None:
     points = np.random.default_rng(0).normal(size=(1000, 32))
-    graph, members = neighbour_graph(points, 10), np.arange(0, 1000, 10)
+    graph, members = neighbor_graph(points, 10), np.arange(0, 1000, 10)
     first, second = all_pairs(np.arange(100))
     halos = halos_of(graph, members)
     assert halos is not None and np.isfinite(halos.ball).mean() < 0.2
