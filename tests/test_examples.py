@@ -30,6 +30,8 @@ ELSEWHERE = {
     "read_data": "the corpora are not here",
     "load": "the model is on the Hub",
     "euclidean_convexity": "it takes a minute",
+    "register_measure": "docs/extending.md registers one, in a copy",
+    "register_method": "docs/extending.md registers one, in a copy",
 }
 
 

@@ -92,7 +92,7 @@ def cost_of_two(
     """The costs of two models, their times taken in turns.
 
     Example:
-        >>> before, after = cost_of_two(model, small, repeats=3)
+        >>> before, after = cost_of_two(model, small, seconds=1, repeats=3)
         >>> after["parameters"] < before["parameters"]
         True
     """

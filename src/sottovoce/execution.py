@@ -42,7 +42,7 @@ def run(
         >>> recipe = {"model": "random:small-hubert", "steps": [{"drop_layers": {"keep": 6}}], "measures": ["size"]}
         >>> [done] = run(recipe, "runs", log=lambda text: None)
         >>> done.measurements()[0].value
-        2937280
+        3092192
     """
     whole = recipe if isinstance(recipe, Recipe) else _read(recipe)
     points = whole.points()

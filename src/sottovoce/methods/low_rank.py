@@ -54,7 +54,7 @@ def low_rank(
 
     Example:
         >>> small = low_rank(model, energy=0.9)
-        >>> small = low_rank(model, data, ratio=0.5, by="activation-aware")
+        >>> small = low_rank(model, data, ratio=0.5, by="activation-aware")  # doctest: +SKIP
     """
     check_wish(rank, energy, ratio, round_to)
     check_unquantized(model, "low_rank")

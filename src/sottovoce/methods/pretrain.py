@@ -29,7 +29,7 @@ def pretrain(
 
     Example:
         >>> first = pretrain(sv.new("melhubert"), data, units={"clusters": 100}, train={"steps": 20_000})
-        >>> second = pretrain(first, data, units={"clusters": 200, "layer": 4}, train={"steps": 20_000})
+        >>> second = pretrain(first, data, units={"clusters": 200, "layer": 4}, train={"steps": 20_000})  # doctest: +SKIP
     """
     plan = Round(units, mask, noise, tuple(speeds), train.precision, batch_seconds, probe_every)
     settings = train.planned(seed=seed, validations=20)

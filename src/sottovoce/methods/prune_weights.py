@@ -79,7 +79,7 @@ def prune_weights(
 
     Example:
         >>> sparse = prune_weights(model, sparsity=0.5)
-        >>> sparse = prune_weights(tuned, data, sparsity=0.9, schedule="paper", heal={"steps": 25_000})
+        >>> sparse = prune_weights(tuned, data, sparsity=0.9, schedule="paper", heal={"steps": 25_000})  # doctest: +SKIP
     """
     if Anatomy(model).mimics or not Anatomy(model).layers:
         raise SottovoceError("mimic layers stand where this model's layers were; there are none to prune.")

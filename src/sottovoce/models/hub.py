@@ -124,8 +124,8 @@ def save(
     (`prune_weights(packed=True)`) or as it lay before.
 
     Example:
-        >>> save(small, "hubert-9-layers")
-        >>> save(sparse, "hubert-half-of-the-weights", packed=True)
+        >>> folder = save(small, "hubert-9-layers")
+        >>> folder = save(sparse, "hubert-half-of-the-weights", packed=True)
     """
     target = local_path(folder, "the output folder")
     check_target(target, overwrite=overwrite)

@@ -72,7 +72,8 @@ def train(
     batches, and `about`, which says what else matters.
 
     Example:
-        >>> train(objective, source, Training(steps=500, lr=1e-3), folder="training").loss
+        >>> train(objective, source, Training(steps=500, lr=1e-3), folder="training").steps
+        500
     """
     if folder is None and (place := work_folder()) is not None:
         folder = place / name.replace(" ", "-")
