@@ -2,8 +2,8 @@
 
 python benchmarks/start.py
 
-Each is a process of its own, in turns; medians of user and system time over the rounds. `import sottovoce` imports torch
-when a name that needs it is asked for: both ways are timed, the second with every public name.
+Each is a process of its own, in turns; medians of user and system time over the rounds. `import sottovoce` imports
+torch when a name that needs it is asked for: both ways are timed, the second with every public name.
 """
 
 import os

@@ -17,7 +17,16 @@ from hypothesis import strategies as st
 from sottovoce import registry
 from sottovoce.errors import SottovoceError
 from sottovoce.measurement import Measurement
-from sottovoce.registry import Entry, Registry, check_options, describe, measure, method, parse_options, parse_step
+from sottovoce.registry import (
+    Entry,
+    Registry,
+    check_options,
+    describe,
+    parse_options,
+    parse_step,
+    register_measure,
+    register_method,
+)
 
 
 @pytest.fixture(autouse=True)
@@ -155,7 +164,7 @@ def test_wrong_names_are_refused(function: Callable[..., Any], options: dict[str
 
 
 def test_errors_use_the_registered_name_for_the_entry_and_for_the_function() -> None:
-    decorated = method("drop")(drop_layers)
+    decorated = register_method("drop")(drop_layers)
     for target in (decorated, registry.METHODS["drop"], drop_layers):
         with pytest.raises(SottovoceError, match="^drop needs the option 'keep'"):
             check_options(target, {})
@@ -164,7 +173,7 @@ def test_errors_use_the_registered_name_for_the_entry_and_for_the_function() -> 
 def test_a_method_gets_a_copy_of_the_model_alone() -> None:
     seen: list[Any] = []
 
-    @method()
+    @register_method()
     def drop(model: Any, data: Any = None, *, teacher: torch.nn.Module | None = None) -> Any:
         """Drop the last layer."""
         seen.extend([data, teacher])
@@ -181,7 +190,7 @@ def test_a_method_gets_a_copy_of_the_model_alone() -> None:
 
 
 def test_a_measure_gets_the_model_itself() -> None:
-    @measure(version=3)
+    @register_measure(version=3)
     def identity(model: Any, data: Any = None) -> list[Measurement]:
         """Say which object it is."""
         return [Measurement("identity", "id", id(model))]
@@ -194,7 +203,7 @@ def test_a_measure_gets_the_model_itself() -> None:
 
 def test_options_are_checked_before_any_work(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(copy, "deepcopy", None)  # the first work that a method does
-    decorated = method()(drop_layers)
+    decorated = register_method()(drop_layers)
     with pytest.raises(SottovoceError, match="drop_layers: keep='nine', but an int is wanted."):
         decorated([1], keep="nine")  # pyright: ignore[reportArgumentType]
     with pytest.raises(SottovoceError, match="has no option 'kep'; did you mean 'keep'?"):
@@ -202,12 +211,12 @@ def test_options_are_checked_before_any_work(monkeypatch: pytest.MonkeyPatch) ->
 
 
 def test_the_wrapper_looks_like_the_function() -> None:
-    decorated = method("drop", paper="arXiv 2409.16302")(drop_layers)
+    decorated = register_method("drop", paper="arXiv 2409.16302")(drop_layers)
     assert isinstance(decorated, types.FunctionType)
     assert decorated.__wrapped__ is drop_layers  # pyright: ignore[reportFunctionMemberAccess]
     assert decorated.__doc__ == drop_layers.__doc__
     assert inspect.signature(decorated) == inspect.signature(drop_layers)
-    result = method()(everything)([1], path="a/b", tupled=[1], real=2)  # pyright: ignore[reportArgumentType]
+    result = register_method()(everything)([1], path="a/b", tupled=[1], real=2)  # pyright: ignore[reportArgumentType]
     assert (result["path"], result["tupled"], result["real"]) == (Path("a/b"), (1,), 2.0), "it gets what was checked"
     model = [1]
     assert drop_layers(model, keep=1) is model, "the undecorated function still edits in place"
@@ -215,8 +224,8 @@ def test_the_wrapper_looks_like_the_function() -> None:
 
 def test_python_refuses_what_is_no_call() -> None:
     with pytest.raises(TypeError, match=r"write @register_method\(\) with brackets"):
-        method(drop_layers)  # pyright: ignore[reportArgumentType]
-    decorated = method()(drop_layers)
+        register_method(drop_layers)  # pyright: ignore[reportArgumentType]
+    decorated = register_method()(drop_layers)
     with pytest.raises(TypeError, match="model"):
         decorated(keep=3)  # pyright: ignore[reportCallIssue]
     with pytest.raises(TypeError, match="positional"):
@@ -237,7 +246,7 @@ NO_CONFIGURATION = [
 
 
 @pytest.mark.parametrize(("parameters", "docstring", "message"), NO_CONFIGURATION)
-@pytest.mark.parametrize("decorator", [method, measure])
+@pytest.mark.parametrize("decorator", [register_method, register_measure])
 def test_a_signature_that_is_no_configuration_fails_at_import(
     decorator: Callable[[], Any], parameters: str, docstring: str, message: str
 ) -> None:
@@ -252,7 +261,7 @@ def test_string_annotations_are_resolved() -> None:
     def drop(model: "Unknown", data: "Any" = None, *, keep: "int | None" = None) -> "Unknown":  # noqa: F821  # pyright: ignore
         """Only the options' types have to be there."""
 
-    method()(drop)
+    register_method()(drop)
     assert check_options(drop, {"keep": 3}) == {"keep": 3}
     with pytest.raises(SottovoceError, match="an int or None"):
         check_options(drop, {"keep": "3"})
@@ -272,18 +281,18 @@ def test_the_registry_is_a_mapping_in_order_of_definition() -> None:
 
 
 def test_a_name_taken_twice_is_refused_with_both_places() -> None:
-    first = method("halve")(drop_layers)
+    first = register_method("halve")(drop_layers)
     with pytest.raises(SottovoceError) as error:
-        method("halve")(everything)
+        register_method("halve")(everything)
     for function in (drop_layers, everything):
         assert f"test_registry.py:{function.__code__.co_firstlineno}" in str(error.value)
     assert "two methods are named 'halve'" in str(error.value)
     assert registry.METHODS["halve"].function is first
-    measure("halve")(everything)  # the other kind has names of its own
+    register_measure("halve")(everything)  # the other kind has names of its own
 
 
 def test_describe_is_json_and_complete() -> None:
-    method("drop", paper="arXiv 2409.16302")(drop_layers)
+    register_method("drop", paper="arXiv 2409.16302")(drop_layers)
     entry = json.loads(json.dumps(describe(registry.METHODS["drop"])))
     assert (entry["name"], entry["paper"], entry["summary"]) == ("drop", "arXiv 2409.16302", "Drop whole layers.")
     assert entry["options"] == [

@@ -138,9 +138,6 @@ def register_measure(
     return _decorator("measure", name, paper=paper, version=version, shares=shares, shown=sections)
 
 
-method, measure = register_method, register_measure
-
-
 def _decorator(kind: Kind, name: object, **about: Any) -> Callable[[Callable[..., R]], Callable[..., R]]:
     if name is not None and not isinstance(name, str):
         raise TypeError(f"write @register_{kind}() with brackets, or @register_{kind}('name')")

@@ -12,7 +12,7 @@ from sottovoce.measures.tasks import TASK_MEASURES, Lessons
 from sottovoce.models.anatomy import Anatomy
 from sottovoce.models.edits import keep_layers
 from sottovoce.progress import track
-from sottovoce.registry import measure
+from sottovoce.registry import register_measure
 from sottovoce.tasks import TASKS
 from sottovoce.tasks.finetune import can_score
 from sottovoce.views import Cut, Lines, Rows, Shown
@@ -31,7 +31,7 @@ def least_missed(rows: Rows) -> Iterator[Cut]:
             yield Cut(f"drop_layers:drop=[{layer}]", reason)
 
 
-@measure(
+@register_measure(
     shown=Shown("Ablation", (Lines("layer", x_label="layer left out", y="score"),), recommends=least_missed, place=50)
 )
 def ablation(

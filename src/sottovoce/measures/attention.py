@@ -9,7 +9,7 @@ from scipy.stats import spearmanr
 from sottovoce.analysis.attention import PATTERNS, REACH
 from sottovoce.measurement import Measurement
 from sottovoce.models.anatomy import Anatomy
-from sottovoce.registry import measure
+from sottovoce.registry import register_measure
 from sottovoce.studies.attention import Heads, norms_of, patterns_of_heads
 from sottovoce.studies.effects import effects_of
 from sottovoce.views import HeatMap, Numbers, Profiles, Shown
@@ -44,7 +44,9 @@ SHOWN = Shown(
 )
 
 
-@measure(paper="Compressing Transformer-based SSL models (arXiv 2211.09949)", version=VERSION, shares=True, shown=SHOWN)
+@register_measure(
+    paper="Compressing Transformer-based SSL models (arXiv 2211.09949)", version=VERSION, shares=True, shown=SHOWN
+)
 def attention(
     model: Any,
     data: Any = None,

@@ -6,7 +6,7 @@ from typing import Any, Literal
 
 from sottovoce.errors import SottovoceError
 from sottovoce.measurement import Measurement, select
-from sottovoce.registry import measure
+from sottovoce.registry import register_measure
 from sottovoce.studies.convexity import LayerConvexity, convexity_of
 from sottovoce.studies.segments import euclidean_convexity_of
 from sottovoce.views import Cut, Lines, Numbers, Rows, Shown
@@ -36,7 +36,7 @@ def shown(kind: str) -> Shown:
     return Shown("Convexity", (curves, Numbers(("class",), down="class", across="state")), place=30)
 
 
-@measure(
+@register_measure(
     paper="Convexity-based Pruning (arXiv 2408.11858)",
     version=VERSION,
     shares=True,
@@ -68,7 +68,7 @@ def convexity(
     return [row for concept, layers in found.items() for row in rows("convexity", concept, layers)]
 
 
-@measure(
+@register_measure(
     paper="On Convexity of Latent Spaces (arXiv 2305.17154)", version=VERSION, shares=True, shown=shown("Euclidean")
 )
 def euclidean_convexity(

@@ -6,7 +6,7 @@ from typing import Any, get_args
 from sottovoce.errors import SottovoceError, unknown
 from sottovoce.healing import own_task
 from sottovoce.measurement import Measurement
-from sottovoce.registry import measure
+from sottovoce.registry import register_measure
 from sottovoce.studies.cuts import scores_of_cuts
 from sottovoce.studies.orders import By, cuts_by
 from sottovoce.views import Lines, Shown
@@ -14,7 +14,7 @@ from sottovoce.views import Lines, Shown
 ORDERS = ["forward", "backward", "bi", "knn_bi_averaged"]
 
 
-@measure(
+@register_measure(
     paper="arXiv 2409.16302",
     shown=Shown("Orders of layers", (Lines("dropped", x_label="layers left out", y="score"),), place=55),
 )

@@ -10,7 +10,7 @@ from sottovoce.models import counting
 from sottovoce.models.counting import Part, log_mel_macs
 from sottovoce.models.front_end import SAMPLE_RATE, SHIFT, WINDOW, LogMel
 from sottovoce.models.widths import widths_of
-from sottovoce.registry import measure
+from sottovoce.registry import register_measure
 
 # SUPERB's cost is the sum over 32 utterances of LibriSpeech test-clean (every 82nd by length); these are their samples.
 SUPERB_SAMPLES = (
@@ -20,7 +20,9 @@ SUPERB_SAMPLES = (
 )
 
 
-@measure("macs", paper="arXiv 2302.14132 (formulas), 2211.09949 (per second), SUPERB (32 utterances)", shown=COST)
+@register_measure(
+    "macs", paper="arXiv 2302.14132 (formulas), 2211.09949 (per second), SUPERB (32 utterances)", shown=COST
+)
 def macs(
     model: Any,
     data: Any = None,

@@ -8,7 +8,7 @@ from sottovoce.analysis.blocks import blocks
 from sottovoce.analysis.similarity import NEIGHBORS
 from sottovoce.measurement import Coordinate, Measurement, select
 from sottovoce.models.hub import load
-from sottovoce.registry import measure
+from sottovoce.registry import register_measure
 from sottovoce.studies.similarity import Likeness, Reading, influences, likeness, spans
 from sottovoce.views import Cut, HeatMap, Lines, Rows, Shown, Words
 
@@ -86,7 +86,9 @@ SHOWN = (
 )
 
 
-@measure(paper="How Redundant Is the Transformer Stack (arXiv 2409.16302)", version=VERSION, shares=True, shown=SHOWN)
+@register_measure(
+    paper="How Redundant Is the Transformer Stack (arXiv 2409.16302)", version=VERSION, shares=True, shown=SHOWN
+)
 def similarity(
     model: Any,
     data: Any = None,

@@ -10,10 +10,10 @@ from sottovoce.measurement import Measurement
 from sottovoce.measures.parts import Part, modules_by_part
 from sottovoce.measures.places import COST, place
 from sottovoce.models.int8 import Int8Linear
-from sottovoce.registry import measure
+from sottovoce.registry import register_measure
 
 
-@measure("size", shown=COST)
+@register_measure("size", shown=COST)
 def size(model: Any, data: Any = None) -> list[Measurement]:
     """Parameters (stored, and of these not zero) and bytes of all tensors, whole and by part.
 

@@ -19,13 +19,13 @@ from sottovoce.measures.places import COST, place
 from sottovoce.models.anatomy import Anatomy
 from sottovoce.models.front_end import SAMPLE_RATE, SHIFT, WINDOW, LogMel
 from sottovoce.models.modes import evaluating
-from sottovoce.registry import measure
+from sottovoce.registry import register_measure
 from sottovoce.timing import in_turns, quartiles, synchronize
 
 MOST = 10_000  # passes
 
 
-@measure("speed", shown=COST)
+@register_measure("speed", shown=COST)
 def speed(
     model: Any,
     data: Any = None,

@@ -6,7 +6,7 @@ from typing import Any, Literal
 
 from sottovoce.errors import SottovoceError
 from sottovoce.measurement import Measurement
-from sottovoce.registry import measure
+from sottovoce.registry import register_measure
 from sottovoce.tasks import TASKS, Task
 from sottovoce.tasks.decoding import NGrams
 from sottovoce.tasks.finetune import can_score, finetune_model, score_head
@@ -114,7 +114,7 @@ def register(task: Task) -> Any:
         "layers, on one, or on each; with `final_norm` the last behind the norm at the end), the model's own head, or "
         "a fine-tuned copy; with a 95 % bootstrap interval."
     )
-    return measure(paper=task.paper, version=VERSION, shown=SHOWN)(run)
+    return register_measure(paper=task.paper, version=VERSION, shown=SHOWN)(run)
 
 
 TASK_MEASURES = {task.name: register(task) for task in TASKS.values()}

@@ -5,7 +5,7 @@ from typing import Any, Literal
 from sottovoce.errors import SottovoceError, unknown
 from sottovoce.models.anatomy import Anatomy
 from sottovoce.models.edits import keep_layers
-from sottovoce.registry import method
+from sottovoce.registry import register_method
 from sottovoce.studies.convexity import convexity_of
 from sottovoce.studies.speech import not_tested
 from sottovoce.tasks import TASKS
@@ -14,7 +14,7 @@ from sottovoce.tasks import TASKS
 PUBLISHED = {"keywords": {12: 8, 24: 15}, "speakers": {12: 2, 24: 4}}
 
 
-@method("cut_at_convexity", paper="arXiv 2408.11858")
+@register_method("cut_at_convexity", paper="arXiv 2408.11858")
 def cut_at_convexity(
     model: Any,
     data: Any = None,

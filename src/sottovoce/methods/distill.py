@@ -4,11 +4,11 @@ from typing import Any
 
 from sottovoce.distillation.plan import Distillation, Loss, Match, Student
 from sottovoce.distillation.run import distill_model
-from sottovoce.registry import method
+from sottovoce.registry import register_method
 from sottovoce.training import Training
 
 
-@method(paper="MelHuBERT (arXiv 2211.09949), DistilHuBERT (arXiv 2110.01900)")
+@register_method(paper="MelHuBERT (arXiv 2211.09949), DistilHuBERT (arXiv 2110.01900)")
 def distill(
     model: Any,
     data: Any = None,

@@ -9,14 +9,14 @@ from sottovoce.healing import Heal, check_task, wanted
 from sottovoce.healing import heal as heal_model
 from sottovoce.models.anatomy import Anatomy
 from sottovoce.models.edits import keep_layers
-from sottovoce.registry import method
+from sottovoce.registry import register_method
 from sottovoce.studies.cuts import scores_of_cuts
 from sottovoce.studies.orders import PLACES, By, cut_copy, cuts_by, leaving
 from sottovoce.studies.targets import Target, higher_is_better
 from sottovoce.tasks.kinds import Score
 
 
-@method("drop_layers", paper="arXiv 2409.16302")
+@register_method("drop_layers", paper="arXiv 2409.16302")
 def drop_layers(
     model: Any,
     data: Any = None,

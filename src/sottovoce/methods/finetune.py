@@ -4,13 +4,13 @@ from dataclasses import replace
 from typing import Any
 
 from sottovoce.errors import unknown
-from sottovoce.registry import method
+from sottovoce.registry import register_method
 from sottovoce.tasks import TASKS
 from sottovoce.tasks.finetune import finetune_model
 from sottovoce.training import Training
 
 
-@method()
+@register_method()
 def finetune(
     model: Any,
     data: Any = None,

@@ -19,13 +19,13 @@ from sottovoce.models.edits import factor
 from sottovoce.models.int8 import check_unquantized
 from sottovoce.models.parts import Factored
 from sottovoce.models.widths import round_width
-from sottovoce.registry import method
+from sottovoce.registry import register_method
 from sottovoce.studies.inputs import each_moment, places
 
 Shapes = dict[str, tuple[int, int]]
 
 
-@method(paper="ASVD (arXiv 2312.05821), SVD-LLM (arXiv 2403.07378)")
+@register_method(paper="ASVD (arXiv 2312.05821), SVD-LLM (arXiv 2403.07378)")
 def low_rank(
     model: Any,
     data: Any = None,

@@ -9,7 +9,7 @@ from sottovoce.errors import SottovoceError
 from sottovoce.healing import own_task
 from sottovoce.models.edits import use_mimic
 from sottovoce.models.heads import head_labels
-from sottovoce.registry import method
+from sottovoce.registry import register_method
 from sottovoce.studies.mimicking import Shape, boundary_of, check_mimic, teach
 from sottovoce.tasks.finetune import check_dropout, finetune_model, labels_to_learn
 from sottovoce.tasks.probe import check_answers
@@ -17,7 +17,7 @@ from sottovoce.tasks.task import Task, material, require
 from sottovoce.training import Training
 
 
-@method(paper="arXiv 2409.16302")
+@register_method(paper="arXiv 2409.16302")
 def mimic(
     model: Any,
     data: Any = None,

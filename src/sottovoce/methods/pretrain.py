@@ -4,11 +4,11 @@ from typing import Any
 
 from sottovoce.pretraining.plan import Mask, Round, Units
 from sottovoce.pretraining.run import pretrain_model
-from sottovoce.registry import method
+from sottovoce.registry import register_method
 from sottovoce.training import Training
 
 
-@method(paper="HuBERT (arXiv 2106.07447), MelHuBERT (arXiv 2211.09949)")
+@register_method(paper="HuBERT (arXiv 2106.07447), MelHuBERT (arXiv 2211.09949)")
 def pretrain(
     model: Any,
     data: Any = None,
@@ -29,7 +29,7 @@ def pretrain(
 
     Example:
         >>> first = pretrain(sv.new("melhubert"), data, units={"clusters": 100}, train={"steps": 20_000})
-        >>> second = pretrain(first, data, units={"clusters": 200, "layer": 4}, train={"steps": 20_000})  # doctest: +SKIP
+        >>> again = pretrain(first, data, units={"clusters": 200, "layer": 4})  # doctest: +SKIP
     """
     plan = Round(units, mask, noise, tuple(speeds), train.precision, batch_seconds, probe_every)
     settings = train.planned(seed=seed, validations=20)

@@ -11,13 +11,13 @@ from sottovoce.healing import Heal, Objective, check_task, in_rounds
 from sottovoce.models.anatomy import Anatomy
 from sottovoce.models.edits import keep_feed_forward
 from sottovoce.models.widths import round_width
-from sottovoce.registry import method
+from sottovoce.registry import register_method
 from sottovoce.studies.effects import Extent, activity_of_units, check_share, effects_of_units, feed_forwards
 
 By = Literal["l1", "taylor", "activation", "random"]
 
 
-@method(paper="arXiv 2211.09949")
+@register_method(paper="arXiv 2211.09949")
 def prune_ffn(
     model: Any,
     data: Any = None,

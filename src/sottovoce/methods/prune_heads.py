@@ -10,7 +10,7 @@ from sottovoce.errors import SottovoceError
 from sottovoce.healing import Heal, Objective, check_task, in_rounds, portions
 from sottovoce.models.anatomy import Anatomy
 from sottovoce.models.edits import keep_heads
-from sottovoce.registry import method
+from sottovoce.registry import register_method
 from sottovoce.studies.attention import norms_of, patterns_of_heads
 from sottovoce.studies.effects import Extent, check_share, effects_of_heads
 from sottovoce.studies.speech import not_tested
@@ -18,7 +18,7 @@ from sottovoce.studies.speech import not_tested
 By = Literal["l1", "taylor", "diagonality", "random"]
 
 
-@method(paper="arXiv 2211.09949")
+@register_method(paper="arXiv 2211.09949")
 def prune_heads(
     model: Any,
     data: Any = None,

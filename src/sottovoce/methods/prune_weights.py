@@ -21,7 +21,7 @@ from sottovoce.files import scratch, work_folder, working_in
 from sottovoce.healing import Heal, Objective, check_task, heal_logged, wanted
 from sottovoce.models.anatomy import Anatomy
 from sottovoce.models.edits import zero_weights
-from sottovoce.registry import method
+from sottovoce.registry import register_method
 
 Masks = dict[str, torch.Tensor]
 LOOK_BACK = 0.6  # of the updates between two prunings: the paper compares with 15 000 of 25 000 steps before
@@ -52,7 +52,7 @@ class Between:
         return Convergence(every=steps, look_back=max(1, int(LOOK_BACK * steps)), drop=self.converge)
 
 
-@method(paper="arXiv 2211.09949")
+@register_method(paper="arXiv 2211.09949")
 def prune_weights(
     model: Any,
     data: Any = None,
@@ -79,7 +79,7 @@ def prune_weights(
 
     Example:
         >>> sparse = prune_weights(model, sparsity=0.5)
-        >>> sparse = prune_weights(tuned, data, sparsity=0.9, schedule="paper", heal={"steps": 25_000})  # doctest: +SKIP
+        >>> healed = prune_weights(tuned, data, schedule="paper", heal={"steps": 25_000})  # doctest: +SKIP
     """
     if Anatomy(model).mimics or not Anatomy(model).layers:
         raise SottovoceError("mimic layers stand where this model's layers were; there are none to prune.")

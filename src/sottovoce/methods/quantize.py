@@ -16,7 +16,7 @@ from sottovoce.models.int8 import LARGEST, check_unquantized
 from sottovoce.models.narrow import fold_weight_norm
 from sottovoce.models.parts import Factored
 from sottovoce.models.positions import adopt_positions
-from sottovoce.registry import method
+from sottovoce.registry import register_method
 from sottovoce.studies.speech import ready, recordings
 
 PARTS = ("attention", "feed_forward", "projection", "head")
@@ -24,7 +24,7 @@ PARTS = ("attention", "feed_forward", "projection", "head")
 LOWEST, OCTAVES, FINE = -30, 60, 16
 
 
-@method(reports_gain=True)
+@register_method(reports_gain=True)
 def quantize(
     model: Any,
     data: Any = None,
