@@ -250,7 +250,9 @@ def _refuse_unknown(name: str, given: object, known: Mapping[str, Option], writt
     if homes:
         now = " or ".join(f"{home}.{given}" for home in homes)
         raise SottovoceError(f"{name} has no option '{given}'; it is {now} now: {homes[0]}: {{{given}: {written}}}.")
-    inner = {field: option.name for option in reversed(list(known.values())) for field in option.fields if field not in known}
+    inner = {
+        field: option.name for option in reversed(list(known.values())) for field in option.fields if field not in known
+    }
     near = hint(given, [*known, *inner])
     for field, home in inner.items():
         near = near.replace(f"'{field}'", f"'{home}.{field}'")
