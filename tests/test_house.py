@@ -327,6 +327,16 @@ def test_only_the_command_line_prints(module: str) -> None:
             assert dotted(node.func) != "print", f"{place(module, node)} prints; return the text, or log it."
 
 
+def test_the_architecture_page_names_every_room() -> None:
+    page = (ROOT / "docs" / "architecture.md").read_text(encoding="utf-8")
+    rooms = {area(module) for module in sources() if module != "sottovoce"} - {"__main__"}
+    assert [room for room in sorted(rooms) if f"`{room}`" not in page and f"`{room}/" not in page] == []
+    for folder in ("models", "files"):
+        inner = {path.name for path in (SRC / "sottovoce" / folder).iterdir() if not path.name.startswith("__")}
+        named = [name for name in sorted(inner) if name not in page]
+        assert named == [], f"docs/architecture.md does not say what {folder}/{named} is."
+
+
 def classes() -> dict[str, tuple[str, ast.ClassDef]]:
     """Every class of the package as `module.Name`, whatever it stands in."""
     return {
