@@ -19,8 +19,8 @@ from safetensors.torch import load_file, save_file
 import sottovoce as sv
 from sottovoce.files import load_yaml
 from sottovoce.models.bundle import FILE
+from sottovoce.models.processors import UNITS_FILE
 from sottovoce.models.teachers import DIFFERENCE, TEACHERS, WHOLE, write_difference
-from sottovoce.pretraining.beside import UNITS_FILE
 
 RECORDS = Path(__file__).parents[1] / "benchmarks" / "records"
 CARD = """---
