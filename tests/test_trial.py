@@ -1,0 +1,121 @@
+"""docs/trial.md is run as it stands, on fine-tuned models as Hugging Face's Trainer leaves them."""
+
+import json
+import re
+import shutil
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+import transformers
+from safetensors.torch import load_file
+from speech import toy_folder
+from test_cli import run
+
+ROOT = Path(__file__).resolve().parents[1]
+BLOCK = re.compile(r"^```(console|python)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+TINY: dict[str, Any] = {
+    "hidden_size": 32, "num_hidden_layers": 4, "num_attention_heads": 4, "intermediate_size": 48,
+    "conv_dim": [16] * 7, "num_conv_pos_embeddings": 16, "num_conv_pos_embedding_groups": 4,
+    "classifier_proj_size": 16, "layerdrop": 0.0, "final_dropout": 0.0,
+}  # fmt: skip
+LETTERS = {
+    name: index for index, name in enumerate(["<pad>", "<s>", "</s>", "<unk>", "|", *"ABCDEFGHIJKLMNOPQRSTUVWXYZ'"])
+}
+WORDS = ["low", "middle", "high"]
+
+
+def settings(folder: Path) -> Any:
+    """A training of one update, as short as one can be."""
+    return transformers.TrainingArguments(
+        output_dir=str(folder), max_steps=1, per_device_train_batch_size=2, report_to=[], use_cpu=True,
+        save_strategy="no", disable_tqdm=True, dataloader_pin_memory=False,
+    )  # fmt: skip
+
+
+def rows(head: str) -> Any:
+    labels = [torch.tensor([5, 6]) if head == "ForCTC" else torch.tensor(index % 3) for index in range(4)]
+    return [{"input_values": torch.randn(8_000), "labels": label} for label in labels]
+
+
+def processor(head: str, folder: Path) -> Any:
+    """The feature extractor, and the tokenizer where there is one."""
+    extractor = transformers.Wav2Vec2FeatureExtractor(do_normalize=False, return_attention_mask=True)
+    if head != "ForCTC":
+        return extractor
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "vocab.json").write_text(json.dumps(LETTERS))
+    tokenizer = transformers.Wav2Vec2CTCTokenizer(str(folder / "vocab.json"))
+    return transformers.Wav2Vec2Processor(feature_extractor=extractor, tokenizer=tokenizer)
+
+
+def left_by_trainer(head: str, folder: Path, *, old: bool, **shape: Any) -> None:
+    """A model that Trainer fine-tuned and saved, its files those of this version of transformers or of version 4."""
+    more = {"vocab_size": len(LETTERS), "pad_token_id": 0} if head == "ForCTC" else {"num_labels": 3}
+    config = transformers.Wav2Vec2Config(**shape, **more)
+    if head != "ForCTC":
+        config.id2label, config.label2id = dict(enumerate(WORDS)), {word: index for index, word in enumerate(WORDS)}
+    torch.manual_seed(0)
+    model = getattr(transformers, f"Wav2Vec2{head}")(config)
+    owner = processor(head, folder.with_name(f"{folder.name}-letters"))
+    data = rows(head)
+    trainer = transformers.Trainer(model=model, args=settings(folder), train_dataset=data, processing_class=owner)
+    trainer.train()
+    trainer.save_model(str(folder))
+    if not old:
+        return
+    torch.save(load_file(folder / "model.safetensors"), folder / "pytorch_model.bin")
+    (folder / "model.safetensors").unlink()
+    record = (owner.feature_extractor if head == "ForCTC" else owner).to_dict()
+    (folder / "processor_config.json").unlink(missing_ok=True)
+    (folder / "preprocessor_config.json").write_text(json.dumps(record, indent=2))
+
+
+def follow(folder: Path, capsys: Any, head: str, *, keep: int) -> None:
+    """Type what the page says, and look for what it shows."""
+    words = {"TASK": "asr" if head == "ForCTC" else "keywords", "keep=9": f"keep={keep}"}
+    words["PIPELINE"] = "automatic-speech-recognition" if head == "ForCTC" else "audio-classification"
+    page = (ROOT / "docs" / "trial.md").read_text(encoding="utf-8")
+    world: dict[str, Any] = {"arguments": settings(folder), "rows": rows(head), "audio": torch.randn(1, 16_000)}
+    for kind, text in BLOCK.findall(page):
+        for name, value in words.items():
+            text = text.replace(name, value)
+        if kind == "python":
+            exec(compile(text, "trial.md", "exec"), world)
+            continue
+        for command, seen in re.findall(r"^\$ sottovoce (.*)\n((?:[^$].*\n)*)", text, re.MULTILINE):
+            code, out, err = run(capsys, *command.split())
+            assert code == 0, (command, err)
+            assert all(" ".join(line.split()) in " ".join(out.split()) for line in seen.splitlines()), (command, out)
+    assert world["same"] and world["answer"]
+    assert np.isfinite(world["answer"][0]["score"]) if head != "ForCTC" else isinstance(world["answer"]["text"], str)
+
+
+@pytest.mark.parametrize("old", [False, True], ids=["safetensors", "bin"])
+@pytest.mark.parametrize("head", ["ForCTC", "ForSequenceClassification"])
+def test_the_page_on_a_tiny_model(
+    head: str, old: bool, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    toy_folder(tmp_path / "speech")
+    left_by_trainer(head, tmp_path / "my-model", old=old, **TINY)
+    follow(tmp_path, capsys, head, keep=2)
+    kept = {path.name for path in (tmp_path / "smaller").iterdir()}
+    assert "model.safetensors" in kept and ("vocab.json" in kept) == (head == "ForCTC")
+    code, _, err = run(capsys, "convert", "my-model", "-o", "my-model-safe")
+    assert code == 0 and (tmp_path / "my-model-safe" / "model.safetensors").is_file(), err
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("old", [False, True], ids=["safetensors", "bin"])
+@pytest.mark.parametrize("head", ["ForCTC", "ForSequenceClassification"])
+def test_the_page_at_the_base_size(
+    head: str, old: bool, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    toy_folder(tmp_path / "speech")
+    left_by_trainer(head, tmp_path / "my-model", old=old)
+    follow(tmp_path, capsys, head, keep=9)
+    shutil.rmtree(tmp_path / "my-model")  # gigabytes
