@@ -383,3 +383,15 @@ def test_a_config_that_does_not_fit_is_refused(folder: Path) -> None:
     path.write_text(json.dumps({**record, "sottovoce": {**record["sottovoce"], "int8": changed}}))
     with pytest.raises(sv.SottovoceError, match=r"q_proj\.input_scale"):
         sv.load(folder)
+
+
+def test_a_linear_without_units_is_refused(folder: Path) -> None:
+    model = tiny("hubert")
+    sv.edits.keep_heads(model, 1, [])
+    sv.edits.keep_feed_forward(model, 1, [])
+    path = "encoder.layers.1.feed_forward.output_dense"
+    with pytest.raises(
+        sv.SottovoceError, match=f"'{path}' has no weights, for all of its units are gone; leave it out"
+    ):
+        sv.edits.use_int8(model, {path: None})
+    assert "int8" in str(sv.quantize(model).config.to_dict())  # which passes over it

@@ -53,7 +53,7 @@ def processor(head: str, folder: Path) -> Any:
 
 def left_by_trainer(head: str, folder: Path, *, old: bool, **shape: Any) -> None:
     """A model that Trainer fine-tuned and saved, its files those of this version of transformers or of version 4."""
-    more = {"vocab_size": len(LETTERS), "pad_token_id": 0} if head == "ForCTC" else {"num_labels": 3}
+    more: dict[str, Any] = {"vocab_size": len(LETTERS), "pad_token_id": 0} if head == "ForCTC" else {"num_labels": 3}
     config = transformers.Wav2Vec2Config(**shape, **more)
     if head != "ForCTC":
         config.id2label, config.label2id = dict(enumerate(WORDS)), {word: index for index, word in enumerate(WORDS)}

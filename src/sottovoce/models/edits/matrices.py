@@ -98,6 +98,8 @@ def use_int8(model: Any, largest: Mapping[str, float | None]) -> None:
     for path, full in found.items():
         if full is None or not isinstance(model.get_submodule(full), nn.Linear):
             raise SottovoceError(f"'{path}' is not a Linear of this model, or it is quantised; give the path of one.")
+        if 0 in model.get_submodule(full).weight.shape:
+            raise SottovoceError(f"'{path}' has no weights, for all of its units are gone; leave it out.")
     for path, full in found.items():
         model.set_submodule(full or "", quantized(model.get_submodule(full or ""), largest[path]))
     settle(model)
