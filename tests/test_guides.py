@@ -101,6 +101,10 @@ for wrong in ({"steps": ["drop_every_other_layers"]}, {"steps": [{"drop_every_ot
         sv.run({"model": "encoder", **wrong}, "runs")
     except sv.SottovoceError as error:
         hints.append(str(error))
+try:
+    sv.read_data("parots@parrots")
+except sv.SottovoceError as error:
+    hints.append(str(error))
 print(json.dumps({"refused": refused, "hints": hints, "runs": [len(run.measurements()) for run in runs]}))
 """
 
@@ -110,7 +114,8 @@ def test_what_the_page_adds_is_there_in_python_in_recipes_in_hints_and_on_pages(
     assert "at least one" in told["refused"]
     assert told["runs"] == [2, 2]
     wanted = ["did you mean 'drop_every_other_layer'?", "did you mean 'first'?", "did you mean 'heavy_tails'?"]
-    assert [hint in text for hint, text in zip(wanted, told["hints"], strict=True)] == [True] * 3
+    wanted.append("did you mean 'parrots'?")
+    assert [hint in text for hint, text in zip(wanted, told["hints"], strict=True)] == [True] * 4
 
 
 def test_what_the_page_adds_is_there_on_the_command_line(copied: Path) -> None:

@@ -215,27 +215,9 @@ def test_heads_with_the_smallest_weights_go(family: str) -> None:
 
 def test_heads_of_the_whole_model_go_by_their_effect(folder: Path) -> None:
     model = tuned()
+    options: dict[str, Any] = {"drop": 10, "rounds": 2, "heal": {"steps": 2, "batch": 6}, "speech": {"share": 1.0}}
     with working_in(folder):
-        small = sv.prune_heads(
-            model,
-            DATA,
-            by="taylor",
-            per="model",
-            drop=10,
-            rounds=2,
-            heal={"steps": 2, "batch": 6},
-            speech={"share": 1.0},
-        )
-        again = sv.prune_heads(
-            model,
-            DATA,
-            by="taylor",
-            per="model",
-            drop=10,
-            rounds=2,
-            heal={"steps": 2, "batch": 6},
-            speech={"share": 1.0},
-        )
+        small, again = (sv.prune_heads(model, DATA, by="taylor", per="model", **options) for _ in range(2))
     counts = [sv.Anatomy(small).heads(layer) for layer in range(4)]
     assert sum(counts) == 6 and min(counts) >= 1 and same(small, again)
     one = sv.prune_heads(model, DATA, by="taylor", per="model", keep=15, speech={"share": 1.0})

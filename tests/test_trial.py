@@ -93,29 +93,36 @@ def follow(folder: Path, capsys: Any, head: str, *, keep: int) -> None:
     assert np.isfinite(world["answer"][0]["score"]) if head != "ForCTC" else isinstance(world["answer"]["text"], str)
 
 
-@pytest.mark.parametrize("old", [False, True], ids=["safetensors", "bin"])
-@pytest.mark.parametrize("head", ["ForCTC", "ForSequenceClassification"])
-def test_the_page_on_a_tiny_model(
-    head: str, old: bool, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
+@pytest.fixture(params=["safetensors", "bin"])
+def old(request: pytest.FixtureRequest) -> bool:
+    """Whether the files are those of version 4."""
+    return request.param == "bin"
+
+
+@pytest.fixture(params=["ForCTC", "ForSequenceClassification"])
+def head(request: pytest.FixtureRequest) -> str:
+    return request.param
+
+
+@pytest.fixture
+def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The folder in which the page is followed, with speech in it."""
     monkeypatch.chdir(tmp_path)
     toy_folder(tmp_path / "speech")
-    left_by_trainer(head, tmp_path / "my-model", old=old, **TINY)
-    follow(tmp_path, capsys, head, keep=2)
-    kept = {path.name for path in (tmp_path / "smaller").iterdir()}
+    return tmp_path
+
+
+def test_the_page_on_a_tiny_model(head: str, old: bool, place: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    left_by_trainer(head, place / "my-model", old=old, **TINY)
+    follow(place, capsys, head, keep=2)
+    kept = {path.name for path in (place / "smaller").iterdir()}
     assert "model.safetensors" in kept and ("vocab.json" in kept) == (head == "ForCTC")
     code, _, err = run(capsys, "convert", "my-model", "-o", "my-model-safe")
-    assert code == 0 and (tmp_path / "my-model-safe" / "model.safetensors").is_file(), err
+    assert code == 0 and (place / "my-model-safe" / "model.safetensors").is_file(), err
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("old", [False, True], ids=["safetensors", "bin"])
-@pytest.mark.parametrize("head", ["ForCTC", "ForSequenceClassification"])
-def test_the_page_at_the_base_size(
-    head: str, old: bool, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.chdir(tmp_path)
-    toy_folder(tmp_path / "speech")
-    left_by_trainer(head, tmp_path / "my-model", old=old, layerdrop=0.0)  # one update moves every layer
-    follow(tmp_path, capsys, head, keep=9)
-    shutil.rmtree(tmp_path / "my-model")  # gigabytes
+def test_the_page_at_the_base_size(head: str, old: bool, place: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    left_by_trainer(head, place / "my-model", old=old, layerdrop=0.0)  # one update moves every layer
+    follow(place, capsys, head, keep=9)
+    shutil.rmtree(place / "my-model")  # gigabytes

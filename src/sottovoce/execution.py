@@ -104,8 +104,10 @@ def steps_named(measures: str | Sequence[str | Step]) -> list[Step]:
     """
     steps: list[Step] = []
     for one in [measures] if isinstance(measures, str) else measures:
-        texts = (one.split(",") if ":" not in one else [one]) if isinstance(one, str) else []
-        steps += [parse_step(text, MEASURES) for text in texts] if isinstance(one, str) else [one]
+        if isinstance(one, str):
+            steps += [parse_step(text, MEASURES) for text in ([one] if ":" in one else one.split(","))]
+        else:
+            steps.append(one)
     return steps
 
 

@@ -6,7 +6,7 @@ from typing import Annotated, Any
 import typer
 
 import sottovoce as sv
-from sottovoce.cli.common import PATH, AsJson, Model, SkipBad, app, out, print_json, tell
+from sottovoce.cli.common import PATH, AsJson, Model, SkipBad, app, out, print_json, show, tell
 from sottovoce.errors import SottovoceError
 from sottovoce.files import leads
 from sottovoce.recipe import Step
@@ -53,8 +53,8 @@ def analyze_model(
         return
     for cut in found:
         out.print(cut.step, style="bold", markup=False, highlight=False)
-        out.print(f"    {cut.reason}", markup=False, highlight=False)
-    out.print(f"wrote {run.folder / PAGE}", markup=False, highlight=False)
+        show(f"    {cut.reason}")
+    show(f"wrote {run.folder / PAGE}")
 
 
 def read_part(text: str) -> Step:

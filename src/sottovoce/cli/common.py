@@ -103,6 +103,11 @@ def one_screen() -> Iterator[Progress]:
             _SCREEN.reset(token)
 
 
+def show(text: str) -> None:
+    """A line on the output, as it is."""
+    out.print(text, markup=False, highlight=False)
+
+
 def tell(text: str) -> None:
     """A line on the error stream, as it is."""
     err.print(text, markup=False)

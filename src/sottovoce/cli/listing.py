@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 import sottovoce as sv
-from sottovoce.cli.common import out, print_json
+from sottovoce.cli.common import out, print_json, show
 from sottovoce.errors import SottovoceError
 from sottovoce.files import atomic_write, read_text
 
@@ -67,9 +67,9 @@ def list_entries(kind: Kind, as_json: bool) -> None:
     for record in records:
         out.print(f"[bold]{record['name']}[/bold]  {record['summary']}")
         if record["paper"]:
-            out.print(f"    paper: {record['paper']}", markup=False, highlight=False)
+            show(f"    paper: {record['paper']}")
         for line in option_lines(record["options"]):
-            out.print(f"    {line}", markup=False, highlight=False)
+            show(f"    {line}")
 
 
 def option_lines(options: Iterable[dict[str, Any]], group: str = "") -> Iterator[str]:

@@ -22,6 +22,7 @@ from sottovoce.cli.common import (
     out,
     print_json,
     print_measurements,
+    show,
     tell,
 )
 from sottovoce.cli.listing import complete_measure, complete_method, list_entries
@@ -64,9 +65,9 @@ def doctor(model: Model, as_json: AsJson = False) -> None:
     marks = {"error": "[red]wrong  [/red]", "warning": "[yellow]beware [/yellow]", "fine": "[green]fine   [/green]"}
     for finding in findings if not as_json else ():
         out.print(marks[finding.level], end="")
-        out.print(f"{finding.check}: {finding.what}", markup=False, highlight=False)
+        show(f"{finding.check}: {finding.what}")
         if finding.do:
-            out.print(f"         -> {finding.do}", markup=False, highlight=False)
+            show(f"         -> {finding.do}")
     if any(finding.level == "error" for finding in findings):
         raise typer.Exit(1)
 
@@ -80,7 +81,7 @@ def convert(model: Model, output: Output, overwrite: Overwrite = False) -> None:
     with bar("loading, saving and loading again"):
         loaded = sv.load(model)
         sv.save(loaded, output, overwrite=overwrite)
-    out.print(f"wrote {output}: {type(loaded).__name__}", markup=False, highlight=False)
+    show(f"wrote {output}: {type(loaded).__name__}")
 
 
 @app.command()
@@ -144,7 +145,7 @@ def compress(
         )
     if recipe is not None:
         for run in sv.run(recipe, output, model=model, data=data, skip_bad=skip_bad, log=tell):
-            out.print(f"wrote {run.folder}", markup=False, highlight=False)
+            show(f"wrote {run.folder}")
         return
     if model is None:
         raise SottovoceError("compress by steps needs a model: a Hub id, a folder, or small-hubert or small-melhubert.")
@@ -157,13 +158,12 @@ def compress(
     steps = [parse_step(text, sv.METHODS) for text in step or ()]
     with new_model(output, overwrite, work, model=model, data=data) as made:
         known = get_data(data, skip_bad=skip_bad, tell=tell) if data is not None else None
-        report = lambda text: out.print(text, markup=False, highlight=False)  # noqa: E731
-        small = take_steps(get_model(model), known, steps, work=made.work, report=report)
+        small = take_steps(get_model(model), known, steps, work=made.work, report=show)
         if not leads():
             return
         with bar("saving and loading again"):
             made.save(small)
-    out.print(f"wrote {output}: {short(sv.size(small)[0].value)} parameters", markup=False, highlight=False)
+    show(f"wrote {output}: {short(sv.size(small)[0].value)} parameters")
 
 
 @app.command()

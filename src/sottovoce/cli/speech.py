@@ -21,6 +21,7 @@ from sottovoce.cli.common import (
     out,
     print_json,
     print_measurements,
+    show,
     tell,
 )
 from sottovoce.errors import SottovoceError, unknown
@@ -126,7 +127,7 @@ def finish_corpus(manifest: Path, bad: list[str]) -> None:
         tell(f"{len(bad)} left out as bad")
     for message in bad:
         tell(f"  {message}")
-    out.print(f"wrote {manifest}; use it as --data {manifest.parent}", markup=False, highlight=False)
+    show(f"wrote {manifest}; use it as --data {manifest.parent}")
 
 
 @corpus.command()
@@ -151,7 +152,7 @@ def check(
             )
         out.print(table)
         for message in found.bad:
-            out.print(f"bad: {message}", markup=False, highlight=False)
+            show(f"bad: {message}")
     if found.bad:
         raise typer.Exit(1)
 
@@ -224,7 +225,7 @@ def pretrain(
     with new_model(output, overwrite, work, model=model, data=data) as made:
         trained = train_and_save("pretrain", model, get_data(data, skip_bad=skip_bad, tell=tell), chosen, made)
     if trained is not None:
-        out.print(f"wrote {output}", markup=False, highlight=False)
+        show(f"wrote {output}")
 
 
 def split_data(name: str, split: str, *, skip_bad: bool) -> "list[sv.Utterance]":
