@@ -20,6 +20,7 @@ class Student:
         layers: how many layers from the bottom it keeps; None for all.
         start: "random" draws its weights anew.
         log_mel: it gets a log-mel front end.
+        channels: it gets a front end of convolutions with these numbers of channels, drawn anew.
         freeze_front_end: a convolutional front end does not learn, unless it is drawn anew.
 
     Example:
@@ -30,11 +31,19 @@ class Student:
     layers: int | None = None
     start: Literal["model", "random"] = "model"
     log_mel: bool = False
+    channels: tuple[int, ...] | None = None
     freeze_front_end: bool = True
 
     def __post_init__(self) -> None:
         if self.start not in ("model", "random"):
             raise unknown("start", self.start, ("model", "random"))
+        if self.log_mel and self.channels is not None:
+            raise SottovoceError("distill: a student has either log_mel or channels for a front end; give one of them.")
+
+    @property
+    def new_front_end(self) -> bool:
+        """Whether the front end has everything to learn."""
+        return self.start == "random" or self.channels is not None
 
 
 @dataclass(frozen=True)
@@ -99,10 +108,10 @@ class Distillation:
         if not 0 < self.batch_seconds < math.inf:
             raise SottovoceError(f"distill: batch_seconds={self.batch_seconds}, but a number above 0 is wanted.")
         made = self.student
-        if self.teacher is None and made.layers is None and not made.log_mel and made.start == "model":
+        if self.teacher is None and made.layers is None and not made.log_mel and not made.new_front_end:
             raise SottovoceError(
                 "distill: the student would be its own teacher; give teacher=, or make the student another model: "
-                "student: {layers: 2}, {log_mel: true} or {start: random}."
+                "student: {layers: 2}, {log_mel: true}, {channels: [...]} or {start: random}."
             )
 
     @property

@@ -60,7 +60,7 @@ def distill_model(
     pairs = matched(plan, student_view.depth - 1, teacher_view.depth - 1)
     layers = [pair.teacher for pair in pairs]
     # A front end that is new has everything to learn.
-    frozen = ["head", "front_end"] if plan.student.freeze_front_end and plan.student.start == "model" else ["head"]
+    frozen = ["head", "front_end"] if plan.student.freeze_front_end and not plan.student.new_front_end else ["head"]
     about = [asdict(plan), fingerprint(teacher_view), student_view.normalizes, data_stamp([*learnt, *judged])]
     with a_folder("distillation") as place, exact_padding(model), exact_padding(teacher), frozen_parts(model, frozen):
         learnt, judged = mapped(learnt, judged, place)

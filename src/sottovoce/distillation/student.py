@@ -10,7 +10,7 @@ from sottovoce.distillation.plan import Student
 from sottovoce.errors import SottovoceError
 from sottovoce.models.anatomy import Anatomy
 from sottovoce.models.build import compressed
-from sottovoce.models.edits import keep_layers, use_log_mel
+from sottovoce.models.edits import keep_layers, use_channels, use_log_mel
 from sottovoce.models.front_end import LogMel
 from sottovoce.models.hub import load
 from sottovoce.models.processors import UNITS_FILE
@@ -66,6 +66,8 @@ def make_student(model: Any, plan: Student, seed: int) -> None:
         torch.manual_seed(seed)
         if plan.log_mel and not isinstance(body.base.feature_extractor, LogMel):
             use_log_mel(model)
+        if plan.channels is not None:
+            use_channels(model, plan.channels)
         if plan.start == "random":
             redraw(model)
     model.requires_grad_(True)

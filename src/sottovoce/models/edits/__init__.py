@@ -6,7 +6,7 @@ without data, rebuild an edited model's shape when it is loaded. Methods copy th
 
 from sottovoce.models.edits.layers import apply_times, hand_on_position_bias, keep_layers, set_order, tie_layers
 from sottovoce.models.edits.matrices import factor, split, use_int8, zero_weights
-from sottovoce.models.edits.replaced import use_log_mel, use_mimic
+from sottovoce.models.edits.replaced import use_channels, use_log_mel, use_mimic
 from sottovoce.models.edits.settled import edit
 from sottovoce.models.edits.widths import keep_channels, keep_feed_forward, keep_heads
 
@@ -22,6 +22,7 @@ __all__ = [
     "set_order",
     "tie_layers",
     "split",
+    "use_channels",
     "use_int8",
     "use_log_mel",
     "use_mimic",

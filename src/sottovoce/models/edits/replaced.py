@@ -1,5 +1,7 @@
-"""Another part in the place of a whole one: log-mel features for the front end, a mimic for the stack."""
+"""Another part in the place of a whole one: another front end, or a mimic for the stack."""
 
+import copy
+from collections.abc import Sequence
 from typing import Any, Literal
 
 from torch import nn
@@ -49,6 +51,38 @@ def use_log_mel(model: Any, *, bins: int = 40, stack: int = 2) -> None:
         [SHIFT, stack],
     )
     body.config.num_feat_extract_layers = 2
+
+
+@edit
+def use_channels(model: Any, channels: Sequence[int]) -> None:
+    """Replace the convolutional front end by one with these numbers of channels, drawn anew.
+
+    Kernels and strides stay; the norm and the projection behind it are new as well.
+
+    Example:
+        >>> use_channels(model, [144] * 7)
+    """
+    body = Anatomy(model)
+    if not body.convs or body.projection is None or hasattr(model, "quantizer"):
+        raise SottovoceError(f"this {type(model).__name__} has no front end of convolutions that could be replaced.")
+    if len(channels) != len(body.convs) or min(channels) < 1:
+        raise SottovoceError(
+            f"channels={list(channels)}, but the front end has {len(body.convs)} convolutions; give a number for each."
+        )
+    check_projection(body, channels[-1], "channels")
+    body.config.conv_dim = list(channels)
+    old, norm = body.projection, submodule(body.base, body.family.projection_norm)
+    new = nn.Linear(channels[-1], old.out_features)
+    front = type(body.base.feature_extractor)(copy.deepcopy(body.config))
+    fresh: dict[str, nn.Module] = {"feature_extractor": front, body.family.projection: new}
+    if isinstance(norm, nn.LayerNorm):
+        fresh[body.family.projection_norm] = nn.LayerNorm(channels[-1], eps=norm.eps)
+    for path, module in fresh.items():
+        for part in module.modules():
+            body.base._init_weights(part)
+        before = body.base.get_submodule(path)
+        module.requires_grad_(any(parameter.requires_grad for parameter in before.parameters()))
+        body.base.set_submodule(path, module.to(old.weight.device, old.weight.dtype).train(before.training))
 
 
 @edit
