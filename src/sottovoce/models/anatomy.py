@@ -66,6 +66,12 @@ class Anatomy:
         """Whether mimic layers stand in for the whole stack."""
         return self.family.whole_stack is not None and hasattr(self.base.encoder, "mimic")
 
+    @property
+    def norms_first(self) -> bool:
+        """Whether layers begin with their norms, so that the states between layers are plain sums."""
+        chosen = getattr(self.config, "do_stable_layer_norm", False) and not self.family.squeezes
+        return self.family.mel_input or (bool(chosen) and not self.family.convolves)
+
     def attention(self, layer: int) -> Any:
         """The attention module of a stored layer."""
         return self.layers[layer].get_submodule(self.family.query.rpartition(".")[0])

@@ -1,0 +1,58 @@
+"""Gates made final: their values become part of the weights, and closed units are cut out."""
+
+from typing import Any
+
+import torch
+
+from sottovoce.gates.hooks import scaled
+from sottovoce.gates.units import Sites, Vector
+from sottovoce.gates.vectors import Gates
+from sottovoce.models.anatomy import Anatomy
+from sottovoce.models.edits import keep_channels, keep_feed_forward, keep_heads, keep_layers
+from sottovoce.models.narrow import keep_hidden
+
+
+@torch.no_grad()
+def cut(model: Any, sites: Sites, gates: Gates) -> None:
+    """Make of a gated model, in place, the ordinary smaller model that computes the same in evaluation mode.
+
+    Example:
+        >>> cut(model, sites, gates)
+    """
+    now = gates.eval().settled()
+    for module, tensors in sites.tensors.items():
+        for name, scales in tensors.items():
+            parameter: Any = module._parameters[name]
+            parameter.copy_(scaled(parameter, scales, now))
+    kept = {vector: values.opened.nonzero().flatten().tolist() for vector, values in now.items()}
+    stays = kept.get(Vector("layers"), range(len(Anatomy(model).layers)))
+    norms_first = Anatomy(model).norms_first
+    for vector, units in kept.items():
+        gone = vector.kind in ("heads", "ffn") and vector.index not in stays
+        if gone and norms_first:
+            continue  # the whole layer goes
+        units = [] if gone else units
+        if vector.kind == "conv" and len(units) < gates.sizes[vector]:
+            keep_channels(model, vector.index, units)
+        elif vector.kind == "heads" and len(units) < gates.sizes[vector]:
+            keep_heads(model, vector.index, units)
+        elif vector.kind == "ffn" and len(units) < gates.sizes[vector]:
+            keep_feed_forward(model, vector.index, units, which=vector.which)
+    closed = [layer for layer in range(len(Anatomy(model).layers)) if layer not in stays]
+    if closed and norms_first:
+        keep_layers(model, [step for step, layer in enumerate(Anatomy(model).order) if layer in stays])
+    elif closed:
+        empty(model, closed)
+    hidden = kept.get(Vector("hidden"), [])
+    if 0 < len(hidden) < gates.sizes.get(Vector("hidden"), 0):
+        keep_hidden(model, hidden)
+
+
+def empty(model: Any, layers: list[int]) -> None:
+    """Take heads and feed-forward units out of layers; their norms stay, and their biases are 0 by now."""
+    body = Anatomy(model)
+    for layer in layers:
+        if body.heads(layer):
+            keep_heads(model, layer, [])
+        for which in range(len(body.family.feed_forwards)):
+            keep_feed_forward(model, layer, [], which=which)

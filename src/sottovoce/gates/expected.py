@@ -1,0 +1,65 @@
+"""How wide a model is expected to be whose gates are open with some probability: widths that cost functions take."""
+
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
+
+import torch
+
+from sottovoce.gates.units import Vector
+from sottovoce.models.anatomy import Anatomy
+from sottovoce.models.widths import Widths, groups_left, widths_of
+
+
+def expected_widths(whole: Widths, probabilities: Mapping[Vector, torch.Tensor], *, norms_first: bool) -> Widths:
+    """The widths of a model, each the sum over its gates of how likely they are open; gradients pass.
+
+    Where a gate is 0 or 1 for certain, they are those of the model that is cut by it. Closed layers of models whose
+    layers end with their norms are there with neither heads nor units, as their norms stay.
+
+    Example:
+        >>> expected_widths(widths_of(model), gates.probabilities(), norms_first=True).heads[0]
+    """
+    sums = {vector: found.sum() for vector, found in probabilities.items()}
+    stays: Any = probabilities.get(Vector("layers"), [1] * len(whole.present))
+    share = [1] * len(whole.present) if norms_first else stays
+    heads = tuple(sums.get(Vector("heads", layer), heads) * share[layer] for layer, heads in enumerate(whole.heads))
+    feed_forward = tuple(
+        tuple(sums.get(Vector("ffn", layer, which), width) * share[layer] for which, width in enumerate(parts))
+        for layer, parts in enumerate(whole.feed_forward)
+    )
+    found = replace(
+        whole,
+        channels=tuple(sums.get(Vector("conv", index), width) for index, width in enumerate(whole.channels)),
+        heads=heads,
+        feed_forward=feed_forward,
+        present=tuple(stays) if norms_first else whole.present,
+    )
+    hidden = probabilities.get(Vector("hidden"))
+    # A cut folds the weight norm of the positional convolution, which has numbers of its own.
+    return found if hidden is None or float(hidden.min()) == 1.0 else narrowed(found, hidden)
+
+
+def narrowed(widths: Widths, probabilities: torch.Tensor) -> Widths:
+    """The same with an expected hidden size, spread over the groups of the positional convolution as its gates are."""
+    sizes = widths.groups
+    if sizes is None:
+        sizes = groups_left(widths.config, range(len(probabilities)), len(probabilities))
+    groups = tuple(part.sum() for part in probabilities.split(list(sizes)))
+    return replace(widths, hidden=probabilities.sum(), groups=groups, folded=False)
+
+
+class Expected:
+    """The expected widths of one model, as its gates have them now.
+
+    Example:
+        >>> Expected(model)(gates.probabilities()).channels[0]
+    """
+
+    def __init__(self, model: Any) -> None:
+        self.whole = widths_of(model)
+        self.norms_first = Anatomy(model).norms_first
+
+    def __call__(self, probabilities: Mapping[Vector, torch.Tensor]) -> Widths:
+        """Their expected widths."""
+        return expected_widths(self.whole, probabilities, norms_first=self.norms_first)
