@@ -16,7 +16,7 @@ from sottovoce.measures import MEASURES
 from sottovoce.methods import METHODS
 from sottovoce.models.hub import save
 from sottovoce.names import get_data, get_model, model_stamp
-from sottovoce.progress import bar
+from sottovoce.progress import bar, ignored, told_to
 from sottovoce.recipe import Recipe, Step
 from sottovoce.registry import Entry, Registry, parse_step
 from sottovoce.runs import Run, find, folder_of, version_of
@@ -207,14 +207,15 @@ def take_steps(
 ) -> Any:
     """The model after some steps; the checkpoints of each lie in a folder of its own in `work`.
 
-    `announce` gets a line before each step, `report` what a step brought on this machine where that is not plain.
+    `announce` gets a line before each step, `report` what a step has to say of what came out, and what it brought on
+    this machine where that is not plain.
 
     Example:
         >>> small = take_steps(model, None, [("drop_layers", {"keep": 9})], work=Path("work"))  # doctest: +SKIP
     """
     for number, (name, options) in enumerate(_announced("step", steps, seed, announce), start=1):
         entry = methods[name]
-        with working_in(work / f"step-{number}"):
+        with working_in(work / f"step-{number}"), told_to(report if leads() else ignored):
             before, model = model, entry(model, data, **seeded(entry, options, seed))
         if leads() and (text := gain_of(entry, before, model, data)):
             report(text)

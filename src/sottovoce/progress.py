@@ -24,6 +24,11 @@ def _hidden(text: str, total: float | None) -> Iterator[Advance]:
     yield lambda amount=1, note="": None
 
 
+def ignored(text: str) -> None:
+    """Hear nothing."""
+
+
+_HEAR: ContextVar[Callable[[str], object]] = ContextVar("hear", default=ignored)
 _SHOW: ContextVar[Show] = ContextVar("show", default=_hidden)
 
 
@@ -63,3 +68,28 @@ def shown_by(show: Show) -> Iterator[None]:
         yield
     finally:
         _SHOW.reset(token)
+
+
+def say(text: str) -> None:
+    """Tell whoever listens what came out of long work, in a sentence.
+
+    Example:
+        >>> say("macs: -40.1 %")
+    """
+    _HEAR.get()(text)
+
+
+@contextmanager
+def told_to(listener: Callable[[str], object]) -> Iterator[None]:
+    """Let a function hear what is said inside the block.
+
+    Example:
+        >>> with told_to(print):
+        ...     say("done")
+        done
+    """
+    token = _HEAR.set(listener)
+    try:
+        yield
+    finally:
+        _HEAR.reset(token)

@@ -10,6 +10,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from sottovoce.distillation import losses
+from sottovoce.distillation.maps import map_places, start_map
 from sottovoce.distillation.plan import Distillation, Pair
 from sottovoce.distillation.student import student_head
 from sottovoce.models.encoder import Encoder, Inputs, frame_mask
@@ -67,15 +68,24 @@ def layer_states(
     with hiding as more:
         placed: dict[str, Any] = {**encoder.placed(inputs), **more}
         seen = states(body.base, **placed)
-    if outputs:
-        return (seen.output[0],)
+    return (seen.output[0],) if outputs else as_read(encoder, seen.hidden, seen.output[0])
+
+
+def as_read(encoder: Encoder, hidden: Sequence[torch.Tensor], output: torch.Tensor) -> tuple[torch.Tensor, ...]:
+    """The states before and behind every layer, as `layer_states` has them.
+
+    Example:
+        >>> as_read(Encoder(model), seen.hidden, seen.output[0])
+    """
+    body = encoder.body
+    assert body is not None
     if body.family.squeezes:  # it puts out frames at another rate than that of its layers
-        return seen.hidden
-    inner = seen.hidden[:-1]
-    if getattr(body.config, "do_stable_layer_norm", False) and not body.mimics:
+        return tuple(hidden)
+    inner = tuple(hidden[:-1])
+    if body.norms_first and not body.mimics:
         steps: Any = body.layers
         inner = tuple(step.layer_norm(state) for step, state in zip(steps, inner, strict=True))
-    return (*inner, seen.output[0])
+    return (*inner, output)
 
 
 def whole_mask(encoder: Encoder, inputs: Inputs, mask: torch.Tensor) -> torch.Tensor:
@@ -128,7 +138,8 @@ class Distiller(nn.Module):
         own = encoder.width
         projected = plan.loss in ("hidden", "distilhubert", "arm")
         made = start_head if plan.loss == "distilhubert" else start_map
-        self.maps = nn.ModuleList(made(own, width) for _ in pairs if projected)
+        self.places = map_places(pairs, plan.match)
+        self.maps = nn.ModuleList(made(own, width) for _ in range(max(self.places, default=-1) + 1) if projected)
         self.head = None if clusters is None else student_head(clusters, own)
         self.teacher_head = None if clusters is None else clusters.head()
         # In a dictionary: a view is no part of the module.
@@ -156,7 +167,7 @@ class Distiller(nn.Module):
         found = layer_states(self._keep["student"], batch.inputs, outputs=plan.outputs, mask=mask)
         found = found if plan.outputs else tuple(found[pair.student] for pair in self.pairs)
         if self.maps:
-            found = tuple(move(state) for move, state in zip(self.maps, found, strict=True))
+            found = tuple(self.maps[place](state) for place, state in zip(self.places, found, strict=True))
         if self.head is not None and self.teacher_head is not None:
             found = tuple(self.head(state) for state in found)
             wanted = [tuple(self.teacher_head(state) for state in states) for states in wanted]
@@ -217,19 +228,6 @@ class Distiller(nn.Module):
             chosen = seen if self.plan.outputs else [seen[pair.teacher] for pair in self.pairs]
             made.append(tuple(state.gather(1, places[:, :, None].expand(-1, -1, state.shape[2])) for state in chosen))
         return made
-
-
-def start_map(own: int, wanted: int) -> nn.Linear:
-    """A Linear from the student's width to the teacher's that begins by changing nothing, or no lengths.
-
-    Example:
-        >>> start_map(2, 2).weight.tolist()
-        [[1.0, 0.0], [0.0, 1.0]]
-    """
-    made = nn.Linear(own, wanted)
-    (nn.init.eye_ if own == wanted else nn.init.orthogonal_)(made.weight)
-    nn.init.zeros_(made.bias)
-    return made
 
 
 def start_head(own: int, wanted: int) -> nn.Sequential:

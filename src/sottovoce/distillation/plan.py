@@ -8,6 +8,7 @@ from typing import Literal, get_args
 from sottovoce.errors import SottovoceError, unknown
 from sottovoce.training.settings import Precision
 
+Maps = Literal["each", "shared"]
 Loss = Literal["cluster_kl", "hidden", "distilhubert", "arm", "star"]
 HINT = 0.1  # the weight of the states before the last in masking distillation
 
@@ -54,6 +55,7 @@ class Match:
         layers: the teacher's states that are matched; None for those that are usual for the loss.
         temperature: of the clusters of the loss `cluster_kl`.
         share, span: of the mask of the loss `arm`.
+        maps: whether each matched state has a Linear of its own, or all but the first layer's input one in common.
 
     Example:
         >>> Match(layers=(4, 8, 12)).temperature
@@ -64,8 +66,11 @@ class Match:
     temperature: float = 1.0
     share: float = 0.8
     span: int = 10
+    maps: Maps = "each"
 
     def __post_init__(self) -> None:
+        if self.maps not in get_args(Maps):
+            raise unknown("maps", self.maps, get_args(Maps))
         if self.layers is not None and not self.layers:
             raise SottovoceError("layers= is empty; name at least one state of the teacher, or leave it out.")
         if not 0 < self.temperature < math.inf:

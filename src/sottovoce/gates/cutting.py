@@ -28,16 +28,16 @@ def cut(model: Any, sites: Sites, gates: Gates) -> None:
     stays = kept.get(Vector("layers"), range(len(Anatomy(model).layers)))
     norms_first = Anatomy(model).norms_first
     for vector, units in kept.items():
-        gone = vector.kind in ("heads", "ffn") and vector.index not in stays
+        gone = vector.kind in ("heads", "ffn") and vector.place not in stays
         if gone and norms_first:
             continue  # the whole layer goes
         units = [] if gone else units
         if vector.kind == "conv" and len(units) < gates.sizes[vector]:
-            keep_channels(model, vector.index, units)
+            keep_channels(model, vector.place, units)
         elif vector.kind == "heads" and len(units) < gates.sizes[vector]:
-            keep_heads(model, vector.index, units)
+            keep_heads(model, vector.place, units)
         elif vector.kind == "ffn" and len(units) < gates.sizes[vector]:
-            keep_feed_forward(model, vector.index, units, which=vector.which)
+            keep_feed_forward(model, vector.place, units, which=vector.which)
     closed = [layer for layer in range(len(Anatomy(model).layers)) if layer not in stays]
     if closed and norms_first:
         keep_layers(model, [step for step, layer in enumerate(Anatomy(model).order) if layer in stays])

@@ -20,9 +20,9 @@ def expected_widths(whole: Widths, probabilities: Mapping[Vector, torch.Tensor],
     Example:
         >>> expected_widths(widths_of(model), gates.probabilities(), norms_first=True).heads[0]
     """
-    sums = {vector: found.sum() for vector, found in probabilities.items()}
+    sums: dict[Vector, Any] = {vector: found.sum() for vector, found in probabilities.items()}
     stays: Any = probabilities.get(Vector("layers"), [1] * len(whole.present))
-    share = [1] * len(whole.present) if norms_first else stays
+    share: Any = [1] * len(whole.present) if norms_first else stays
     heads = tuple(sums.get(Vector("heads", layer), heads) * share[layer] for layer, heads in enumerate(whole.heads))
     feed_forward = tuple(
         tuple(sums.get(Vector("ffn", layer, which), width) * share[layer] for which, width in enumerate(parts))

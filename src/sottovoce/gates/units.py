@@ -27,7 +27,7 @@ CLOSED = {"ffn": 0.5}
 class Vector(NamedTuple):
     """The gates of units that are alike: of one convolution, of the heads of one layer, ...
 
-    `index` is the convolution or the stored layer, `which` the feed-forward part.
+    `place` is the convolution or the stored layer, `which` the feed-forward part.
 
     Example:
         >>> Vector("heads", 3).name
@@ -35,13 +35,13 @@ class Vector(NamedTuple):
     """
 
     kind: Kind
-    index: int = 0
+    place: int = 0
     which: int = 0
 
     @property
     def name(self) -> str:
         """The name of its parameters."""
-        return f"{self.kind}_{self.index}_{self.which}"
+        return f"{self.kind}_{self.place}_{self.which}"
 
 
 class Scale(NamedTuple):
@@ -181,11 +181,12 @@ def add_hidden(sites: Sites, model: Any, body: Anatomy) -> None:
     check_narrowing(model, body)
     vector = Vector("hidden")
     sites.sizes[vector] = body.config.hidden_size
-    encoder, both = body.base.encoder, ("weight", "bias")
+    encoder, positional, both = body.base.encoder, body.positional, ("weight", "bias")
     sites.scale(last(body.projection), both, Scale(vector))
     if hasattr(body.base, "masked_spec_embed"):
         sites.scale(body.base, ["masked_spec_embed"], Scale(vector))
-    norms = [encoder.layer_norm, *(module for module in body.positional.modules() if isinstance(module, nn.LayerNorm))]
+    assert positional is not None  # every family that can be narrowed has it
+    norms = [encoder.layer_norm, *(module for module in positional.modules() if isinstance(module, nn.LayerNorm))]
     for layer in stack(body):
         part = body.layers[layer]
         norms += [part.layer_norm, part.final_layer_norm]
@@ -198,7 +199,7 @@ def add_hidden(sites: Sites, model: Any, body: Anatomy) -> None:
         sites.norms[norm] = vector
         sites.scale(norm, both, Scale(vector))
     if body.norms_first:
-        sites.outputs[body.positional] = vector
+        sites.outputs[positional] = vector
     if hasattr(encoder, "upsample"):
         factor = encoder.upsample.squeeze_factor
         sites.scale(last(encoder.upsample.projection), both, Scale(vector, tile=factor))
@@ -206,7 +207,10 @@ def add_hidden(sites: Sites, model: Any, body: Anatomy) -> None:
 
 def writers(body: Anatomy, layer: int) -> list[nn.Module]:
     """What adds to the hidden state in a stored layer."""
-    found = [body.linear(layer, "output"), *(body.feed_forward(layer, w)[1] for w in range(len(body.family.feed_forwards)))]
+    found = [
+        body.linear(layer, "output"),
+        *(body.feed_forward(layer, w)[1] for w in range(len(body.family.feed_forwards))),
+    ]
     if (adapter := getattr(body.layers[layer], "adapter_layer", None)) is not None:
         found.append(adapter.linear_2)
     return [last(linear) for linear in found]

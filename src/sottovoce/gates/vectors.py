@@ -61,7 +61,9 @@ class Pinching(nn.Module):
         standard = (scores - scores.mean()) / (spread or 1.0)
         self.register_buffer("scores", standard)
         self.scores: torch.Tensor
-        self.threshold = nn.Parameter(torch.quantile(standard, closed) if closed > ALMOST_OPEN else standard.min() - 1.5)
+        self.threshold = nn.Parameter(
+            torch.quantile(standard, closed) if closed > ALMOST_OPEN else standard.min() - 1.5
+        )
 
     def logits(self) -> torch.Tensor:
         """The logit of each gate."""
@@ -78,7 +80,9 @@ class Gates(nn.Module):
         >>> gates.now[Vector("heads", 3)].value
     """
 
-    def __init__(self, sites: Sites, *, seed: int = 0, shape: Shape = "hard_concrete", closed: float = ALMOST_OPEN) -> None:
+    def __init__(
+        self, sites: Sites, *, seed: int = 0, shape: Shape = "hard_concrete", closed: float = ALMOST_OPEN
+    ) -> None:
         super().__init__()
         generator = torch.Generator().manual_seed(seed)
         self.sizes = dict(sites.sizes)
@@ -102,8 +106,8 @@ class Gates(nn.Module):
         return {vector: module.logits() for vector, module in made.items()}  # pyright: ignore[reportCallIssue]
 
     def probabilities(self) -> dict[Vector, torch.Tensor]:
-        """How likely each gate is open, in double precision."""
-        return {vector: hard_concrete.open_probability(found.double()) for vector, found in self.logits().items()}
+        """How likely each gate is open, in double precision, which not every device has."""
+        return {vector: hard_concrete.open_probability(found.cpu().double()) for vector, found in self.logits().items()}
 
     def draw(self, step: int) -> None:
         """Noise for a step: the same in every process, whoever asks, and however often."""
@@ -115,7 +119,9 @@ class Gates(nn.Module):
         found = self.drawn() if self.training else self.settled()
         # One wait for the device, and not one for each norm.
         shares = torch.stack([values.opened.mean() for values in found.values()]).tolist()
-        self.now = {vector: values._replace(share=share) for (vector, values), share in zip(found.items(), shares, strict=True)}
+        self.now = {
+            vector: values._replace(share=share) for (vector, values), share in zip(found.items(), shares, strict=True)
+        }
 
     def drawn(self) -> dict[Vector, Values]:
         """As in training."""

@@ -1,8 +1,8 @@
 """Training a model on for its objective."""
 
 import json
-from collections.abc import Sequence
-from contextlib import nullcontext
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, nullcontext
 from dataclasses import replace
 from typing import Any
 
@@ -21,6 +21,23 @@ def heal(
     Example:
         >>> heal(tuned, objective, Training(steps=100, lr=1e-5))
     """
+    with ready_to_learn(model, objective, freeze, name=name):
+        # What takes no gradients in the model as it was given stays so.
+        module = objective.module(model)
+        source = objective.source(model, seed=settings.seed)
+        train(module, source, settings, about=objective.about, name="heal")
+    objective.keep(model, module)
+    return model.eval()
+
+
+@contextmanager
+def ready_to_learn(model: Any, objective: Objective, freeze: Sequence[str], *, name: str) -> Iterator[None]:
+    """A model as it is trained for an objective, with checkpoints in a folder by this name.
+
+    Example:
+        >>> with ready_to_learn(model, objective, ["front_end"], name="gates"):
+        ...     train(objective.module(model), objective.source(model, seed=0), Training(steps=100))
+    """
     place = work_folder()
     with (
         working_in(place / name) if place is not None else nullcontext(),
@@ -28,12 +45,7 @@ def heal(
         frozen_parts(model, freeze),
         objective.training(model),
     ):
-        # What takes no gradients in the model as it was given stays so.
-        module = objective.module(model)
-        source = objective.source(model, seed=settings.seed)
-        train(module, source, settings, about=objective.about, name="heal")
-    objective.keep(model, module)
-    return model.eval()
+        yield
 
 
 def heal_logged(model: Any, objective: Objective, settings: Training, name: str) -> list[float]:

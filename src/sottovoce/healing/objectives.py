@@ -9,6 +9,7 @@ import copy
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
@@ -18,8 +19,9 @@ from torch import nn
 from sottovoce.data.batches import Source, data_stamp, decoded
 from sottovoce.data.shelf import Shelf
 from sottovoce.data.utterance import Utterance
+from sottovoce.distillation.maps import Learned
 from sottovoce.distillation.objective import Distiller, without_masks
-from sottovoce.distillation.plan import Distillation, Student, matched
+from sottovoce.distillation.plan import Distillation, Match, Student, matched
 from sottovoce.distillation.source import speech_of_both
 from sottovoce.distillation.student import refuse_other_inputs
 from sottovoce.errors import SottovoceError, unknown
@@ -167,24 +169,31 @@ class StateObjective:
     teacher: Any
     batch_seconds: float
     known: str  # the teacher's fingerprint
+    match: Match = Match()
+    learned: Learned | None = None  # the maps between the states, if they learn
     name: str = "states"
 
     @property
     def about(self) -> list[Any]:
-        """The speech, the batches and the teacher."""
-        return [self.name, data_stamp(self.utterances), self.batch_seconds, self.known]
+        """The speech, the batches, the teacher, and what is matched how."""
+        how = [asdict(self.match), self.learned is not None]
+        return [self.name, data_stamp(self.utterances), self.batch_seconds, self.known, *how]
 
     @property
     def following(self) -> Distillation:
         """How states follow a teacher's."""
         # With a number of layers, which nobody takes off here, the plan knows that the two are not one model.
-        return Distillation("hidden", student=Student(Encoder(self.teacher).depth), batch_seconds=self.batch_seconds)
+        student = Student(Encoder(self.teacher).depth)
+        return Distillation("hidden", student=student, match=self.match, batch_seconds=self.batch_seconds)
 
     def module(self, model: Any) -> nn.Module:
         """The model beside its teacher."""
         pairs = matched(self.following, Encoder(model).depth - 1, Encoder(self.teacher).depth - 1)
         follower = Distiller(model, self.teacher, self.following, pairs, Encoder(self.teacher).width)
-        follower.maps.requires_grad_(False)  # states are to be what they were, and not what a Linear makes of them
+        if self.learned is None:
+            follower.maps.requires_grad_(False)  # states are to be what they were, and not what a Linear makes of them
+        else:
+            self.learned.give(model, follower.maps)
         return follower
 
     def source(self, model: Any, *, seed: int, limit: int | None = None) -> Source:
@@ -197,7 +206,9 @@ class StateObjective:
         return without_masks(model)
 
     def keep(self, model: Any, module: nn.Module) -> None:
-        """Nothing was learned beside the model."""
+        """Of what was learned beside the model, the maps, for a training that follows."""
+        if self.learned is not None and isinstance(module, Distiller):
+            self.learned.take(model, module.maps)
 
 
 def some(count: int, limit: int | None, seed: int) -> list[int]:
@@ -226,41 +237,68 @@ def objective_of(
         >>> with objective_of(tuned, data) as objective:
         ...     tuned = heal(tuned, objective, Training(steps=100))
     """
+    chosen = own_task(model, asked(data), task)
+    with a_folder("healing") as folder:
+        if chosen is not None:
+            yield task_objective(model, chosen, asked(data), size, folder)
+        elif (clusters := unit_head_of(model)) is not None:
+            yield unit_objective(model, clusters, asked(data), size, folder)
+        elif looks:
+            raise SottovoceError(
+                "this model has neither a head for a task of this data nor one over units beside it, so there is no "
+                "loss to look at; fine-tune it first, pretrain it with `sottovoce pretrain`, or score by weights (l1)."
+            )
+        else:
+            yield state_objective(model, asked(data), size, folder)
+
+
+def asked(data: Sequence[Utterance] | None) -> Sequence[Utterance]:
+    """The data, of which there must be some."""
     if not data:
         raise SottovoceError(
             "training on, or looking at what the loss would be, needs data: speech, with answers where the model has a "
             "task; give --data."
         )
-    chosen = own_task(model, data, task)
-    with a_folder("healing") as folder:
-        if chosen is not None:
-            splits = material(chosen, data)
-            require(chosen, splits, "train")
-            check_answers(chosen, splits, head_labels(model), "train")
-            part = in_memory(splits["train"], folder / "audio")
-            yield TaskObjective(chosen, part, size)
-            return
-        clusters = unit_head_of(model)
-        if clusters is None and looks:
-            raise SottovoceError(
-                "this model has neither a head for a task of this data nor one over units beside it, so there is no "
-                "loss to look at; fine-tune it first, pretrain it with `sottovoce pretrain`, or score by weights (l1)."
-            )
-        if next(model.parameters()).dtype != torch.float32:
-            raise SottovoceError(
-                "this model's weights are in half precision, and it would go on training in them; load it with "
-                "dtype=torch.float32."
-            )
-        learnt = tuple(decoded(train_and_dev(data)[0], folder / "audio"))
-        seconds = size * sum(utterance.seconds for utterance in learnt) / len(learnt)
-        known = fingerprint(Encoder(model))
-        if clusters is None:
-            refuse_other_inputs(model)
-            teacher = copy.deepcopy(model).requires_grad_(False).eval()
-            yield StateObjective(learnt, teacher, seconds, known)
-            return
-        units = named_units(model, learnt, clusters, folder / "units")
-        yield UnitObjective(learnt, units, clusters, seconds, known)
+    return data
+
+
+def task_objective(model: Any, task: Task, data: Sequence[Utterance], size: float, folder: Path) -> TaskObjective:
+    """The task of the model's head, on the train split."""
+    splits = material(task, data)
+    require(task, splits, "train")
+    check_answers(task, splits, head_labels(model), "train")
+    return TaskObjective(task, in_memory(splits["train"], folder / "audio"), size)
+
+
+def unit_objective(
+    model: Any, clusters: UnitHead, data: Sequence[Utterance], size: float, folder: Path
+) -> UnitObjective:
+    """The units that the model names now."""
+    learnt, seconds, known = speech_for(model, data, size, folder)
+    units = named_units(model, learnt, clusters, folder / "units")
+    return UnitObjective(learnt, units, clusters, seconds, known)
+
+
+def state_objective(model: Any, data: Sequence[Utterance], size: float, folder: Path, **more: Any) -> StateObjective:
+    """The states that the model has now."""
+    refuse_other_inputs(model)
+    learnt, seconds, known = speech_for(model, data, size, folder)
+    teacher = copy.deepcopy(model).requires_grad_(False).eval()
+    return StateObjective(learnt, teacher, seconds, known, **more)
+
+
+def speech_for(
+    model: Any, data: Sequence[Utterance], size: float, folder: Path
+) -> tuple[tuple[Utterance, ...], float, str]:
+    """All speech that is in no test or dev split, the seconds of a batch, and the model's fingerprint."""
+    if next(model.parameters()).dtype != torch.float32:
+        raise SottovoceError(
+            "this model's weights are in half precision, and it would go on training in them; load it with "
+            "dtype=torch.float32."
+        )
+    learnt = tuple(decoded(train_and_dev(data)[0], folder / "audio"))
+    seconds = size * sum(utterance.seconds for utterance in learnt) / len(learnt)
+    return learnt, seconds, fingerprint(Encoder(model))
 
 
 def check_task(name: str | None) -> None:

@@ -9,6 +9,7 @@ from sottovoce.methods.mimic import mimic as mimic
 from sottovoce.methods.pretrain import pretrain as pretrain
 from sottovoce.methods.prune_ffn import prune_ffn as prune_ffn
 from sottovoce.methods.prune_heads import prune_heads as prune_heads
+from sottovoce.methods.prune_jointly import prune_jointly as prune_jointly
 from sottovoce.methods.prune_weights import prune_weights as prune_weights
 from sottovoce.methods.quantize import quantize as quantize
 from sottovoce.registry import METHODS as METHODS

@@ -47,6 +47,19 @@ def states(model: Any, *, attention: bool = False, **inputs: Any) -> States:
     if attention:
         adopt_attention(model)
     body = Anatomy(model)
+    with watching(body, attention=attention) as (hidden, maps), eager(model) if attention else _nothing():
+        output = model(**inputs)
+    return States(tuple(hidden), tuple(maps), output)
+
+
+@contextmanager
+def watching(body: Anatomy, *, attention: bool = False) -> Iterator[tuple[list[torch.Tensor], list[torch.Tensor]]]:
+    """The hidden states, and on request the attention maps, of a pass that is made inside.
+
+    Example:
+        >>> with watching(Anatomy(model)) as (hidden, _):
+        ...     loss = objective(batch)
+    """
     hidden: list[torch.Tensor] = []
     maps: list[torch.Tensor] = []
 
@@ -69,12 +82,10 @@ def states(model: Any, *, attention: bool = False, **inputs: Any) -> States:
         if attention and not body.mimics:
             handles.append(body.attention(index).register_forward_hook(mapped, with_kwargs=True))
     try:
-        with eager(model) if attention else _nothing():
-            output = model(**inputs)
+        yield hidden, maps
     finally:
         for handle in handles:
             handle.remove()
-    return States(tuple(hidden), tuple(maps), output)
 
 
 @contextmanager

@@ -27,7 +27,7 @@ from sottovoce.training.chance import own_chance, seed
 from sottovoce.training.optimizers import clipped_parameters, make_optimizers, tell_step
 from sottovoce.training.precision import autocast_to, fast_attention
 from sottovoce.training.settings import Training
-from sottovoce.training.state import Keeper, identity
+from sottovoce.training.state import Keeper, identity, trained_tensors
 
 # A score, higher is better, and on request more numbers for the log.
 Validate = Callable[[nn.Module], float | tuple[float, dict[str, float]]]
@@ -241,8 +241,11 @@ class _Loop:
         # Sums of gradients become those of the mean; DistributedDataParallel has divided by the processes before.
         scale = self.world / max(weight, 1e-12)
         clipped, free = self.clipped
-        norm = scale * float(torch.nn.utils.get_total_norm(p.grad for p in clipped if p.grad is not None))
-        if not math.isfinite(mean) or not (math.isfinite(norm) or self.scaler.is_enabled()):
+        norm, rest = (
+            scale * float(torch.nn.utils.get_total_norm(p.grad for p in group if p.grad is not None))
+            for group in (clipped, free)
+        )
+        if not math.isfinite(mean) or not (math.isfinite(norm + rest) or self.scaler.is_enabled()):
             self.refuse("loss" if not math.isfinite(mean) else "gradient", mean, items)
         factor = settings.clip / norm if settings.clip is not None and norm > settings.clip else 1.0
         multiply = torch._foreach_mul_  # pyright: ignore[reportPrivateImportUsage] (torch's own optimizers use it)
@@ -253,7 +256,7 @@ class _Loop:
             for group in optimizer.param_groups:
                 group["lr"] = group["share"] * settings.rate(position.step)
             # The scaler knows of each optimizer by itself, but an update is one: all of it or nothing.
-            if math.isfinite(norm):
+            if math.isfinite(norm + rest):
                 self.scaler.step(optimizer)
             optimizer.zero_grad(set_to_none=True)
         self.scaler.update()
@@ -267,8 +270,10 @@ class _Loop:
         place = f"the last good checkpoint is {kept}" if kept is not None else "no checkpoint was written yet"
         if self.rank == 0:
             self.keeper.log({"step": self.position.step, "bad": what, "value": str(value), "utterances": names})
+        bad = [name for name, tensor in trained_tensors(self.objective).items() if not bool(tensor.isfinite().all())]
+        which = f" and {bad[0]} is not finite" if bad else ""
         raise SottovoceError(
-            f"the {what} is {'not finite' if what == 'gradient' else value} at step {self.position.step + 1} "
+            f"the {what} is {'not finite' if what == 'gradient' else value}{which} at step {self.position.step + 1} "
             f"(utterances {shown}); {place}: check these utterances, or lower the learning rate ({self.settings.lr:g})."
         )
 

@@ -1,0 +1,60 @@
+"""Structured pruning with learned gates: paper 3's, DPHuBERT's, and for a time on the user's own machine."""
+
+from dataclasses import replace
+from typing import Any
+
+from sottovoce.distillation.plan import Match
+from sottovoce.errors import SottovoceError
+from sottovoce.gates.objective import Gating
+from sottovoce.gates.run import Pruning
+from sottovoce.gates.targets import targets_of
+from sottovoce.gates.units import Kind
+from sottovoce.healing import heal
+from sottovoce.healing.continuing import ready_to_learn
+from sottovoce.healing.losses import AS_DPHUBERT, Loss, objective_for
+from sottovoce.progress import say
+from sottovoce.registry import register_method
+from sottovoce.training import Training
+
+
+@register_method(paper="arXiv 2302.14132, DPHuBERT (arXiv 2305.17651)")
+def prune_jointly(
+    model: Any,
+    data: Any = None,
+    *,
+    target: str | dict[str, str],
+    units: list[Kind] = ["conv", "heads", "ffn"],  # noqa: B006 (it is only read)
+    loss: Loss = "own",
+    match: Match = AS_DPHUBERT,
+    gates: Gating = Gating(),
+    train: Training = Training(steps=1000, lr=1e-4, weight_decay=0.0),
+    finish: Training | None = Training(steps=300, lr=5e-5, weight_decay=0.0),
+    batch: float = 16,
+    seed: int = 0,
+) -> Any:
+    """Learn which units a model can do without, all kinds at once, until a cost is what it is to be; then train on.
+
+    `target` is what is to go: `size:-75%`, `macs:-40%` (of 10 s of audio), `latency:-50%`, or `{conv: -60%,
+    transformer: -30%}` of the parameters of each. `units` are gated: channels of the convolutions (`conv`), attention
+    heads (`heads`), feed-forward units (`ffn`), the hidden size (`hidden`), whole layers (`layers`). `loss` is what the
+    model was trained for (`own`), the task of its head (`task`), the units that it names (`units`), its states before
+    the pruning (`distill`), or task and states (`both`). `train` is the training with gates, `finish` the one behind
+    the cut. The front end learns where it is gated.
+
+    Example:
+        >>> small = prune_jointly(tuned, data, target="macs:-40%", train={"steps": 2000, "lr": 1e-4})  # doctest: +SKIP
+    """
+    if not data:
+        raise SottovoceError("prune_jointly needs data: speech, with answers where the loss is a task's; give --data.")
+    pruning = Pruning(model, units, targets_of(target), gates, seed=seed)
+    freeze = () if "conv" in units else ("front_end",)
+    with objective_for(model, data, loss, size=batch, match=match) as objective:
+        with ready_to_learn(model, objective, freeze, name="gates"):
+            module = objective.module(model)
+            source = objective.source(model, seed=seed)
+            pruning.learn(module, source, replace(train, seed=seed), objective.about)
+        objective.keep(model, module)
+        say(f"prune_jointly: {pruning.finish()}.")
+        if finish is not None:
+            model = heal(model, objective, replace(finish, seed=seed), freeze=freeze, name="finish")
+    return model.eval()
