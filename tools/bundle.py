@@ -125,8 +125,9 @@ def card(target: Path, model: Any, name: str, base: str | None, recipe: dict[str
     shape = f"{model.config.num_hidden_layers} layers of {model.config.hidden_size}"
     what = f"A HuBERT of {shape} on {front}, pretrained by masked prediction of k-means units."
     if base is not None:
-        task = next(iter(recipe["steps"][0].values()))["task"]
-        what = f"`{base}`, fine-tuned for the task `{task}`, and stored as a difference to it."
+        options = next(iter(recipe["steps"][0].values()))
+        how = f"fine-tuned for the task `{options['task']}`" if "task" in options else "distilled into another shape"
+        what = f"`{base}`, {how}, and stored as a difference to it."
     languages = recipe["data"].partition("espeak:")[2].partition(",")[2]
     made = {
         "name": name,

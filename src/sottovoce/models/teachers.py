@@ -47,7 +47,8 @@ def weights_of(name: str) -> str:
         >>> len(weights_of("small-hubert"))
         16
     """
-    return hashlib.sha256((TEACHERS / name / WHOLE).read_bytes()).hexdigest()[:16]
+    whole = TEACHERS / name / WHOLE
+    return hashlib.sha256((whole if whole.is_file() else whole.with_name(DIFFERENCE)).read_bytes()).hexdigest()[:16]
 
 
 def write_difference(folder: str | Path, tensors: Mapping[str, torch.Tensor], base: str) -> None:
