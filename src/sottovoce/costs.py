@@ -9,10 +9,11 @@ from sottovoce.measurement import Measurement, Where, select
 from sottovoce.measures.macs import macs
 from sottovoce.measures.memory import peak_bytes
 from sottovoce.measures.size import size
-from sottovoce.measures.speed import compare, noise, speed, thread_count
+from sottovoce.measures.speed import compare, noise, speed
 from sottovoce.tasks import TASKS
 from sottovoce.tasks.finetune import can_score, score_head
 from sottovoce.tasks.kinds import Decoding
+from sottovoce.timing import thread_count
 
 Convention = Literal["total", "per_second", "superb"]
 FASTER = 0.97  # of the time: what is above is no gain that anybody would notice

@@ -1,13 +1,18 @@
 """Timing any callables in turns, and comparing them pairwise: what else the machine does falls on all alike."""
 
+import os
+import platform
 import random
 import statistics
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
 import torch
+
+from sottovoce.errors import SottovoceError
 
 K = TypeVar("K")
 CPU = torch.device("cpu")
@@ -72,6 +77,45 @@ def synchronize(device: torch.device) -> None:
         torch.cuda.synchronize(device)
     elif device.type == "mps":
         torch.mps.synchronize()
+
+
+@contextmanager
+def thread_count(threads: int | None) -> Iterator[None]:
+    """So many threads inside; as many as there were if None.
+
+    Example:
+        >>> with thread_count(1):
+        ...     torch.get_num_threads()
+        1
+    """
+    before = torch.get_num_threads()
+    if threads is not None:
+        # Far more than the machine has cores only slow it down, and some thousands end the process.
+        most = max(64, 8 * (os.cpu_count() or 1))
+        if not 1 <= threads <= most:
+            raise SottovoceError(f"threads={threads}, but 1 to {most} are possible here; give one of these.")
+        torch.set_num_threads(threads)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
+def device_name(device: torch.device = CPU) -> str:
+    """What a device is called, for times that hold on such a one alone.
+
+    Example:
+        >>> device_name()  # doctest: +SKIP
+        'AMD EPYC, AVX512'
+    """
+    if device.type == "cuda":
+        return torch.cuda.get_device_name(device)
+    name = platform.processor() or platform.machine()
+    # Linux says it in a file of its own.
+    with suppress(OSError, StopIteration), open("/proc/cpuinfo", encoding="utf-8", errors="replace") as lines:
+        name = next(line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
+    name = f"{name}, {torch.backends.cpu.get_cpu_capability()}"
+    return name if device.type == "cpu" else f"{device.type} of {name}"
 
 
 @dataclass(frozen=True)

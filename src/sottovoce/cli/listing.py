@@ -3,7 +3,6 @@
 import contextlib
 import hashlib
 import json
-import os
 import sys
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -12,7 +11,7 @@ from typing import Any, Literal
 import sottovoce as sv
 from sottovoce.cli.common import out, print_json, show
 from sottovoce.errors import SottovoceError
-from sottovoce.files import atomic_write, read_text
+from sottovoce.files import atomic_write, cache_folder, read_text
 
 PACKAGE = Path(sv.__file__).parent
 Kind = Literal["methods", "measures"]
@@ -46,9 +45,8 @@ def entries(kind: Kind) -> list[dict[str, Any]]:
 
 def cache_file() -> Path:
     """Where the description of this installation is kept."""
-    home = os.environ.get("XDG_CACHE_HOME") or os.path.join(os.path.expanduser("~"), ".cache")
     which = hashlib.sha256(str(PACKAGE).encode()).hexdigest()[:12]
-    return Path(home) / "sottovoce" / f"listing-{which}.json"
+    return cache_folder() / f"listing-{which}.json"
 
 
 def package_state() -> str:

@@ -3,7 +3,7 @@
 from sottovoce.files.claims import MARK, Busy, claimed, holder, leads
 from sottovoce.files.folders import atomic_folder, put_back, read_whole
 from sottovoce.files.leftovers import scratch, sweep
-from sottovoce.files.paths import check_writable, inside, is_folder, local_path, reached, regular_file
+from sottovoce.files.paths import cache_folder, check_writable, inside, is_folder, local_path, reached, regular_file
 from sottovoce.files.text import (
     dump_yaml,
     is_number,
@@ -23,6 +23,7 @@ __all__ = [
     "append_lines",
     "atomic_folder",
     "atomic_write",
+    "cache_folder",
     "check_own",
     "check_writable",
     "claimed",

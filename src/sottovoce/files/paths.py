@@ -126,3 +126,14 @@ def inside(folder: str | Path, name: str, what: str = "the file") -> Path:
         if real.parent not in (root, blobs):
             raise SottovoceError(f"{what} '{name}' in {folder} is a link that leads out of it; copy the file there.")
     return path
+
+
+def cache_folder() -> Path:
+    """Where this program keeps what it can make again; the folder need not be there.
+
+    Example:
+        >>> cache_folder().name
+        'sottovoce'
+    """
+    home = os.environ.get("XDG_CACHE_HOME") or os.path.join(os.path.expanduser("~"), ".cache")
+    return Path(home) / "sottovoce"

@@ -1,10 +1,8 @@
 """How fast a model runs here: latency, real-time factor, and where the time goes."""
 
-import os
 import statistics
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
 from functools import partial
 from typing import Any
 
@@ -20,7 +18,7 @@ from sottovoce.models.anatomy import Anatomy
 from sottovoce.models.front_end import SAMPLE_RATE, SHIFT, WINDOW, LogMel
 from sottovoce.models.modes import evaluating
 from sottovoce.registry import register_measure
-from sottovoce.timing import in_turns, quartiles, synchronize
+from sottovoce.timing import in_turns, quartiles, synchronize, thread_count
 
 MOST = 10_000  # passes
 
@@ -167,19 +165,3 @@ def one_pass(model: Any, inputs: Any, parts: dict[int, tuple[Any, list[Part]]], 
         for handle in handles:
             handle.remove()
     return spent
-
-
-@contextmanager
-def thread_count(threads: int | None) -> Iterator[None]:
-    """So many threads inside; as many as there were if None."""
-    before = torch.get_num_threads()
-    if threads is not None:
-        # Far more than the machine has cores only slow it down, and some thousands end the process.
-        most = max(64, 8 * (os.cpu_count() or 1))
-        if not 1 <= threads <= most:
-            raise SottovoceError(f"threads={threads}, but 1 to {most} are possible here; give one of these.")
-        torch.set_num_threads(threads)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)
