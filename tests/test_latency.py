@@ -70,7 +70,7 @@ def some_widths(widths: Widths, numbers: Callable[[float], Any] = lambda width: 
 
 def test_times_that_are_sums_of_the_features_are_found_exactly(family: str) -> None:
     model = tiny(family)
-    found = latency_model(model, SETTING, timer=by_shape)
+    found = latency_model(model, replace(SETTING, timer=by_shape))
     assert found.held_out < 1e-6 and found.held_out_whole < 1e-6
     assert found.scale == pytest.approx(1, abs=1e-6) or found.rest["one"] > 0
     small = latency_design.cut(model, random.Random(7))
@@ -83,7 +83,7 @@ def test_times_that_are_sums_of_the_features_are_found_exactly(family: str) -> N
 
 def test_a_layer_that_is_half_there_takes_half_its_time() -> None:
     model = tiny("hubert")
-    found = latency_model(model, SETTING, timer=by_shape)
+    found = latency_model(model, replace(SETTING, timer=by_shape))
     fold_weight_norm(model)
     widths = widths_of(model)
     layer = sum(seconds for part, seconds in found.parts(widths).items() if part[:2] == ("layer", 2))
@@ -94,7 +94,7 @@ def test_a_layer_that_is_half_there_takes_half_its_time() -> None:
 
 def test_no_width_makes_it_faster_however_wrong_the_times_are(family: str) -> None:
     model = tiny(family)
-    found = latency_model(model, SETTING, timer=by_noise)
+    found = latency_model(model, replace(SETTING, timer=by_noise))
     leaves: list[torch.Tensor] = []
 
     def leaf(width: float) -> torch.Tensor:
@@ -110,7 +110,7 @@ def test_no_width_makes_it_faster_however_wrong_the_times_are(family: str) -> No
 
 def test_its_gradients_are_those_of_its_values() -> None:
     widths = widths_of(tiny("wavlm-large"))
-    found = latency_model(tiny("wavlm-large"), SETTING, timer=by_noise)
+    found = latency_model(tiny("wavlm-large"), replace(SETTING, timer=by_noise))
     flat: list[float] = []
     some_widths(widths, flat.append)
 
@@ -124,7 +124,7 @@ def test_its_gradients_are_those_of_its_values() -> None:
 
 def test_uneven_groups_cost_what_they_hold() -> None:
     model = tiny("hubert")
-    found = latency_model(model, SETTING, timer=by_shape)
+    found = latency_model(model, replace(SETTING, timer=by_shape))
     even, uneven = (narrowed(widths_of(model), units) for units in (range(0, 32, 2), range(16)))
     assert len(set(even.groups or ())) == 1 and uneven.groups == (8, 8)
     assert found.parts(uneven)["positional",] > found.parts(even)["positional",]
@@ -132,12 +132,12 @@ def test_uneven_groups_cost_what_they_hold() -> None:
 
 def test_what_was_measured_is_read_again(cache: Path) -> None:
     model, threads = tiny("hubert"), torch.get_num_threads()
-    first = latency_model(model, SETTING, timer=by_shape)
-    assert latency_model(tiny("hubert"), SETTING, timer=by_shape) == first and CALLS == [1]
+    first = latency_model(model, replace(SETTING, timer=by_shape))
+    assert latency_model(tiny("hubert"), replace(SETTING, timer=by_shape)) == first and CALLS == [1]
     (file,) = cache.iterdir()
     assert LatencyModel.from_dict(json.loads(file.read_text())["model"]) == first
     assert torch.get_num_threads() == threads
-    latency_model(model, replace(SETTING, threads=2), timer=by_shape)
+    latency_model(model, replace(SETTING, threads=2, timer=by_shape))
     assert CALLS == [1, 2] and len(list(cache.iterdir())) == 2, "another setting has a file of its own"
 
 
@@ -175,21 +175,21 @@ def test_another_question_has_another_name() -> None:
     ],
 )
 def test_a_damaged_file_is_made_anew(damage: Callable[[str], str], tmp_path: Path) -> None:
-    first = latency_model(tiny("hubert"), SETTING, timer=by_shape, folder=tmp_path / "own")
+    first = latency_model(tiny("hubert"), replace(SETTING, timer=by_shape), folder=tmp_path / "own")
     (file,) = (tmp_path / "own").iterdir()
     whole = file.read_text()
     file.write_text(damage(whole))
-    assert latency_model(tiny("hubert"), SETTING, timer=by_shape, folder=tmp_path / "own") == first
+    assert latency_model(tiny("hubert"), replace(SETTING, timer=by_shape), folder=tmp_path / "own") == first
     assert file.read_text() == whole
 
 
 def test_a_cache_that_cannot_be_written_is_no_reason_to_fail(cache: Path, tmp_path: Path) -> None:
     cache.parent.mkdir(parents=True)
     cache.write_text("in the way")
-    assert latency_model(tiny("hubert"), SETTING, timer=by_shape).scale > 0
+    assert latency_model(tiny("hubert"), replace(SETTING, timer=by_shape)).scale > 0
     (tmp_path / "file").write_text("in the way")
     with pytest.raises(SottovoceError, match="cannot write"):
-        latency_model(tiny("hubert"), SETTING, timer=by_shape, folder=tmp_path / "file")
+        latency_model(tiny("hubert"), replace(SETTING, timer=by_shape), folder=tmp_path / "file")
 
 
 @pytest.mark.parametrize(
@@ -205,7 +205,7 @@ def test_a_cache_that_cannot_be_written_is_no_reason_to_fail(cache: Path, tmp_pa
 )
 def test_bad_settings_are_refused(setting: Setting, said: str) -> None:
     with pytest.raises(SottovoceError, match=said):
-        latency_model(tiny("hubert"), setting, timer=by_shape)
+        latency_model(tiny("hubert"), replace(setting, timer=by_shape))
     assert not CALLS
 
 
@@ -214,10 +214,10 @@ def test_what_has_nothing_to_cut_is_refused() -> None:
     use_int8(bytes_alone, {"encoder.layers.0.feed_forward.intermediate_dense": None})
     EDITS["mimic_linear"](mimic)
     with pytest.raises(SottovoceError, match="int8"):
-        latency_model(bytes_alone, SETTING, timer=by_shape)
+        latency_model(bytes_alone, replace(SETTING, timer=by_shape))
     with pytest.raises(SottovoceError, match="mimic"):
-        latency_model(mimic, SETTING, timer=by_shape)
-    found = latency_model(tiny("hubert"), SETTING, timer=by_shape)
+        latency_model(mimic, replace(SETTING, timer=by_shape))
+    found = latency_model(tiny("hubert"), replace(SETTING, timer=by_shape))
     with pytest.raises(SottovoceError, match="no time for upsampling"):
         found(widths_of(tiny("sew")))
 
@@ -228,7 +228,7 @@ def test_models_that_were_edited_before_are_cut_further(edit: str) -> None:
     EDITS[edit](model)
     before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
     modes = [module.training for module in model.modules()]
-    found = latency_model(model, SETTING, timer=by_shape)
+    found = latency_model(model, replace(SETTING, timer=by_shape))
     assert found(widths_of(model)) == pytest.approx(seconds_by_shape(model), rel=0.25)
     assert [module.training for module in model.modules()] == modes
     assert all(torch.equal(tensor, before[name]) for name, tensor in model.state_dict().items())

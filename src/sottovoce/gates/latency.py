@@ -5,7 +5,7 @@ import hashlib
 import json
 import statistics
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
@@ -79,7 +79,7 @@ class LatencyModel:
 
     def to_dict(self) -> dict[str, Any]:
         """What the stored file holds."""
-        return asdict(self)
+        return {**{entry.name: getattr(self, entry.name) for entry in fields(self)}, "setting": self.setting.to_dict()}
 
     @classmethod
     def from_dict(cls, record: Any) -> "LatencyModel":
@@ -92,9 +92,7 @@ class LatencyModel:
         return found
 
 
-def latency_model(
-    model: Any, setting: Setting, *, timer: Timer = on_pytorch, folder: Path | None = None, seed: int = 0
-) -> LatencyModel:
+def latency_model(model: Any, setting: Setting, *, folder: Path | None = None, seed: int = 0) -> LatencyModel:
     """The latency model of a model on the device where it is, from times of its own parts cut to several widths.
 
     It is kept in `folder`, by default in the user's cache, and read from there when the same question comes again.
@@ -104,6 +102,7 @@ def latency_model(
         True
     """
     check(model)
+    timer: Timer[Any] = setting.timer or on_pytorch
     Anatomy(model).dummy_inputs(setting.seconds, batch=setting.batch)  # refuses a setting that no audio has
     with thread_count(setting.threads):
         asked = question(model, setting, timer, seed)
@@ -139,7 +138,7 @@ def question(model: Any, setting: Setting, timer: Timer, seed: int) -> dict[str,
         "dtype": str(first.dtype),
         "torch": torch.__version__,
         "threads": torch.get_num_threads(),
-        "setting": asdict(setting),
+        "setting": setting.to_dict(),
         "class": type(model).__name__,
         "config": config,
         "structure": read(model, body).to_dict(),

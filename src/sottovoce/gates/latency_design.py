@@ -5,7 +5,7 @@ import itertools
 import random
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, TypeVar
 
@@ -39,6 +39,7 @@ class Setting:
 
     Args:
         threads: None takes as many as torch uses by itself.
+        timer: what takes the time; None for PyTorch itself.
 
     Example:
         >>> Setting(seconds=10.0, threads=1).samples
@@ -48,6 +49,11 @@ class Setting:
     seconds: float = 1.0
     batch: int = 1
     threads: int | None = None
+    timer: Any = field(default=None, metadata={"option": False}, compare=False, repr=False)
+
+    def to_dict(self) -> dict[str, Any]:
+        """What a stored file holds of it."""
+        return {"seconds": self.seconds, "batch": self.batch, "threads": self.threads}
 
     @property
     def samples(self) -> int:

@@ -1,19 +1,27 @@
 """One pruning with gates: a model, a loss, batches, targets; and the smaller model that comes out."""
 
-from collections.abc import Sequence
+import copy
+import statistics
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
+import torch
 from torch import nn
 
 from sottovoce.data.batches import Source
 from sottovoce.gates.choosing import choose
 from sottovoce.gates.cutting import cut
 from sottovoce.gates.hooks import gated
+from sottovoce.gates.latency import LatencyModel, latency_model
+from sottovoce.gates.latency_design import Setting, Timer, on_pytorch
 from sottovoce.gates.objective import Gated, Gating
-from sottovoce.gates.targets import Cost, Shares, Target
+from sottovoce.gates.targets import Shares, Target
 from sottovoce.gates.units import Sites, Vector, sites_of
 from sottovoce.gates.vectors import Gates
+from sottovoce.models.anatomy import Anatomy
+from sottovoce.models.widths import widths_of
+from sottovoce.timing import thread_count
 from sottovoce.training import Training, train
 
 
@@ -59,12 +67,16 @@ class Pruning:
         plan: Gating,
         *,
         seed: int,
-        latency: Cost | None = None,
+        latency: Setting | None = None,
     ) -> None:
         self.model, self.plan = model, plan
+        self.latency: LatencyModel | None = None
+        self.whole: Any = None
+        if any(target.cost == "latency" for target in targets):
+            self.latency, self.whole = latency_model(model, latency or Setting(), seed=seed), copy.deepcopy(model)
         self.sites: Sites = sites_of(model, units)
         self.gates = Gates(self.sites, seed=seed, shape=plan.shape, closed=plan.closed)
-        self.shares = Shares(model, targets, self.sites.sizes, latency)
+        self.shares = Shares(model, targets, self.sites.sizes, self.latency)
         self.shares.check()
 
     def learn(self, module: nn.Module, source: Source, settings: Training, about: Sequence[Any]) -> None:
@@ -88,3 +100,22 @@ class Pruning:
         kept = {vector: int(mask.sum()) for vector, mask in self.gates.opened().items()}
         cut(self.model, self.sites, self.gates)
         return Outcome(self.shares.targets, expected, tuple(left), kept)
+
+    def time(self, tell: Callable[[str], object]) -> None:
+        """Where a time was the target, take that of the model as it is now, in turns with the whole one's."""
+        if self.latency is None:
+            return
+        setting = self.latency.setting
+        models = {"whole": self.whole, "cut": self.model}
+        inputs = Anatomy(self.whole).dummy_inputs(setting.seconds, batch=setting.batch)
+        timer: Timer[str] = setting.timer or on_pytorch
+        parts = {name: (model.eval(), (inputs[model.main_input_name],)) for name, model in models.items()}
+        with thread_count(setting.threads), torch.no_grad():
+            times = {name: statistics.median(found) for name, found in timer(parts).items()}
+        measured = times["cut"] / times["whole"]
+        predicted = float(self.latency(widths_of(self.model))) / self.shares.whole[0]
+        tell(
+            f"prune_jointly: {setting.seconds:g} s of audio take {1000 * times['cut']:.2f} ms instead of "
+            f"{1000 * times['whole']:.2f} ({100 * (measured - 1):.1f}%, {100 * (predicted - 1):.1f}% was predicted; "
+            f"the latency model misses unseen shapes by {100 * self.latency.held_out:.1f}%)."
+        )

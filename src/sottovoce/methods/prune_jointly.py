@@ -5,6 +5,7 @@ from typing import Any
 
 from sottovoce.distillation.plan import Match
 from sottovoce.errors import SottovoceError
+from sottovoce.gates.latency_design import Setting
 from sottovoce.gates.objective import Gating
 from sottovoce.gates.run import Pruning
 from sottovoce.gates.targets import targets_of
@@ -30,6 +31,7 @@ def prune_jointly(
     train: Training = Training(steps=1000, lr=1e-4, weight_decay=0.0),
     finish: Training | None = Training(steps=300, lr=5e-5, weight_decay=0.0),
     batch: float = 16,
+    latency: Setting = Setting(),
     seed: int = 0,
 ) -> Any:
     """Learn which units a model can do without, all kinds at once, until a cost is what it is to be; then train on.
@@ -38,15 +40,16 @@ def prune_jointly(
     transformer: -30%}` of the parameters of each. `units` are gated: channels of the convolutions (`conv`), attention
     heads (`heads`), feed-forward units (`ffn`), the hidden size (`hidden`), whole layers (`layers`). `loss` is what the
     model was trained for (`own`), the task of its head (`task`), the units that it names (`units`), its states before
-    the pruning (`distill`), or task and states (`both`). `train` is the training with gates, `finish` the one behind
-    the cut. The front end learns where it is gated.
+    the pruning (`distill`), or task and states (`both`). A `latency` target is met on this machine, at the length,
+    batch and threads of `latency`: parts of the model are timed first, and what comes out in the end. `train` is the
+    training with gates, `finish` the one behind the cut. The front end learns where it is gated.
 
     Example:
         >>> small = prune_jointly(tuned, data, target="macs:-40%", train={"steps": 2000, "lr": 1e-4})  # doctest: +SKIP
     """
     if not data:
         raise SottovoceError("prune_jointly needs data: speech, with answers where the loss is a task's; give --data.")
-    pruning = Pruning(model, units, targets_of(target), gates, seed=seed)
+    pruning = Pruning(model, units, targets_of(target), gates, seed=seed, latency=latency)
     freeze = () if "conv" in units else ("front_end",)
     with objective_for(model, data, loss, size=batch, match=match) as objective:
         with ready_to_learn(model, objective, freeze, name="gates"):
@@ -55,6 +58,7 @@ def prune_jointly(
             pruning.learn(module, source, replace(train, seed=seed), objective.about)
         objective.keep(model, module)
         say(f"prune_jointly: {pruning.finish()}.")
+        pruning.time(say)
         if finish is not None:
             model = heal(model, objective, replace(finish, seed=seed), freeze=freeze, name="finish")
     return model.eval()
