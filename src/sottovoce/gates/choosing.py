@@ -10,8 +10,8 @@ from sottovoce.gates.units import Vector
 from sottovoce.gates.vectors import Gates, largest, least_of
 
 # From the kind with the largest steps to the one with the smallest, which meets the target last.
-COARSE = ("layers", "heads", "hidden", "conv", "ffn")
-ROUNDED = ("conv", "ffn", "hidden")
+COARSE = ("layers", "heads", "dims", "hidden", "conv", "ffn")
+ROUNDED = ("conv", "dims", "ffn", "hidden")
 FAR = 60.0  # no gate's logit is beyond this
 HALVINGS = 40
 MOST_TRIES = 2000

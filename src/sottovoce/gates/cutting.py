@@ -8,7 +8,7 @@ from sottovoce.gates.hooks import scaled
 from sottovoce.gates.units import Sites, Vector
 from sottovoce.gates.vectors import Gates
 from sottovoce.models.anatomy import Anatomy
-from sottovoce.models.edits import keep_channels, keep_feed_forward, keep_heads, keep_layers
+from sottovoce.models.edits import keep_channels, keep_feed_forward, keep_head_dims, keep_heads, keep_layers
 from sottovoce.models.narrow import keep_hidden
 
 
@@ -28,14 +28,18 @@ def cut(model: Any, sites: Sites, gates: Gates) -> None:
     stays = kept.get(Vector("layers"), range(len(Anatomy(model).layers)))
     norms_first = Anatomy(model).norms_first
     for vector, units in kept.items():
-        gone = vector.kind in ("heads", "ffn") and vector.place not in stays
+        gone = vector.kind in ("heads", "dims", "ffn") and vector.place not in stays
         if gone and norms_first:
             continue  # the whole layer goes
+        if gone and vector.kind == "dims":
+            continue  # its heads go
         units = [] if gone else units
         if vector.kind == "conv" and len(units) < gates.sizes[vector]:
             keep_channels(model, vector.place, units)
         elif vector.kind == "heads" and len(units) < gates.sizes[vector]:
             keep_heads(model, vector.place, units)
+        elif vector.kind == "dims" and len(units) < gates.sizes[vector]:
+            keep_head_dims(model, vector.place, units)
         elif vector.kind == "ffn" and len(units) < gates.sizes[vector]:
             keep_feed_forward(model, vector.place, units, which=vector.which)
     closed = [layer for layer in range(len(Anatomy(model).layers)) if layer not in stays]

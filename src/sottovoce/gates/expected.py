@@ -24,6 +24,11 @@ def expected_widths(whole: Widths, probabilities: Mapping[Vector, torch.Tensor],
     stays: Any = probabilities.get(Vector("layers"), [1] * len(whole.present))
     share: Any = [1] * len(whole.present) if norms_first else stays
     heads = tuple(sums.get(Vector("heads", layer), heads) * share[layer] for layer, heads in enumerate(whole.heads))
+    inner = whole.queries
+    if inner is not None or any(vector.kind == "dims" for vector in sums):
+        # Queries and values are as wide as each other in every model whose heads can lose dimensions.
+        known = [whole.inner(layer)[0] / max(1, count) for layer, count in enumerate(whole.heads)]
+        inner = tuple(count * sums.get(Vector("dims", layer), known[layer]) for layer, count in enumerate(heads))
     feed_forward = tuple(
         tuple(sums.get(Vector("ffn", layer, which), width) * share[layer] for which, width in enumerate(parts))
         for layer, parts in enumerate(whole.feed_forward)
@@ -32,6 +37,8 @@ def expected_widths(whole: Widths, probabilities: Mapping[Vector, torch.Tensor],
         whole,
         channels=tuple(sums.get(Vector("conv", index), width) for index, width in enumerate(whole.channels)),
         heads=heads,
+        queries=inner,
+        values=inner if inner is not None else whole.values,
         feed_forward=feed_forward,
         present=tuple(stays) if norms_first else whole.present,
     )

@@ -17,7 +17,7 @@ from sottovoce.gates.latency import LatencyModel, latency_model
 from sottovoce.gates.latency_design import Setting, Timer, on_pytorch
 from sottovoce.gates.objective import Gated, Gating
 from sottovoce.gates.targets import Shares, Target
-from sottovoce.gates.units import Sites, Vector, sites_of
+from sottovoce.gates.units import Sites, Vector, sites_of, sort_head_dims
 from sottovoce.gates.vectors import Gates
 from sottovoce.models.anatomy import Anatomy
 from sottovoce.models.widths import widths_of
@@ -74,6 +74,8 @@ class Pruning:
         self.whole: Any = None
         if any(target.cost == "latency" for target in targets):
             self.latency, self.whole = latency_model(model, latency or Setting(), seed=seed), copy.deepcopy(model)
+        if "dims" in units:
+            sort_head_dims(model)
         self.sites: Sites = sites_of(model, units)
         self.gates = Gates(self.sites, seed=seed, shape=plan.shape, closed=plan.closed)
         self.shares = Shares(model, targets, self.sites.sizes, self.latency)

@@ -15,11 +15,12 @@ from torch import nn
 from sottovoce.errors import SottovoceError, unknown
 from sottovoce.models.anatomy import Anatomy
 from sottovoce.models.edits.settled import submodule
+from sottovoce.models.edits.widths import check_head_dims
 from sottovoce.models.int8 import check_unquantized
 from sottovoce.models.narrow import check_narrowing
 from sottovoce.models.parts import Factored
 
-Kind = Literal["conv", "heads", "ffn", "hidden", "layers"]
+Kind = Literal["conv", "heads", "dims", "ffn", "hidden", "layers"]
 # The probability that a gate is closed at the start, as DPHuBERT's code has it.
 CLOSED = {"ffn": 0.5}
 
@@ -110,7 +111,14 @@ def sites_of(model: Any, kinds: Iterable[str]) -> Sites:
     if body.decodes:
         raise SottovoceError("a text decoder hangs on this encoder; gate the encoder with its classifier.")
     sites = Sites()
-    add = {"conv": add_convs, "heads": add_heads, "ffn": add_feed_forwards, "hidden": add_hidden, "layers": add_layers}
+    add = {
+        "conv": add_convs,
+        "heads": add_heads,
+        "dims": add_head_dims,
+        "ffn": add_feed_forwards,
+        "hidden": add_hidden,
+        "layers": add_layers,
+    }
     for kind in wanted:
         add[kind](sites, model, body)
     return sites
@@ -163,7 +171,50 @@ def add_heads(sites: Sites, model: Any, body: Anatomy) -> None:
         vector = Vector("heads", layer)
         if body.heads(layer):
             sites.sizes[vector] = body.heads(layer)
-            sites.scale(first(body.linear(layer, "output")), ["weight"], Scale(vector, dim=1, repeat=body.head_dim))
+            sites.scale(
+                first(body.linear(layer, "output")), ["weight"], Scale(vector, dim=1, repeat=body.head_width(layer))
+            )
+
+
+def add_head_dims(sites: Sites, model: Any, body: Anatomy) -> None:
+    """Dimensions inside heads: a gate is for one of each head of a layer, which keep as many, as kernels want it.
+
+    Our design, after the abstract of arXiv 2306.01385. `sorted_head_dims` lets those of one gate be of like importance.
+    A gate scales the queries and what reads the values.
+    """
+    check_head_dims(body)
+    for layer in stack(body):
+        vector, heads = Vector("dims", layer), body.heads(layer)
+        if heads:
+            sites.sizes[vector] = body.head_width(layer)
+            sites.scale(last(body.linear(layer, "query")), ("weight", "bias"), Scale(vector, tile=heads))
+            sites.scale(first(body.linear(layer, "output")), ["weight"], Scale(vector, dim=1, tile=heads))
+
+
+@torch.no_grad()
+def sort_head_dims(model: Any) -> None:
+    """Order the dimensions inside each head by how much they weigh, in place; the model computes as before.
+
+    They weigh what their queries' and keys' rows, and their values' rows and output's columns, have for L2 norms.
+
+    Example:
+        >>> sort_head_dims(model)
+    """
+    body = Anatomy(model)
+    for layer in range(len(body.layers)):
+        shape = (body.heads(layer), body.head_width(layer))
+        if not shape[0]:
+            continue
+        query, key, value, output = (body.linear(layer, part) for part in ("query", "key", "value", "output"))
+        rows = [part.weight.double().norm(dim=1).view(shape) for part in (query, key, value)]
+        weight = rows[0] * rows[1] + rows[2] * output.weight.double().norm(dim=0).view(shape)
+        order = weight.argsort(dim=1, descending=True, stable=True)
+        places = (order + torch.arange(shape[0], device=order.device)[:, None] * shape[1]).flatten()
+        for part in (query, key, value):
+            for tensor in last(part).parameters():
+                tensor.copy_(tensor[places])
+        reader: Any = first(output)
+        reader.weight.copy_(reader.weight[:, places])
 
 
 def add_feed_forwards(sites: Sites, model: Any, body: Anatomy) -> None:

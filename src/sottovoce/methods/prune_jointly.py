@@ -38,11 +38,12 @@ def prune_jointly(
 
     `target` is what is to go: `size:-75%`, `macs:-40%` (of 10 s of audio), `latency:-50%`, or `{conv: -60%,
     transformer: -30%}` of the parameters of each. `units` are gated: channels of the convolutions (`conv`), attention
-    heads (`heads`), feed-forward units (`ffn`), the hidden size (`hidden`), whole layers (`layers`). `loss` is what the
-    model was trained for (`own`), the task of its head (`task`), the units that it names (`units`), its states before
-    the pruning (`distill`), or task and states (`both`). A `latency` target is met on this machine, at the length,
-    batch and threads of `latency`: parts of the model are timed first, and what comes out in the end. `train` is the
-    training with gates, `finish` the one behind the cut. The front end learns where it is gated.
+    heads (`heads`), as many dimensions of each head of a layer (`dims`), feed-forward units (`ffn`), the hidden size
+    (`hidden`), whole layers (`layers`). `loss` is what the model was trained for (`own`), the task of its head
+    (`task`), the units that it names (`units`), its states before the pruning (`distill`), or task and states (`both`).
+    A `latency` target is met on this machine, at the length, batch and threads of `latency`: parts of the model are
+    timed first, and what comes out in the end. `train` is the training with gates, `finish` the one behind the cut.
+    The front end learns where it is gated.
 
     Example:
         >>> small = prune_jointly(tuned, data, target="macs:-40%", train={"steps": 2000, "lr": 1e-4})  # doctest: +SKIP

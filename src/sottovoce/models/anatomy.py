@@ -91,13 +91,17 @@ class Anatomy:
 
     @property
     def head_dim(self) -> int:
-        """The width of one attention head; narrowing the hidden size does not change it."""
+        """The regular width of an attention head; narrowing the hidden size does not change it."""
         regular = getattr(self.base, "regular_hidden", None) or self.setting("hidden_size")
         return regular // self.setting("num_attention_heads")
 
     def heads(self, layer: int) -> int:
         """How many attention heads a stored layer has."""
-        return self.linear(layer, "query").out_features // self.head_dim
+        return self.linear(layer, "query").out_features // self.head_width(layer)
+
+    def head_width(self, layer: int) -> int:
+        """The width of the heads that a stored layer has."""
+        return getattr(self.attention(layer), "kept_dims", self.head_dim)
 
     def kept_heads(self, layer: int) -> tuple[int, ...]:
         """Which of the regular heads a stored layer still has."""

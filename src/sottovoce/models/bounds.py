@@ -139,6 +139,10 @@ def check_structure(structure: Structure, config: Any) -> None:
             raise damaged(f"heads: there is no layer {layer}, for {_count(stored)}")
         if kept and kept[-1] >= regular:
             raise damaged(f"heads of layer {layer}: there is no head {kept[-1]}; give 0-{regular - 1}")
+    full = (structure.hidden_of or setting("hidden_size")) // max(1, regular)
+    for layer, dims in structure.head_dims.items():
+        if not 0 <= layer < stored or dims >= full or family.convolves:
+            raise damaged(f"head_dims: layer {layer} with heads of {dims}, for {_count(stored)} with heads of {full}")
     if structure.feed_forwards is not None:
         _check_feed_forwards(structure.feed_forwards, stored, len(family.feed_forwards), setting("intermediate_size"))
     if (structure.hidden is None) != (structure.hidden_of is None):

@@ -3,7 +3,16 @@
 from typing import Any
 
 from sottovoce.models.anatomy import Anatomy
-from sottovoce.models.edits import keep_feed_forward, keep_heads, set_order, split, use_int8, use_log_mel, use_mimic
+from sottovoce.models.edits import (
+    keep_feed_forward,
+    keep_head_dims,
+    keep_heads,
+    set_order,
+    split,
+    use_int8,
+    use_log_mel,
+    use_mimic,
+)
 from sottovoce.models.narrow import fold_weight_norm, keep_hidden
 from sottovoce.models.positions import adopt_positions
 from sottovoce.models.structure import Structure, recorded, regular_shape, settle
@@ -46,6 +55,8 @@ def restructure(model: Any, structure: Structure) -> None:
     """
     adopt_attention(model)
     adopt_positions(model)
+    for layer, dims in structure.head_dims.items():
+        keep_head_dims(model, layer, range(dims))
     for layer, heads in structure.heads.items():
         keep_heads(model, layer, heads)
     for layer, widths in enumerate(structure.feed_forwards or ()):

@@ -27,6 +27,7 @@ class Structure:
 
     Args:
         heads: the regular heads that a stored layer still has, for each layer that lost some.
+        head_dims: the width of the heads of each stored layer whose heads lost dimensions.
         feed_forwards: the widths of each stored layer's feed-forward parts.
         order: the stored layer that each step applies.
         hidden: the units of the regular hidden state that are left; `hidden_of`, how many there were.
@@ -42,6 +43,7 @@ class Structure:
     """
 
     heads: Mapping[int, tuple[int, ...]] = field(default_factory=dict)
+    head_dims: Mapping[int, int] = field(default_factory=dict)
     feed_forwards: tuple[tuple[int, ...], ...] | None = None
     order: tuple[int, ...] | None = None
     hidden: tuple[int, ...] | None = None
@@ -67,6 +69,8 @@ class Structure:
         record = {key: value for key, value in asdict(self).items() if value not in (None, {}, False)}
         if self.heads:
             record["heads"] = {str(layer): to_ranges(kept) for layer, kept in self.heads.items()}
+        if self.head_dims:
+            record["head_dims"] = {str(layer): dims for layer, dims in self.head_dims.items()}
         if self.feed_forwards is not None:
             record["feed_forwards"] = [",".join(map(str, widths)) for widths in self.feed_forwards]
         if self.order is not None:
@@ -94,6 +98,10 @@ class Structure:
         try:
             return cls(
                 heads={_layer_number(layer): from_ranges(kept) for layer, kept in _mapping(record, "heads").items()},
+                head_dims={
+                    _layer_number(layer): _counted(_mapping(record, "head_dims"), layer)
+                    for layer in _mapping(record, "head_dims")
+                },
                 feed_forwards=_rows(record.get("feed_forwards")),
                 order=None if record.get("order") is None else _order(record["order"]),
                 hidden=None if record.get("hidden") is None else from_ranges(record["hidden"]),
@@ -149,6 +157,7 @@ def read(model: Any, body: Anatomy) -> Structure:
     stored = 0 if body.mimics else len(body.layers)
     full = tuple(range(body.setting("num_attention_heads")))
     heads = {layer: body.kept_heads(layer) for layer in range(stored)}
+    inner = {layer: body.head_width(layer) for layer in heads}
     parts = range(len(body.family.feed_forwards))
     widths = tuple(tuple(body.feed_forward_width(layer, which) for which in parts) for layer in range(stored))
     sizes = {width for layer in widths for width in layer}
@@ -161,6 +170,7 @@ def read(model: Any, body: Anatomy) -> Structure:
     folded = normed and narrowed is None and any(not is_parametrized(conv) for _, conv in body.positional_convs())
     return Structure(
         heads={layer: kept for layer, kept in heads.items() if kept != full},
+        head_dims={layer: dims for layer, dims in inner.items() if dims != body.head_dim},
         feed_forwards=None if even else widths,
         order=None if body.mimics or body.order == tuple(range(stored)) else body.order,
         hidden=narrowed,

@@ -27,6 +27,7 @@ class GatedAttention(WavLMAttention):
         for name in ("embed_dim", "num_heads", "dropout", "head_dim", "scaling", "num_buckets", "max_distance"):
             setattr(self, name, getattr(attention, name))
         self.kept_heads = tuple(range(attention.num_heads))
+        self.kept_dims: int = attention.head_dim
         self.kept_hidden: tuple[int, ...] | None = None
         self.eager = False
         self.train(attention.training)
@@ -48,7 +49,7 @@ class GatedAttention(WavLMAttention):
         mask = self.gate(hidden_states) * self.pick(position_bias, 0)
         if attention_mask is not None:
             mask = mask.masked_fill(attention_mask.ne(1)[:, None, None, :], float("-inf"))
-        shape = (batch, time, len(self.kept_heads), self.head_dim)
+        shape = (batch, time, len(self.kept_heads), self.kept_dims)
         query, key, value = (
             project(hidden_states).view(shape).transpose(1, 2) for project in (self.q_proj, self.k_proj, self.v_proj)
         )

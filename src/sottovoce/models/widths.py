@@ -139,18 +139,21 @@ def widths_from(config: Any, structure: Structure | None = None, *, head: str = 
     parts = 1 if mimic is not None else len(family.feed_forwards)
     width = mimic["width"] if mimic is not None else setting(config, "intermediate_size")
     masking = 0 if family.mel_input else max(config.mask_time_prob, config.mask_feature_prob)
+    dims = structure.head_dims
+    heads = () if mimic is not None else tuple(len(structure.heads.get(layer, range(full))) for layer in range(stored))
+    inner = tuple(count * dims.get(layer, regular // full) for layer, count in enumerate(heads)) if dims else None
     return Widths(
         config=copy.deepcopy(config),
         hidden=setting(config, "hidden_size") if structure.hidden is None else len(structure.hidden),
         channels=tuple(config.conv_dim) if family.convs is not None and structure.log_mel is None else (),
-        heads=()
-        if mimic is not None
-        else tuple(len(structure.heads.get(layer, range(full))) for layer in range(stored)),
+        heads=heads,
         head_dim=regular // full,
         feed_forward=structure.feed_forwards or ((width,) * parts,) * stored,
         order=tuple(range(stored)) if structure.order is None else structure.order,
         present=(1,) * stored,
         ranks=dict(structure.ranks),
+        queries=inner,
+        values=inner,
         groups=None if structure.hidden is None else groups_left(config, structure.hidden, regular),
         folded=structure.folded,
         projects=not family.mel_input and not (family.skips_projection and config.conv_dim[-1] == regular),

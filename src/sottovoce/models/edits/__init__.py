@@ -8,7 +8,7 @@ from sottovoce.models.edits.layers import apply_times, hand_on_position_bias, ke
 from sottovoce.models.edits.matrices import factor, split, use_int8, zero_weights
 from sottovoce.models.edits.replaced import use_channels, use_log_mel, use_mimic
 from sottovoce.models.edits.settled import edit
-from sottovoce.models.edits.widths import keep_channels, keep_feed_forward, keep_heads
+from sottovoce.models.edits.widths import keep_channels, keep_feed_forward, keep_head_dims, keep_heads
 
 __all__ = [
     "apply_times",
@@ -17,6 +17,7 @@ __all__ = [
     "hand_on_position_bias",
     "keep_channels",
     "keep_feed_forward",
+    "keep_head_dims",
     "keep_heads",
     "keep_layers",
     "set_order",

@@ -24,7 +24,7 @@ def keep_heads(model: Any, layer: int, heads: Iterable[int]) -> None:
     stack_needed(body, "attention heads")
     indices("layer", [layer], len(body.layers))
     kept = indices("head", heads, body.heads(layer))
-    width = body.head_dim
+    width = body.head_width(layer)
     rows = [head * width + unit for head in kept for unit in range(width)]
     attention = body.attention(layer)
     names = tuple(body.kept_heads(layer)[head] for head in kept)
@@ -44,6 +44,36 @@ def keep_heads(model: Any, layer: int, heads: Iterable[int]) -> None:
         path, _, _ = body.family.query.rpartition(".")
         parts = [getattr(body.family, part).rpartition(".")[2] for part in ("query", "key", "value", "output")]
         body.layers[layer].set_submodule(path, NoHeads(attention, parts))
+
+
+@edit
+def keep_head_dims(model: Any, layer: int, dims: Iterable[int]) -> None:
+    """Keep these dimensions inside every head of one layer; attention is scaled as before.
+
+    Example:
+        >>> keep_head_dims(model, 3, range(32))
+    """
+    body = Anatomy(model)
+    stack_needed(body, "attention heads")
+    check_head_dims(body)
+    indices("layer", [layer], len(body.layers))
+    width, attention = body.head_width(layer), body.attention(layer)
+    kept = indices("dimension of a head", dims, width, least=1)
+    rows = [head * width + unit for head in range(body.heads(layer)) for unit in kept]
+    for part in ("query", "key", "value"):
+        keep_rows(body.linear(layer, part), rows)
+    keep_columns(body.linear(layer, "output"), rows)
+    attention.kept_dims = len(kept)
+    if not isinstance(attention, GatedAttention | NoHeads):  # the first reads slices of the hidden state by it as well
+        attention.head_dim = len(kept)
+
+
+def check_head_dims(body: Anatomy) -> None:
+    """Refuse families whose heads are tied to their positions by dimension."""
+    if body.family.convolves:
+        raise SottovoceError(
+            f"heads of the {body.name} family read positions dimension by dimension, so none can go; drop whole heads."
+        )
 
 
 @edit
