@@ -157,6 +157,7 @@ def main(corpus: str, *kinds: str) -> None:
             continue
         data, begin, words = of_task(corpus, point.task), time.perf_counter(), []
         options = {**LEARNING[point.task], "gates": {**GATES}, "units": point.units, "target": point.target}
+        options["latency"] = {"seconds": SECONDS[point.task], "threads": 1}
         with tempfile.TemporaryDirectory() as folder, working_in(Path(folder)), told_to(words.append):
             small = sv.METHODS["prune_jointly"](whole(point.task, corpus), data, seed=point.seed, **options)
         shutil.rmtree(place_of(point), ignore_errors=True)
