@@ -25,10 +25,12 @@ def in_turns(
     warm_up: int = 3,
     devices: Mapping[K, torch.device] | None = None,
     tick: Callable[[], None] = lambda: None,
+    clock: Callable[[], float] = time.perf_counter,
 ) -> dict[K, list[float]]:
     """Seconds of each function in each round; every second round runs them in the opposite order.
 
-    `devices` says which functions work on an accelerator; `tick` is called after every run, warm-up included.
+    `devices` says which functions work on an accelerator; `tick` is called after every run, warm-up included; `clock`
+    is that of functions on CPU.
 
     Example:
         >>> times = in_turns({"sum": lambda: sum(range(9)), "max": lambda: max(range(9))}, rounds=5)
@@ -39,14 +41,16 @@ def in_turns(
     for number in range(warm_up + rounds):
         names = list(functions) if number % 2 else list(functions)[::-1]
         for name in names:
-            taken = seconds_of(functions[name], (devices or {}).get(name, CPU))
+            taken = seconds_of(functions[name], (devices or {}).get(name, CPU), clock)
             if number >= warm_up:
                 times[name].append(taken)
             tick()
     return times
 
 
-def seconds_of(function: Callable[[], Any], device: torch.device = CPU) -> float:
+def seconds_of(
+    function: Callable[[], Any], device: torch.device = CPU, clock: Callable[[], float] = time.perf_counter
+) -> float:
     """Seconds of one call, by events on a GPU and by the clock elsewhere.
 
     Example:
@@ -61,10 +65,10 @@ def seconds_of(function: Callable[[], Any], device: torch.device = CPU) -> float
             end.record()
             torch.cuda.synchronize(device)
         return start.elapsed_time(end) / 1000.0
-    begin = time.perf_counter()
+    begin = clock()
     function()
     synchronize(device)
-    return time.perf_counter() - begin
+    return clock() - begin
 
 
 def synchronize(device: torch.device) -> None:

@@ -3,6 +3,8 @@
 import copy
 import itertools
 import random
+import sys
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -96,17 +98,25 @@ class Passing(nn.Module):
 def on_pytorch(parts: Mapping[K, tuple[nn.Module, tuple[torch.Tensor, ...]]]) -> dict[K, list[float]]:
     """The default timer: each part as PyTorch runs it here, all in turns, in as many rounds as there is time for.
 
+    A single thread on CPU is timed by what it itself computed: a busy machine takes the processor away from any pass
+    of more than a few milliseconds, so the clock on the wall would make long parts slower than short ones.
+
     Example:
         >>> len(on_pytorch({"linear": (nn.Linear(8, 8), (torch.zeros(1, 8),))})["linear"])
         60
     """
     functions = {key: partial(module, *inputs) for key, (module, inputs) in parts.items()}
-    devices = {key: next(module.parameters()).device for key, (module, _) in parts.items()}
+    devices = {
+        key: next(itertools.chain(module.parameters(), module.buffers())).device for key, (module, _) in parts.items()
+    }
+    alone = torch.get_num_threads() == 1 and {device.type for device in devices.values()} == {"cpu"}
+    # Windows counts a thread's time in steps of 16 ms.
+    clock = time.thread_time if alone and sys.platform != "win32" else time.perf_counter
     with torch.inference_mode():
         once = sum(times[0] for times in in_turns(functions, rounds=1, warm_up=1, devices=devices).values())
         rounds = min(MOST, max(FEWEST, int(BUDGET / once)))
         with bar("timing parts", rounds * len(parts)) as advance:
-            return in_turns(functions, rounds=rounds, warm_up=0, devices=devices, tick=advance)
+            return in_turns(functions, rounds=rounds, warm_up=0, devices=devices, tick=advance, clock=clock)
 
 
 def measured(model: Any, setting: Setting, timer: Timer[tuple[int, Part]], seed: int) -> list[Row]:
@@ -132,22 +142,23 @@ def measured(model: Any, setting: Setting, timer: Timer[tuple[int, Part]], seed:
 
 
 def typical(times: Sequence[float]) -> float:
-    """The lower quartile: a busy neighbour only ever adds time, and the very shortest round is one lucky draw."""
+    """The lower quartile: a busy neighbour (of the caches, too) only adds time, and the shortest round is one draw."""
     return quartiles(times)[0]
 
 
-def cut(model: Any, source: random.Random, *, full: bool = False, least: bool = False) -> Any:
+def cut(model: Any, source: random.Random, *, full: bool = False, least: bool = False, multiple: int = MULTIPLE) -> Any:
     """A copy of a model at random widths; at its own (`full`), or at the smallest (`least`).
 
+    Channels come in multiples, where there are enough of them.
     The copy shares every tensor that no edit replaces, for edits put new tensors in the place of old ones.
     """
     small = copy.deepcopy(model, {id(tensor): tensor for tensor in (*model.parameters(), *model.buffers())}).eval()
     body = Anatomy(small)
 
-    def drawn(width: int, multiple: int = 1) -> int:
-        low = max(1, -(-width // SMALLEST // multiple))
-        high = max(low, width // multiple)
-        return min(width, multiple * (high if full else low if least else source.randint(low, high)))
+    def drawn(width: int, step: int = 1) -> int:
+        low = max(1, -(-width // SMALLEST // step))
+        high = max(low, width // step)
+        return min(width, step * (high if full else low if least else source.randint(low, high)))
 
     if body.family.positional is not None:
         fold_weight_norm(small)
@@ -161,7 +172,7 @@ def cut(model: Any, source: random.Random, *, full: bool = False, least: bool = 
             keep_feed_forward(small, layer, range(drawn(body.feed_forward_width(layer, which))), which=which)
     for index, conv in enumerate(body.convs):
         if index < len(body.convs) - 1 or body.projection is not None:
-            width = drawn(conv.out_channels, min(MULTIPLE, max(1, conv.out_channels // 4)))
+            width = drawn(conv.out_channels, min(multiple, max(1, conv.out_channels // 4)))
             with suppress(SottovoceError):  # SEW has no projection where channels and hidden size are equal
                 keep_channels(small, index, range(width))
     if narrows(small):
