@@ -4,8 +4,9 @@ python benchmarks/latency.py
 
 A row for small-hubert and for the same with 144 channels in each convolution, at each length. `parts` and `wholes` are
 median relative errors on held-out shapes. `models` are ten further cuts at random channels, heads, units, hidden sizes
-and layers, timed in turns (lower quartiles of what the thread itself computed): the rank correlation of foretold and measured times, their errors, and the
-same for times in proportion to multiply-accumulates. `odd channels` are such cuts at channels that are no multiples.
+and layers, timed in turns (lower quartiles of what the thread itself computed): the rank correlation of foretold and
+measured times, their errors, and the same for times in proportion to multiply-accumulates. `odd channels` are such cuts
+at channels that are no multiples.
 """
 
 import random
