@@ -1,7 +1,7 @@
 """A tiny model of every family, made on the spot."""
 
 import os
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +10,7 @@ os.environ["HF_HUB_OFFLINE"] = "1"  # before transformers reads it: no test may 
 import pytest
 import torch
 from torch import nn
+from zygote import Zygote
 
 from sottovoce import Anatomy, edits, fold_weight_norm, keep_hidden
 from sottovoce.models import hub
@@ -213,3 +214,10 @@ def edit(request: pytest.FixtureRequest) -> str:
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
     return tmp_path / "model"
+
+
+@pytest.fixture(scope="session")
+def zygote(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Zygote]:
+    """Starts processes that need not import anything."""
+    with Zygote(tmp_path_factory.mktemp("said")) as made:
+        yield made

@@ -8,7 +8,6 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
 import jobs
@@ -19,12 +18,6 @@ from sottovoce import files
 
 TRAININGS = {"finetune", "pretrain", "distill", "recipe"}
 LEFTOVER = re.compile(r"\..+-\d+-[0-9a-f]*-[0-9a-f]{8}\.(new|old|part)|.*\.part")
-
-
-@pytest.fixture(scope="module")
-def zygote(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Zygote]:
-    with Zygote(tmp_path_factory.mktemp("said")) as made:
-        yield made
 
 
 class Bench:

@@ -4,7 +4,6 @@ import json
 import random
 import signal
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
 import jobs
@@ -15,12 +14,6 @@ import sottovoce as sv
 from sottovoce.runs import read_runs
 
 WAITING = ("recipe", "grid", "analyze")  # the second one waits for, or shares in, what the first does
-
-
-@pytest.fixture(scope="module")
-def zygote(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Zygote]:
-    with Zygote(tmp_path_factory.mktemp("said")) as made:
-        yield made
 
 
 @pytest.fixture(scope="module")
