@@ -3,10 +3,7 @@
 import copy
 import json
 import math
-import os
 import signal
-import subprocess
-import sys
 import time
 from pathlib import Path
 from typing import Any
@@ -17,6 +14,7 @@ import torch
 from conftest import edited, tiny
 from safetensors import safe_open
 from speech import toys
+from zygote import Child, Zygote
 
 import sottovoce as sv
 from sottovoce.distillation import losses
@@ -470,27 +468,24 @@ RESUMED: dict[str, Any] = {
 }
 KILLED = """
 import sys
-sys.path.insert(0, sys.argv[1])
 from test_distill import DATA, RESUMED, distill, sv, tiny, with_clusters
 from sottovoce.files import working_in
 options = {**RESUMED, "loss": "cluster_kl", "cache": True, "student": {"layers": 2, "log_mel": True}}
 options["train"] = {**RESUMED["train"], "steps": 60, "optimizer": "muon"}
-with working_in(sys.argv[2]):
-    sv.save(distill(with_clusters(tiny("hubert-large", seed=1)), DATA, **options), sys.argv[3])
+with working_in(sys.argv[1]):
+    sv.save(distill(with_clusters(tiny("hubert-large", seed=1)), DATA, **options), sys.argv[2])
 """
 
 
-def test_killed_and_resumed_it_ends_with_the_same_bits(tmp_path: Path) -> None:
-    def start(name: str) -> subprocess.Popen[bytes]:
-        script = [sys.executable, "-c", KILLED, str(Path(__file__).parent), str(tmp_path / name)]
-        environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-        return subprocess.Popen([*script, str(tmp_path / f"{name}-model")], env=environment)
+def test_killed_and_resumed_it_ends_with_the_same_bits(zygote: Zygote, tmp_path: Path) -> None:
+    def start(name: str) -> Child:
+        return zygote.start([str(tmp_path / name), str(tmp_path / f"{name}-model")], cwd=tmp_path, python=KILLED)
 
     undisturbed, process = start("a"), start("b")
     log = tmp_path / "b" / "distill" / "log.jsonl"
     while process.poll() is None and not (log.exists() and '"step": 5' in log.read_text()):
         time.sleep(0.01)
-    process.kill()
+    process.kill(signal.SIGKILL)
     codes = [process.wait(), start("b").wait(), undisturbed.wait()]
     assert codes == [-signal.SIGKILL, 0, 0], "killed in the middle, then finished; and never disturbed"
     for file in ("model.safetensors", "units.safetensors"):
