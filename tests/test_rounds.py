@@ -2,10 +2,7 @@
 
 import json
 import math
-import os
 import signal
-import subprocess
-import sys
 import time
 from dataclasses import replace
 from pathlib import Path
@@ -18,6 +15,7 @@ from conftest import tiny
 from hypothesis import given
 from hypothesis import strategies as st
 from speech import toys
+from zygote import Child, Zygote
 
 import sottovoce as sv
 from sottovoce.errors import SottovoceError
@@ -217,7 +215,6 @@ def test_half_precision_changes_attention_for_its_time_only() -> None:
 
 KILLED = """
 import sys
-sys.path.insert(0, sys.argv[1])
 from test_rounds import DATA, SMALL, pretrain, small, sv, torch
 from sottovoce.files import working_in
 torch.manual_seed(0)
@@ -225,23 +222,21 @@ model = small()
 train = {"steps": 40, "lr": 3e-3, "optimizer": "muon", "precision": "bf16"}
 options = {**SMALL, "train": {**train, "save_seconds": 0.01, "validate_every": 10}, "probe_every": 2}
 options |= {"noise": 0.5, "speeds": [1.1]}
-with working_in(sys.argv[2]):
-    sv.save(pretrain(model, DATA, units={"clusters": 4, "context": 1}, **options), sys.argv[3])
+with working_in(sys.argv[1]):
+    sv.save(pretrain(model, DATA, units={"clusters": 4, "context": 1}, **options), sys.argv[2])
 """
 
 
-def test_killed_and_resumed_it_draws_the_same_curve(tmp_path: Path) -> None:
-    def start(name: str) -> subprocess.Popen[bytes]:
-        script = [sys.executable, "-c", KILLED, str(Path(__file__).parent), str(tmp_path / name)]
-        environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-        return subprocess.Popen([*script, str(tmp_path / f"{name}-model")], env=environment)
+def test_killed_and_resumed_it_draws_the_same_curve(zygote: Zygote, tmp_path: Path) -> None:
+    def start(name: str) -> Child:
+        return zygote.start([str(tmp_path / name), str(tmp_path / f"{name}-model")], cwd=tmp_path, python=KILLED)
 
     undisturbed = start("a")
     process = start("b")
     log = tmp_path / "b" / "pretrain" / "log.jsonl"
     while process.poll() is None and not (log.exists() and '"step": 20' in log.read_text()):
         time.sleep(0.01)
-    process.kill()
+    process.kill(signal.SIGKILL)
     codes = [process.wait(), start("b").wait(), undisturbed.wait()]
     assert codes == [-signal.SIGKILL, 0, 0], "killed in the middle, then finished; and never disturbed"
     first, second = ((tmp_path / name / "pretrain" / "log.jsonl").read_text().splitlines() for name in "ab")
@@ -252,29 +247,23 @@ def test_killed_and_resumed_it_draws_the_same_curve(tmp_path: Path) -> None:
     assert all(torch.equal(tensor, tensors[1][name]) for name, tensor in tensors[0].items())
 
 
-TWO = """
+RANK = """
 import sys
-sys.path.insert(0, sys.argv[1])
 from test_rounds import DATA, SMALL, pretrain, small, torch
 from sottovoce.files import working_in
 torch.manual_seed(0)
-with working_in(sys.argv[2]):
+with working_in(sys.argv[1]):
     train = {"steps": 60, "lr": 3e-3, "validate_every": 60}
     pretrain(small(), DATA, units={"clusters": 4}, **{**SMALL, "train": train})
 """
 
 
-def test_two_processes_reach_the_loss_of_one(tmp_path: Path) -> None:
-    script = tmp_path / "two.py"
-    script.write_text(TWO)
-    environment = {**os.environ, "OMP_NUM_THREADS": "1", "ACCELERATE_USE_CPU": "true"}
+def test_two_processes_reach_the_loss_of_one(zygote: Zygote, tmp_path: Path) -> None:
     losses = []
-    for count in ("1", "2"):
-        command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", count]
-        command += [str(script), str(Path(__file__).parent), str(tmp_path / count)]
-        done = subprocess.run(command, capture_output=True, text=True, env=environment)
-        assert done.returncode == 0, done.stderr[-3000:]
-        lines = (tmp_path / count / "pretrain" / "log.jsonl").read_text().splitlines()
+    for count in (1, 2):
+        place = tmp_path / str(count)
+        zygote.run_ranks(count, [str(place)], cwd=tmp_path, python=RANK)
+        lines = (place / "pretrain" / "log.jsonl").read_text().splitlines()
         losses += [row["validation_loss"] for row in map(json.loads, lines) if "validation_loss" in row]
     # The masks are drawn by each process, so that the two differ by chance; untrained, the loss is log 4 = 1.39.
     assert abs(losses[0] - losses[1]) < 0.15 and max(losses) < 1.2, losses
