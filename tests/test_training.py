@@ -17,6 +17,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 from torch import nn
+from zygote import Child, Zygote
 
 from sottovoce.errors import SottovoceError
 from sottovoce.training import Rates, Training, train
@@ -160,7 +161,6 @@ def test_half_precision_learns_as_well(precision: Any) -> None:
 
 KILLED = """
 import sys, torch
-sys.path.insert(0, sys.argv[1])
 from test_training import Regression, TRAINING, Toy, train, replace, weights
 from safetensors.torch import save_file
 model = Regression(dropout=0.3)
@@ -169,34 +169,27 @@ def validate(module):
     calls[0] += 1
     return -float(sum(p.square().sum() for p in module.parameters()))
 settings = replace(TRAINING, steps=60, save_seconds=0.02, validate_every=25)
-train(model, Toy(delay=0.01), settings, folder=sys.argv[2], validate=validate)
-save_file(weights(model), sys.argv[3])
+train(model, Toy(delay=0.01), settings, folder=sys.argv[1], validate=validate)
+save_file(weights(model), sys.argv[2])
 """
 
 
-def test_killed_at_a_random_step_it_ends_with_the_same_bits(tmp_path: Path) -> None:
-    def start(folder: str) -> subprocess.Popen[bytes]:
-        script = [sys.executable, "-c", KILLED, str(Path(__file__).parent), str(tmp_path / folder)]
-        return subprocess.Popen(
-            [*script, str(tmp_path / f"{folder}.safetensors")], env={**os.environ, "OMP_NUM_THREADS": "1"}
-        )
+def test_killed_at_a_random_step_it_ends_with_the_same_bits(zygote: Zygote, tmp_path: Path) -> None:
+    def start(folder: str) -> Child:
+        words = [str(tmp_path / folder), str(tmp_path / f"{folder}.safetensors")]
+        return zygote.start(words, cwd=tmp_path, python=KILLED)
 
     undisturbed = start("a")
     kills, luck = 0, random.Random(time.time())
     while not (tmp_path / "b.safetensors").exists():
         process = start("b")
         log = tmp_path / "b" / "log.jsonl"
-        begun = time.monotonic()
         while process.poll() is None and kills < 3:
-            # Only once training is under way: most of a process's life is its imports.
-            if log.exists() and time.monotonic() - begun > 0.5:
-                time.sleep(luck.uniform(0.0, 0.5))
-                process.send_signal(signal.SIGKILL)
-                process.wait()
+            if log.exists():
+                process.wait(after=luck.uniform(0.0, 0.8))
                 kills += 1
             time.sleep(0.01)
-        process.wait()
-        assert process.returncode in (0, -signal.SIGKILL)
+        assert process.wait() in (0, -signal.SIGKILL)
     assert undisturbed.wait() == 0 and kills >= 1
     assert same(load_file(tmp_path / "a.safetensors"), load_file(tmp_path / "b.safetensors"))
     assert not list(tmp_path.glob("**/*.new")) and not list(tmp_path.glob("**/*.old"))
@@ -328,34 +321,35 @@ def validate(module):
     # Each process would say something else; only the first one's word counts. And it trains inside.
     train(Regression(), Toy(), TRAINING)
     return [0.1, 0.5, 0.2, 0.3][validate.calls.append(1) or len(validate.calls) - 1] - PartialState().process_index
-validate.calls = []
-model = Regression()
-train(Regression(), Toy(), TRAINING)
-settings = replace(TRAINING, accumulate=2, validate_every=5, patience=int(sys.argv[4]))
-assert train(model, Toy(size=int(sys.argv[3])), settings, validate=validate).best == 0.5
-if PartialState().is_main_process:
-    assert PartialState().num_processes == 2, PartialState()
-    save_file(weights(model), sys.argv[2])
+for size in map(int, sys.argv[3:]):
+    validate.calls = []
+    model = Regression()
+    train(Regression(), Toy(), TRAINING)
+    settings = replace(TRAINING, accumulate=2, validate_every=5, patience=2)
+    assert train(model, Toy(size=size), settings, validate=validate).best == 0.5
+    if PartialState().is_main_process:
+        assert PartialState().num_processes == 2, PartialState()
+        save_file(weights(model), f"{sys.argv[2]}/{size}.safetensors")
 """
 
 
-@pytest.mark.parametrize("size", [8, 3])
-def test_two_processes_compute_what_one_does(tmp_path: Path, size: int) -> None:
-    script = tmp_path / "two.py"
+def test_two_processes_compute_what_one_does(tmp_path: Path) -> None:
+    script, sizes = tmp_path / "two.py", (8, 3)
     script.write_text(TWO)
     # `accelerate launch` starts several processes on one machine for GPUs only; torchrun is what it starts them with.
     command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2"]
-    command += [str(script), str(Path(__file__).parent), str(tmp_path / "two.safetensors"), str(size), "2"]
+    command += [str(script), str(Path(__file__).parent), str(tmp_path), *map(str, sizes)]
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "ACCELERATE_USE_CPU": "true"}
     done = subprocess.run(command, capture_output=True, text=True, env=environment)
     assert done.returncode == 0, done.stderr[-3000:]
-    alone = Regression()
-    scores = iter([0.1, 0.5, 0.2, 0.3])
-    settings = replace(TRAINING, accumulate=2, validate_every=5, patience=2)
-    train(alone, Toy(size=size), settings, validate=lambda module: next(scores))
-    found = load_file(tmp_path / "two.safetensors")
-    for name, wanted in weights(alone).items():
-        torch.testing.assert_close(found[name], wanted, rtol=1e-5, atol=1e-6)
+    for size in sizes:
+        alone = Regression()
+        scores = iter([0.1, 0.5, 0.2, 0.3])
+        settings = replace(TRAINING, accumulate=2, validate_every=5, patience=2)
+        train(alone, Toy(size=size), settings, validate=lambda module, scores=scores: next(scores))
+        found = load_file(tmp_path / f"{size}.safetensors")
+        for name, wanted in weights(alone).items():
+            torch.testing.assert_close(found[name], wanted, rtol=1e-5, atol=1e-6)
 
 
 class Ramped(nn.Module):
