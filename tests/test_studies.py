@@ -1,9 +1,6 @@
 """Passes over speech: what they collect, in chunks that resume, are shared out, and add up to the same bits."""
 
 import math
-import os
-import subprocess
-import sys
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -14,6 +11,7 @@ import torch
 from conftest import tiny
 from speech import toys
 from torch import nn
+from zygote import Zygote
 
 import sottovoce as sv
 from sottovoce.data.batches import samples
@@ -171,9 +169,8 @@ def test_work_that_was_killed_goes_on(tmp_path: Path) -> None:
     assert calls[6:] == [1, 2, 3, 4]
 
 
-TWO = """
+RANK = """
 import sys
-sys.path.insert(0, sys.argv[1])
 from pathlib import Path
 from accelerate import PartialState
 from conftest import tiny
@@ -184,21 +181,15 @@ from sottovoce.studies import similarity
 from sottovoce.studies.chunks import sharing
 similarity.BATCHES = 1
 torch.manual_seed(0)
-with sharing(Path(sys.argv[2])):
+with sharing(Path(sys.argv[1])):
     found = similarity.likeness([tiny("hubert")], toys(), reading="mean", batch=6, ks=[2])
 assert PartialState().num_processes == 2
-np.save(f"{sys.argv[2]}/{PartialState().process_index}.npy", found.matrices["cka"])
+np.save(f"{sys.argv[1]}/{PartialState().process_index}.npy", found.matrices["cka"])
 """
 
 
-def test_two_processes_share_the_work(tmp_path: Path) -> None:
-    script = tmp_path / "two.py"
-    script.write_text(TWO)
-    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2"]
-    command += [str(script), str(Path(__file__).parent), str(tmp_path)]
-    environment = {**os.environ, "OMP_NUM_THREADS": "1", "ACCELERATE_USE_CPU": "true"}
-    done = subprocess.run(command, capture_output=True, text=True, env=environment)
-    assert done.returncode == 0, done.stderr[-3000:]
+def test_two_processes_share_the_work(zygote: Zygote, tmp_path: Path) -> None:
+    zygote.run_ranks(2, [str(tmp_path)], cwd=tmp_path, python=RANK)
     alone = likeness([tiny("hubert")], DATA, reading="mean", batch=6, ks=[2]).matrices["cka"]
     for rank in range(2):
         np.testing.assert_allclose(np.load(tmp_path / f"{rank}.npy"), alone, atol=1e-9)
