@@ -1,11 +1,9 @@
 """`sottovoce analyze`: the run, its shares, its page, and what the page looks like in a browser."""
 
 import json
-import os
 import re
 import shutil
 import subprocess
-import sys
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -14,6 +12,7 @@ from conftest import tiny
 from old_rows import ROWS
 from speech import toy_folder
 from test_cli import run
+from zygote import Zygote
 
 import sottovoce as sv
 from sottovoce.analyses import AS_PAPER, PAGE, steps_of
@@ -137,12 +136,8 @@ def test_shares_put_together_end_in_the_same_numbers(
     assert once == twice
 
 
-def test_two_processes_write_one_run(place: Path, analysed: Path) -> None:
-    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2"]
-    command += ["-m", "sottovoce", *words(place, "two")]
-    environment = {**os.environ, "OMP_NUM_THREADS": "1", "ACCELERATE_USE_CPU": "true"}
-    done = subprocess.run(command, capture_output=True, text=True, env=environment, timeout=300)
-    assert done.returncode == 0, done.stderr[-3000:]
+def test_two_processes_write_one_run(zygote: Zygote, place: Path, analysed: Path) -> None:
+    zygote.run_ranks(2, words(place, "two"), cwd=place)
     (folder,) = (place / "two").glob("measure-*")
     assert (folder / PAGE).exists()
     # Trainings of several processes add gradients up in another order; what is collected in chunks is the same.
