@@ -1,13 +1,12 @@
 """Hidden states and attention maps mean the same in every family."""
 
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 from conftest import TINY, edited, tiny
+from zygote import Zygote
 
 import sottovoce as sv
 
@@ -53,10 +52,10 @@ assert seen is not None and len(seen) == 5, seen
 
 
 @pytest.mark.parametrize("edit", ["nothing", "share_layers"])
-def test_hugging_faces_own_hidden_states_still_work(edit: str, folder: Path) -> None:
+def test_hugging_faces_own_hidden_states_still_work(zygote: Zygote, edit: str, folder: Path) -> None:
     """In a process where Hugging Face has made no model of the class before."""
     sv.save(edited("hubert", edit), folder)
-    subprocess.run([sys.executable, "-c", NEW_PROCESS, str(folder)], check=True)
+    zygote.run([str(folder)], cwd=folder, python=NEW_PROCESS)
 
 
 @pytest.mark.parametrize("edit", ["share_layers", "set_order", "no_heads", "mimic_transformer", "everything"])
