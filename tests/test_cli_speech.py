@@ -1,11 +1,8 @@
 """The commands about speech, run as a user runs them."""
 
 import json
-import os
 import re
 import signal
-import subprocess
-import sys
 import time
 from pathlib import Path
 
@@ -15,6 +12,7 @@ import soundfile
 from conftest import tiny
 from speech import toy_folder
 from test_cli import run
+from zygote import Zygote
 
 import sottovoce as sv
 from sottovoce.recipe import Recipe
@@ -182,50 +180,32 @@ def test_a_recipes_seed_is_the_trainings_seed(capsys: pytest.CaptureFixture[str]
     ).read_bytes()
 
 
-def test_ctrl_c_says_what_is_kept(corpus: Path, saved: Path) -> None:
-    options = "train.steps=100000,train.save_seconds=0.0"
-    command = [sys.executable, "-m", "sottovoce", "finetune", str(saved), "--task", "keywords", "--data", str(corpus)]
-    process = subprocess.Popen(
-        [*command, "--options", options, "-o", str(saved.with_name("long"))],
-        stderr=subprocess.PIPE,
-        stdout=subprocess.DEVNULL,
-        text=True,
-        env={**os.environ, "OMP_NUM_THREADS": "1"},
-    )
+def test_ctrl_c_says_what_is_kept(zygote: Zygote, corpus: Path, saved: Path) -> None:
+    command = ["finetune", str(saved), "--task", "keywords", "--data", str(corpus)]
+    command += ["--options", "train.steps=100000,train.save_seconds=0.0", "-o", str(saved.with_name("long"))]
+    process = zygote.start(command, cwd=saved.parent)
     checkpoint = saved.with_name("long-training") / "finetune-keywords" / "checkpoint" / "state.json"
     while process.poll() is None and not checkpoint.exists():
         time.sleep(0.02)
-    process.send_signal(signal.SIGINT)
-    _, err = process.communicate(timeout=60)
-    assert process.returncode == 130 and "stopped; what was finished is kept" in err and "Traceback" not in err
+    process.kill(signal.SIGINT)
+    assert process.wait() == 130, process.said
+    assert "stopped; what was finished is kept" in process.said and "Traceback" not in process.said
 
 
-def test_a_killed_command_goes_on_and_ends_with_the_same_bits(corpus: Path, saved: Path) -> None:
+def test_a_killed_command_goes_on_and_ends_with_the_same_bits(zygote: Zygote, corpus: Path, saved: Path) -> None:
     def command(target: str) -> list[str]:
         options = "train={steps: 40, lr: 1e-3, save_seconds: 0.0},freeze=[],dropout=0.1"
-        command = [
-            sys.executable,
-            "-m",
-            "sottovoce",
-            "finetune",
-            str(saved),
-            "--task",
-            "keywords",
-            "--data",
-            str(corpus),
-        ]
+        command = ["finetune", str(saved), "--task", "keywords", "--data", str(corpus)]
         return [*command, "--options", options, "-o", str(saved.with_name(target))]
 
-    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-    straight = subprocess.run(command("straight"), env=environment, capture_output=True, text=True)
-    assert straight.returncode == 0, straight.stderr
-    process = subprocess.Popen(command("killed"), env=environment, stdout=subprocess.DEVNULL)
+    zygote.run(command("straight"), cwd=saved.parent)
+    process = zygote.start(command("killed"), cwd=saved.parent)
     checkpoint = saved.with_name("killed-training") / "finetune-keywords" / "checkpoint" / "state.json"
     while process.poll() is None and not checkpoint.exists():
         time.sleep(0.01)
-    process.send_signal(signal.SIGKILL)
+    process.kill(signal.SIGKILL)
     assert process.wait() == -signal.SIGKILL and not saved.with_name("killed").exists()
-    subprocess.run(command("killed"), env=environment, check=True, stdout=subprocess.DEVNULL)
+    zygote.run(command("killed"), cwd=saved.parent)
     first, second = (saved.with_name(name) / "model.safetensors" for name in ("straight", "killed"))
     assert first.read_bytes() == second.read_bytes()
 
