@@ -1,8 +1,7 @@
-"""The command line, run as a user runs it: in a process of its own for faults, in this one for the rest."""
+"""The command line, in this process; hard/test_shell.py starts it as users do."""
 
 import json
-import subprocess
-import sys
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +10,7 @@ import torch
 from conftest import TINY, edited, tiny
 
 import sottovoce as sv
+from sottovoce import demo
 from sottovoce.cli import main
 from sottovoce.measurement import Measurement
 
@@ -198,14 +198,12 @@ def test_faults_of_a_folder(capsys: pytest.CaptureFixture[str], saved: Path, fau
     assert not target.exists() and sorted(path.name for path in saved.parent.iterdir()) == [saved.name]
 
 
-def test_as_a_module_and_without_a_traceback(saved: Path) -> None:
-    (saved / "config.json").write_text("{")
-    command = [sys.executable, "-m", "sottovoce", "cost", str(saved)]
-    done = subprocess.run(command, capture_output=True, text=True)
-    assert done.returncode == 2 and "Traceback" not in done.stderr and done.stderr.count("\n") == 1
+DEMO: dict[str, dict[str, Any]] = {"short": {"speech": "espeak:0.1", "steps": 10}, "whole": {}}
 
 
-def test_demo(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+@pytest.mark.parametrize("length", ["short", pytest.param("whole", marks=pytest.mark.slow)])
+def test_demo(length: str, capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(demo, "run_demo", partial(demo.run_demo, **DEMO[length]))
     code, out, _ = run(capsys, "demo", "-o", str(tmp_path / "demo"))
     assert code == 0 and "12 layers" in out and "of the parameters" in " ".join(out.split())
     assert len(sv.Anatomy(sv.load(tmp_path / "demo" / "small-hubert-6-layers")).layers) == 6

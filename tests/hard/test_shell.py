@@ -26,9 +26,10 @@ def shell(command: str, folder: Path, **more: str | None) -> tuple[int, str, str
 
 
 def test_one_line_and_two(tmp_path: Path) -> None:
-    code, out, err = shell("sottovoce doctor $'not\\nthere'", tmp_path, **ASCII)
+    code, out, err = shell("sottovoce doctor $'grüße\\nthere'", tmp_path, **(ASCII | {"PYTHONIOENCODING": "ascii"}))
     found = verdict.judged_output(code, out, err, ["doctor"])
     assert (code, out, found.outcome, found.fault) == (2, "", "refused", "")
+    assert err.isascii() and err.startswith("sottovoce: there is no folder ")
     assert not list(tmp_path.iterdir())
 
 
