@@ -337,6 +337,7 @@ def test_the_architecture_page_names_every_room() -> None:
         assert named == [], f"docs/architecture.md does not say what {folder}/{named} is."
 
 
+@cache
 def classes() -> dict[str, tuple[str, ast.ClassDef]]:
     """Every class of the package as `module.Name`, whatever it stands in."""
     return {
