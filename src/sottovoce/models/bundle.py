@@ -4,6 +4,7 @@ import ast
 import importlib
 import inspect
 from collections.abc import Iterable, Iterator
+from functools import cache
 
 FILE = "modeling_sottovoce.py"
 # In the order in which they build on one another.
@@ -62,6 +63,21 @@ def bundle(*, config_class: str, model_type: str, classes: Iterable[str]) -> str
     Example:
         >>> text = bundle(config_class="HubertConfig", model_type="sottovoce_hubert", classes={"HubertForCTC"})
     """
+    tail = TAIL.format(config_class=config_class, model_type=model_type)
+    tail += "".join(
+        f"{name} = compressed(transformers.{name})\n{name}.config_class = SottovoceConfig\n" for name in sorted(classes)
+    )
+    lines, bodies = modules()
+    return "\n".join([HEADER, lines, STAND_IN, bodies, tail])
+
+
+@cache  # for it is the same in every file, and parsing takes a tenth of a second
+def modules() -> tuple[str, str]:
+    """The imports of all modules from outside the package, and their bodies.
+
+    Example:
+        >>> lines, bodies = modules()
+    """
     whole, names, bodies = {"transformers"}, dict[str, set[str]](), []
     for module in MODULES:
         source = inspect.getsource(importlib.import_module(f"sottovoce.{module}"))
@@ -71,13 +87,9 @@ def bundle(*, config_class: str, model_type: str, classes: Iterable[str]) -> str
             else:
                 whole.add(place)
         bodies.append(body(source))
-    tail = TAIL.format(config_class=config_class, model_type=model_type)
-    tail += "".join(
-        f"{name} = compressed(transformers.{name})\n{name}.config_class = SottovoceConfig\n" for name in sorted(classes)
-    )
     lines = [f"import {place}" for place in sorted(whole)]
     lines += [f"from {place} import {', '.join(sorted(found))}" for place, found in sorted(names.items())]
-    return "\n".join([HEADER, *lines, STAND_IN, "\n\n".join(bodies).rstrip(), tail])
+    return "\n".join(lines), "\n\n".join(bodies).rstrip()
 
 
 def imports(source: str) -> Iterator[tuple[str, list[str]]]:
