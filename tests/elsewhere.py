@@ -17,7 +17,7 @@ import sottovoce as sv
 WAVLM = {torch.float32: 1e-6, torch.float16: 2e-3, torch.bfloat16: 2e-2}
 
 SCRIPT = """
-import json, sys, warnings
+import functools, json, sys, warnings
 
 class NoSottovoce:
     def find_spec(self, name, path=None, target=None):
@@ -27,6 +27,9 @@ class NoSottovoce:
 sys.meta_path.insert(0, NoSottovoce())
 import torch, transformers
 from safetensors.torch import load_file
+from transformers import dynamic_module_utils
+# It would parse each modelling file at each load.
+dynamic_module_utils.get_imports = functools.cache(dynamic_module_utils.get_imports)
 transformers.logging.set_verbosity_error()
 transformers.logging.disable_progress_bar()
 warnings.simplefilter("ignore")

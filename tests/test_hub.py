@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import textwrap
+import time
 import venv
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ import torch
 import transformers
 from conftest import EDITS, edited, possible, tiny
 from safetensors.torch import load_file, save_file
+from zygote import Zygote
 
 import sottovoce as sv
 from sottovoce.models import hub
@@ -75,8 +77,11 @@ def lonely_python(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 ALONE = """
-import importlib.util, json, sys, torch, transformers
+import functools, importlib.util, json, sys, torch, transformers
+from transformers import dynamic_module_utils
 assert importlib.util.find_spec("sottovoce") is None
+# It would parse each modelling file at each of five loads.
+dynamic_module_utils.get_imports = functools.cache(dynamic_module_utils.get_imports)
 transformers.logging.set_verbosity_error()
 
 def owned(model):
@@ -390,13 +395,14 @@ sv.save(model, sys.argv[1], overwrite=True)
 """
 
 
-def test_a_killed_save_leaves_the_old_folder(saved: Path) -> None:
+def test_a_killed_save_leaves_the_old_folder(zygote: Zygote, saved: Path) -> None:
     before = {path.name: path.read_bytes() for path in saved.iterdir()}
-    process = subprocess.Popen([sys.executable, "-c", KILLED, str(saved)], stdout=subprocess.PIPE, text=True)
-    assert process.stdout is not None and process.stdout.readline() == "written\n"
-    process.send_signal(signal.SIGKILL)
-    process.wait()
-    process.stdout.close()
+    process = zygote.start([str(saved)], cwd=saved.parent, python=KILLED)
+    while process.said != "written\n":
+        assert process.poll() is None, process.said
+        time.sleep(0.01)
+    process.kill(signal.SIGKILL)
+    assert process.wait() == -signal.SIGKILL
     assert before == {path.name: path.read_bytes() for path in saved.iterdir()}
     sv.save(tiny("wavlm"), saved, overwrite=True)
     assert type(sv.load(saved)).__name__ == "WavLMModel"
