@@ -5,9 +5,9 @@ import json
 import logging
 import os
 import pickle
+import shlex
 import shutil
 import subprocess
-import sys
 import zipfile
 from collections import OrderedDict
 from collections.abc import Callable
@@ -23,6 +23,7 @@ from huggingface_hub import constants
 from safetensors.torch import load_file
 from test_trust import refuse, refused
 from torch._utils import _rebuild_tensor_v2
+from zygote import Zygote
 
 import sottovoce as sv
 from sottovoce.models import loading, pickles
@@ -316,18 +317,17 @@ def test_the_log_says_it_once(pickled: Path, caplog: pytest.LogCaptureFixture) -
 
 
 @pytest.mark.parametrize("name", ["hubert-large-ls960-ft", "mms-1b-all", "wav2vec2-large-xlsr-53"])
-def test_the_advice_of_the_doctor_works(name: str, tmp_path: Path) -> None:
+def test_the_advice_of_the_doctor_works(zygote: Zygote, name: str, tmp_path: Path) -> None:
     """The line that he gives keeps the head, the tokenizer and the feature extractor."""
     place, wanted = published(name)
     if PUBLISHED[name].weights == "safetensors":
         line = loading.conversion(str(place))
     else:
         (line,) = [finding.do for finding in sv.doctor(place) if finding.check == "pickle"]
-    done = subprocess.run(
-        f"{sys.executable} -m {line}", shell=True, cwd=tmp_path, capture_output=True, text=True, check=False
-    )
+    program, *words = shlex.split(line)
+    told = zygote.run(words, cwd=tmp_path)
     made = tmp_path / f"{name}-safetensors"
-    assert done.returncode == 0 and f"wrote {made.name}: {type(wanted).__name__}" in done.stdout, done.stderr
+    assert program == "sottovoce" and f"wrote {made.name}: {type(wanted).__name__}" in told, told
     same(made, wanted)
     assert load_file(made / "model.safetensors") and not list(made.glob("*.bin*"))
     assert not [finding for finding in sv.doctor(made) if finding.check == "pickle"]
