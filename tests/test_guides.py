@@ -118,15 +118,28 @@ def test_what_the_page_adds_is_there_in_python_in_recipes_in_hints_and_on_pages(
     assert [hint in text for hint, text in zip(wanted, told["hints"], strict=True)] == [True] * 4
 
 
+# Commands one after another: each in a process of its own would import for seconds.
+COMMANDS = """
+import sys
+from sottovoce.cli import main
+for command in sys.argv[1:]:
+    try:
+        main(command.split())
+    except SystemExit as end:
+        assert not end.code, command
+    print("end of a command")
+"""
+
+
 def test_what_the_page_adds_is_there_on_the_command_line(copied: Path) -> None:
-    line = [sys.executable, "-m", "sottovoce"]
-    assert "drop_every_other_layer" in run(copied, *line, "methods")
-    assert "heavy_tails" in run(copied, *line, "measures") and "counting" in run(copied, *line, "tasks")
-    assert "three parrots" in run(copied, *line, "corpus", "list", "--json")
-    run(copied, *line, "compress", "encoder", "--step", "drop_every_other_layer:first=1", "-o", "smaller")
+    assert "drop_every_other_layer" in run(copied, sys.executable, "-m", "sottovoce", "methods")
+    compress = "compress encoder --step drop_every_other_layer:first=1 -o smaller"
+    commands = ["measures", "tasks", "corpus list --json", "measure encoder --measure heavy_tails", compress]
+    told = run(copied, sys.executable, "-c", COMMANDS, *commands, "corpus prepare parrots parrots")
+    measures, tasks, corpora, measured, *_ = told.split("end of a command")
+    assert "heavy_tails" in measures and "counting" in tasks
+    assert "three parrots" in corpora and "excess_kurtosis" in measured
     assert sv.load(copied / "smaller").config.num_hidden_layers == 2
-    assert "excess_kurtosis" in run(copied, *line, "measure", "encoder", "--measure", "heavy_tails")
-    run(copied, *line, "corpus", "prepare", "parrots", "parrots")
     assert len((copied / "parrots" / "manifest.jsonl").read_text().splitlines()) == 18
 
 
