@@ -7,7 +7,7 @@ PIP := $(BIN)/python -m pip install -q --disable-pip-version-check
 # mkdocs-material announces MkDocs 2 in a banner at every build.
 MKDOCS := NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
 
-.PHONY: help demo test test-all check docs format benchmarks clean
+.PHONY: help demo test test-all check lint types pages docs format benchmarks clean
 .DELETE_ON_ERROR:
 
 help:
@@ -23,16 +23,27 @@ demo: $(VENV)/.ready-base
 	$(BIN)/sottovoce demo --overwrite
 
 # One thread a process: two processes with as many threads as the machine has cores are slower than with one each.
+# And each takes files one after another, for what tests of a file share to be made once, until one has none left.
+PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist worksteal
+
 test: check
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2
+	$(PYTEST)
 
 test-all: check
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 -m ""
+	$(PYTEST) -m ""
 
+# Two at a time: pyright works on one core only.
 check: $(VENV)/.ready-dev-docs
+	@$(MAKE) --no-print-directory --output-sync -j 2 lint types pages
+
+lint: $(VENV)/.ready-dev-docs
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+
+types: $(VENV)/.ready-dev-docs
 	$(BIN)/pyright
+
+pages: $(VENV)/.ready-dev-docs
 	$(MKDOCS)
 
 docs: $(VENV)/.ready-dev-docs
