@@ -97,7 +97,8 @@ class Pruning:
 
     def finish(self) -> Outcome:
         """Choose which units stay, and cut the others out."""
-        expected = tuple(float(share) for share in self.shares(self.gates.probabilities()))
+        with torch.no_grad():
+            expected = tuple(float(share) for share in self.shares(self.gates.probabilities()))
         left = choose(self.gates, self.shares, round_to=self.plan.round_to)
         kept = {vector: int(mask.sum()) for vector, mask in self.gates.opened().items()}
         cut(self.model, self.sites, self.gates)
