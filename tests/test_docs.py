@@ -6,9 +6,6 @@ from pathlib import Path
 
 import pytest
 
-from sottovoce import MEASURES, METHODS
-from sottovoce.recipe import Recipe
-
 ROOT = Path(__file__).resolve().parents[1]
 SRC = ROOT / "src"
 LISTED = set(re.findall(r"^::: (\S+)", (ROOT / "docs" / "reference.md").read_text(encoding="utf-8"), re.MULTILINE))
@@ -46,8 +43,3 @@ def test_results_are_written_from_the_records() -> None:
     drawn = [script.teachers.pictures(), script.layers.layer_pictures(), script.methods.method_pictures()]
     for name, picture in [pair for pictures in drawn for pair in pictures]:
         assert (script.PICTURES / name).read_text(encoding="utf-8") == picture, "run python benchmarks/write_results.py"
-
-
-@pytest.mark.parametrize("path", sorted((ROOT / "recipes").glob("*.yaml")), ids=lambda path: path.stem)
-def test_recipes_are_ones(path: Path) -> None:
-    Recipe.from_yaml(path).check(METHODS, MEASURES)
