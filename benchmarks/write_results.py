@@ -6,6 +6,7 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).parent))
 
+from lib import gate_tables as gates  # noqa: E402
 from lib import layer_tables as layers  # noqa: E402
 from lib import method_tables as methods  # noqa: E402
 from lib import teacher_tables as teachers  # noqa: E402 (it lies beside this file, which a test loads from elsewhere)
@@ -203,7 +204,7 @@ def render_teachers() -> str:
 def render() -> str:
     """The whole page."""
     analysis = layers.render_analysis()
-    return f"{render_rest()}\n{render_teachers()}\n{analysis}{methods.render_methods()}"
+    return f"{render_rest()}\n{render_teachers()}\n{analysis}{methods.render_methods()}{gates.render_gates()}"
 
 
 def render_rest() -> str:
@@ -248,6 +249,6 @@ def render_rest() -> str:
 
 if __name__ == "__main__":
     PICTURES.mkdir(exist_ok=True)
-    for name, picture in [*teachers.pictures(), *layers.layer_pictures(), *methods.method_pictures()]:
+    for name, picture in [*teachers.pictures(), *layers.layer_pictures(), *methods.method_pictures(), *gates.pictures()]:
         (PICTURES / name).write_text(picture, encoding="utf-8")
     PAGE.write_text(render(), encoding="utf-8")

@@ -191,6 +191,8 @@ NUMBERS: dict[str, list[Any]] = {
     "lm": ["\0", "x" * 20_000],
     "task": ["\0", "x" * 20_000],
 }
+# What a method must be given.
+NEEDED: dict[str, dict[str, Any]] = {"finetune": {"task": "keywords"}, "prune_jointly": {"target": "macs:-40%"}}
 
 
 def places_of(name: str) -> Iterator[tuple[Entry, str]]:
@@ -211,7 +213,7 @@ def test_no_option_of_this_name_takes_what_nobody_can_use(name: str) -> None:
         for value in NUMBERS[name]:
             given = {group: {name: value}} if group else {name: value}
             with pytest.raises(SottovoceError) as caught:
-                check_options(entry, {"task": "keywords", **given} if entry.name == "finetune" else given)
+                check_options(entry, NEEDED.get(entry.name, {}) | given)
             told = str(caught.value)
             where = rf"{group}\.{name}" if group else name
             assert re.match(rf"{entry.name}: {where}=.+, but .+ (wanted|possible)\.$", told), told
