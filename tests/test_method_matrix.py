@@ -14,15 +14,17 @@ from sottovoce.errors import SottovoceError
 
 DATA = toys(train=9, dev=6, test=6)
 SHORT: dict[str, Any] = {"train": {"steps": 2, "lr": 1e-3}}
+FEATURES = {"wav2vec2-bert", "whisper"}  # which do not hear samples
 # How a method is asked to do little, and which families it cannot work on; those that are not here run as they are.
 ASKED: dict[str, tuple[dict[str, Any], set[str]]] = {
     "cut_at_convexity": ({"limit": 15, "neighbors": 3, "within": 0.5, "labels": "keywords"}, set()),
-    "distill": ({"student": {"layers": 2}, "batch_seconds": 2.0, **SHORT}, {"wav2vec2-bert", "whisper"}),
+    "distill": ({"student": {"layers": 2}, "batch_seconds": 2.0, **SHORT}, FEATURES),
     "drop_layers": ({"drop": 1, "by": "bi", "limit": 12}, set()),
     "low_rank": ({"ratio": 0.6}, set()),
     "mimic": ({"shape": {"width": 8}, "train": {"steps": 2}, "task_train": None, "batch": 4.0}, {"sew", "whisper"}),
     "prune_ffn": ({"keep": 24, "round_to": 8}, set()),
     "prune_heads": ({"keep": 2}, set()),
+    "prune_jointly": ({"target": "size:-40%", "finish": {"steps": 1}, "batch": 4.0, **SHORT}, FEATURES),
     "prune_weights": ({"sparsity": 0.3}, set()),
     "quantize": ({}, set()),
 }

@@ -36,6 +36,21 @@ def start_map(own: int, wanted: int) -> nn.Linear:
     return made
 
 
+@torch.no_grad()
+def same_units(maps: nn.Module, model: Any, teacher: Any) -> None:
+    """Let maps put each unit of a model's hidden state where its teacher has it, and nothing where the model lost one.
+
+    Example:
+        >>> same_units(follower.maps, model, teacher)
+    """
+    known = kept_units(teacher)
+    places = [known.index(unit) for unit in kept_units(model)]
+    for name, tensor in maps.state_dict().items():
+        tensor.zero_()
+        if name.endswith("weight"):
+            tensor[places, range(len(places))] = 1.0
+
+
 @final
 class Learned:
     """The maps between a student's states and a teacher's, from one training to the next, behind which it is narrower.

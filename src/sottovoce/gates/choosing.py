@@ -4,6 +4,7 @@ from collections.abc import Iterable, Mapping
 
 import torch
 
+from sottovoce.errors import SottovoceError
 from sottovoce.gates.hard_concrete import open_count
 from sottovoce.gates.targets import Shares, Target
 from sottovoce.gates.units import Vector
@@ -30,9 +31,8 @@ def choose(gates: Gates, shares: Shares, *, round_to: int = 1) -> list[float]:
         >>> choose(gates, shares, round_to=8)
         [0.598]
     """
-    with torch.no_grad():
-        logits = {vector: found.double().cpu() for vector, found in gates.logits().items()}
-    picker = Picker(logits, shares, round_to)
+    picker = picker_of(gates, shares, round_to)
+    logits = picker.logits
     counts = {vector: picker.count(vector, 0.0) for vector in logits}
     for number, target in enumerate(shares.targets):
         for kind in COARSE:
@@ -46,6 +46,31 @@ def choose(gates: Gates, shares: Shares, *, round_to: int = 1) -> list[float]:
         picker.fill(counts, [vector for vector in logits if concerns(target, vector)], number)
     gates.chosen = picker.masks(counts)
     return shares.of(gates.chosen)
+
+
+def check_reachable(gates: Gates, shares: Shares, *, round_to: int = 1) -> None:
+    """Refuse a target that is not met with as few units as can be.
+
+    Example:
+        >>> check_reachable(gates, shares, round_to=8)
+    """
+    picker = picker_of(gates, shares, round_to)
+    least = {vector: picker.count(vector, -FAR) for vector in gates.sizes}
+    for number, target in enumerate(shares.targets):
+        share = picker.left(least, number)
+        if target.left < share:
+            kinds = ", ".join(dict.fromkeys(vector.kind for vector in gates.sizes))
+            rounded = f" and round_to={round_to}" if round_to > 1 else ""
+            raise SottovoceError(
+                f"target={target} cannot be met: with as few units of {kinds} as can be{rounded}, "
+                f"{target.cost}:{100 * (share - 1):.1f}% is reached; ask for less, or gate more kinds of units."
+            )
+
+
+def picker_of(gates: Gates, shares: Shares, round_to: int) -> "Picker":
+    """What counts the units of some gates, as they are now."""
+    with torch.no_grad():
+        return Picker({vector: found.double().cpu() for vector, found in gates.logits().items()}, shares, round_to)
 
 
 def concerns(target: Target, vector: Vector) -> bool:

@@ -1,5 +1,6 @@
 """Gates made final: their values become part of the weights, and closed units are cut out."""
 
+from collections.abc import Container, Sequence
 from typing import Any
 
 import torch
@@ -44,12 +45,29 @@ def cut(model: Any, sites: Sites, gates: Gates) -> None:
             keep_feed_forward(model, vector.place, units, which=vector.which)
     closed = [layer for layer in range(len(Anatomy(model).layers)) if layer not in stays]
     if closed and norms_first:
+        join_weights(model, Anatomy(model).order, stays)
         keep_layers(model, [step for step, layer in enumerate(Anatomy(model).order) if layer in stays])
     elif closed:
         empty(model, closed)
     hidden = kept.get(Vector("hidden"), [])
     if 0 < len(hidden) < gates.sizes.get(Vector("hidden"), 0):
         keep_hidden(model, hidden)
+
+
+def join_weights(model: Any, order: Sequence[int], stays: Container[int]) -> None:
+    """The state behind a closed layer is the one before it: in a head's sum of states, the two get one weight.
+
+    Where the last layer goes, that is not exact, as its state alone is behind the norm at the end.
+    """
+    weights: torch.Tensor | None = getattr(model, "layer_weights", None)
+    if weights is None:
+        return
+    place = 0
+    for step, layer in enumerate(order):
+        if layer in stays:
+            place = step + 1
+        else:  # they are logits of a softmax
+            weights[place] = torch.logaddexp(weights[place], weights[step + 1])
 
 
 def empty(model: Any, layers: list[int]) -> None:

@@ -44,7 +44,7 @@ def expected_widths(whole: Widths, probabilities: Mapping[Vector, torch.Tensor],
     )
     hidden = probabilities.get(Vector("hidden"))
     # A cut folds the weight norm of the positional convolution, which has numbers of its own.
-    return found if hidden is None or float(hidden.detach().min()) == 1.0 else narrowed(found, hidden)
+    return found if hidden is None or bool((hidden == 1.0).all()) else narrowed(found, hidden)
 
 
 def narrowed(widths: Widths, probabilities: torch.Tensor) -> Widths:

@@ -68,6 +68,7 @@ class OpenNorm:
     def __call__(self, states: torch.Tensor) -> torch.Tensor:
         norm, (_, opened, share) = self.norm, self.gates.now[self.vector]
         size, weight, bias = len(opened), norm.weight, norm.bias
+        share = max(share, 1 / size)  # chance may close all of a few units
         if share == 1.0:
             return F.layer_norm(states, (size,), weight, bias, norm.eps)
         wide = states.float() if states.dtype in (torch.float16, torch.bfloat16) else states
@@ -93,19 +94,21 @@ def gated(model: Any, sites: Sites, gates: Gates) -> Iterator[Any]:
         ...     loss = objective(batch)
     """
     handles = []
-    for module, tensors in sites.tensors.items():
-        scaling = Scaling(gates, tensors)
-        handles.append(module.register_forward_pre_hook(scaling.before))
-        handles.append(module.register_forward_hook(scaling.behind, always_call=True))
-    for norm, vector in sites.norms.items():
-        norm.forward = OpenNorm(norm, gates, vector)
-    for module, vector in sites.outputs.items():
-        handles.append(module.register_forward_hook(closing(gates, vector)))
+    scalings = [(module, Scaling(gates, tensors)) for module, tensors in sites.tensors.items()]
     try:
+        for module, scaling in scalings:
+            handles.append(module.register_forward_pre_hook(scaling.before))
+            handles.append(module.register_forward_hook(scaling.behind, always_call=True))
+        for norm, vector in sites.norms.items():
+            norm.forward = OpenNorm(norm, gates, vector)
+        for module, vector in sites.outputs.items():
+            handles.append(module.register_forward_hook(closing(gates, vector)))
         yield model
     finally:
         for handle in handles:
             handle.remove()
+        for module, scaling in scalings:
+            scaling.behind(module, None, None)  # a Ctrl-C inside a pass calls no hooks
         for norm in sites.norms:
             norm.__dict__.pop("forward", None)
 

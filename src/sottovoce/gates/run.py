@@ -10,13 +10,13 @@ import torch
 from torch import nn
 
 from sottovoce.data.batches import Source
-from sottovoce.gates.choosing import choose
+from sottovoce.gates.choosing import check_reachable, choose
 from sottovoce.gates.cutting import cut
 from sottovoce.gates.hooks import gated
 from sottovoce.gates.latency import LatencyModel, latency_model
 from sottovoce.gates.latency_design import Setting, Timer, on_pytorch
 from sottovoce.gates.objective import Gated, Gating
-from sottovoce.gates.targets import Shares, Target
+from sottovoce.gates.targets import Cost, Shares, Target
 from sottovoce.gates.units import Sites, Vector, sites_of, sort_head_dims
 from sottovoce.gates.vectors import Gates
 from sottovoce.models.anatomy import Anatomy
@@ -55,6 +55,8 @@ class Outcome:
 class Pruning:
     """A pruning that is prepared: what is gated, and towards what. Bad targets are refused here, before any work.
 
+    For a target in time, parts of the model are timed at `latency`, unless a `clock` says what widths take.
+
     Example:
         >>> pruning = Pruning(model, ["conv", "heads", "ffn"], targets_of("macs:-40%"), Gating(), seed=0)
     """
@@ -68,18 +70,19 @@ class Pruning:
         *,
         seed: int,
         latency: Setting | None = None,
+        clock: Cost | None = None,
     ) -> None:
         self.model, self.plan = model, plan
-        self.latency: LatencyModel | None = None
-        self.whole: Any = None
-        if any(target.cost == "latency" for target in targets):
-            self.latency, self.whole = latency_model(model, latency or Setting(), seed=seed), copy.deepcopy(model)
+        self.sites: Sites = sites_of(model, units)
         if "dims" in units:
             sort_head_dims(model)
-        self.sites: Sites = sites_of(model, units)
         self.gates = Gates(self.sites, seed=seed, shape=plan.shape, closed=plan.closed)
-        self.shares = Shares(model, targets, self.sites.sizes, self.latency)
-        self.shares.check()
+        self.latency: LatencyModel | None = None
+        self.whole: Any = None
+        if clock is None and any(target.cost == "latency" for target in targets):
+            self.latency, self.whole = latency_model(model, latency or Setting(), seed=seed), copy.deepcopy(model)
+        self.shares = Shares(model, targets, self.sites.sizes, clock or self.latency)
+        check_reachable(self.gates, self.shares, round_to=plan.round_to)
 
     def learn(self, module: nn.Module, source: Source, settings: Training, about: Sequence[Any]) -> None:
         """Train a module that holds the model, with the gates at work; they are settled behind it."""
@@ -95,10 +98,10 @@ class Pruning:
         with gated(self.model, self.sites, self.gates):
             train(objective, source, settings, about=known, name="prune")
 
+    @torch.no_grad()
     def finish(self) -> Outcome:
         """Choose which units stay, and cut the others out."""
-        with torch.no_grad():
-            expected = tuple(float(share) for share in self.shares(self.gates.probabilities()))
+        expected = tuple(float(share) for share in self.shares(self.gates.probabilities()))
         left = choose(self.gates, self.shares, round_to=self.plan.round_to)
         kept = {vector: int(mask.sum()) for vector, mask in self.gates.opened().items()}
         cut(self.model, self.sites, self.gates)

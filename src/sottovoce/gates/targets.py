@@ -10,12 +10,10 @@ import torch
 from sottovoce.errors import SottovoceError, shown
 from sottovoce.gates.expected import Expected
 from sottovoce.gates.units import Vector
-from sottovoce.gates.vectors import largest, least_of
 from sottovoce.models.counting import macs_by_part, parameters_by_part
 from sottovoce.models.widths import Number, Widths
 
 SAMPLES = 160_000  # the virtual 10 s of paper 3
-NEAR = 0.01  # of the whole cost: how near a target must be met
 WHOLE, PARTS = ("size", "macs", "latency"), ("conv", "transformer")
 EXAMPLES = "size:-75%, macs:-40%, latency:-50% or {conv: -60%, transformer: -30%}"
 Cost = Callable[[Widths], Number]
@@ -49,16 +47,12 @@ def targets_of(given: str | Mapping[str, Any]) -> tuple[Target, ...]:
         >>> targets_of({"conv": "-60%", "transformer": "-30%"})[1].left
         0.7
     """
-    pairs = dict(given) if isinstance(given, Mapping) else pairs_in(given)
-    found = []
-    for name, value in pairs.items():
-        name, value = str(name).strip(), str(value).strip()
-        number = re.fullmatch(r"[-\N{MINUS SIGN}](\d+(?:\.\d+)?)\s*%", value)
-        if name not in (*WHOLE, *PARTS) or number is None or not 0 < float(number[1]) < 100:
-            raise SottovoceError(
-                f"target={shown(given)}, but a cost and by how much it is to change is wanted: {EXAMPLES}."
-            )
-        found.append(Target(name, 1 - float(number[1]) / 100))
+    pairs = list(given.items()) if isinstance(given, Mapping) else pairs_in(str(given))
+    found = [target for name, value in pairs if (target := target_in(str(name), str(value))) is not None]
+    if not found or len(found) < len(pairs):
+        raise SottovoceError(
+            f"target={shown(given)}, but a cost and by how much it is to change is wanted: {EXAMPLES}."
+        )
     names = [target.cost for target in found]
     if len(names) > 1 and sorted(names) != sorted(PARTS):
         raise SottovoceError(
@@ -67,13 +61,18 @@ def targets_of(given: str | Mapping[str, Any]) -> tuple[Target, ...]:
     return tuple(found)
 
 
-def pairs_in(text: str) -> dict[str, str]:
-    """`conv:-60%,transformer:-30%` as a mapping."""
-    found = {}
-    for piece in text.split(","):
-        name, _, value = piece.partition(":")
-        found[name] = value
-    return found
+def target_in(name: str, value: str) -> Target | None:
+    """The target that a pair names; None where it names none."""
+    number = re.fullmatch(r"[-\N{MINUS SIGN}](\d+(?:\.\d+)?)\s*%", value.strip())
+    if name.strip() not in (*WHOLE, *PARTS) or number is None or not 0 < float(number[1]) < 100:
+        return None
+    return Target(name.strip(), 1 - float(number[1]) / 100)
+
+
+def pairs_in(text: str) -> list[tuple[str, str]]:
+    """`conv:-60%,transformer:-30%` in pairs, which may name a cost twice."""
+    pieces = [piece.partition(":") for piece in text.split(",")]
+    return [(name, value) for name, _, value in pieces]
 
 
 def cost_of(target: Target, latency: Cost | None) -> Cost:
@@ -84,7 +83,8 @@ def cost_of(target: Target, latency: Cost | None) -> Cost:
         94371712
     """
     if target.cost == "latency":
-        assert latency is not None
+        if latency is None:
+            raise SottovoceError(f"target={target}, but nothing says how long a pass takes; give another cost.")
         return latency
     if target.cost == "macs":
         return lambda widths: total(macs_by_part(widths, SAMPLES), None)
@@ -123,22 +123,3 @@ class Shares:
     def of(self, opened: Mapping[Vector, torch.Tensor]) -> list[float]:
         """The shares that are left when just these units are open."""
         return [float(share) for share in self({vector: mask.double() for vector, mask in opened.items()})]
-
-    def least(self, *kept: str) -> dict[Vector, torch.Tensor]:
-        """As few units open as can be, but for all of some kinds."""
-        found = {}
-        for vector, size in self.sizes.items():
-            count = size if vector.kind in kept else least_of(vector)
-            found[vector] = largest(torch.zeros(size), count)
-        return found
-
-    def check(self) -> None:
-        """Refuse a target that no gates can meet."""
-        least = self.of(self.least())
-        for target, share in zip(self.targets, least, strict=True):
-            if target.left < share:
-                kinds = ", ".join(dict.fromkeys(vector.kind for vector in self.sizes))
-                raise SottovoceError(
-                    f"target={target} cannot be met: with every unit of {kinds} gone, as far as they can go, "
-                    f"{100 * (share - 1):.1f}% is reached; ask for less, or gate more kinds of units."
-                )

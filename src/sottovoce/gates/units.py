@@ -19,6 +19,7 @@ from sottovoce.models.edits.widths import check_head_dims
 from sottovoce.models.int8 import check_unquantized
 from sottovoce.models.narrow import check_narrowing
 from sottovoce.models.parts import Factored
+from sottovoce.models.wavlm import adopt_attention
 
 Kind = Literal["conv", "heads", "dims", "ffn", "hidden", "layers"]
 # The probability that a gate is closed at the start, as DPHuBERT's code has it.
@@ -105,6 +106,7 @@ def sites_of(model: Any, kinds: Iterable[str]) -> Sites:
     if not wanted:
         raise SottovoceError(f"units is empty, but something must be gated: some of {', '.join(get_args(Kind))}.")
     check_unquantized(model, "gates")
+    adopt_attention(model)  # WavLM's own attention, as Hugging Face loads it, does not call its output projection
     body = Anatomy(model)
     if body.mimics:
         raise SottovoceError("mimic layers stand where this model's stack was; there are no units to gate.")
@@ -121,6 +123,10 @@ def sites_of(model: Any, kinds: Iterable[str]) -> Sites:
     }
     for kind in wanted:
         add[kind](sites, model, body)
+    if not sites.sizes:
+        raise SottovoceError(
+            f"this {body.name} model has nothing left to gate of {', '.join(wanted)}; name more units."
+        )
     return sites
 
 

@@ -1,5 +1,6 @@
 """The gates of a model as parameters: what they are worth in this pass, and how likely each is open."""
 
+import hashlib
 from typing import Literal, NamedTuple, final
 
 import torch
@@ -111,7 +112,9 @@ class Gates(nn.Module):
 
     def draw(self, step: int) -> None:
         """Noise for a step: the same in every process, whoever asks, and however often."""
-        generator = torch.Generator().manual_seed((self.seed << 32) + step)
+        # Of a seed, torch takes the lower half alone, so that the two numbers must be mixed.
+        mixed = hashlib.sha256(repr((self.seed, step)).encode()).digest()
+        generator = torch.Generator().manual_seed(int.from_bytes(mixed[:4]))
         self.noise = {vector: torch.rand(size, generator=generator) for vector, size in self.sizes.items()}
 
     def refresh(self) -> None:

@@ -14,13 +14,14 @@ from sottovoce.data.utterance import Utterance
 from sottovoce.distillation import losses
 from sottovoce.distillation.maps import Learned, map_places, start_map
 from sottovoce.distillation.objective import as_read, layer_states, without_masks
-from sottovoce.distillation.plan import Distillation, Match, Pair, Student, matched
+from sottovoce.distillation.plan import Match, Pair, matched
 from sottovoce.distillation.student import refuse_other_inputs
 from sottovoce.errors import SottovoceError
 from sottovoce.healing.objectives import (
     Objective,
     TaskObjective,
     asked,
+    following,
     objective_of,
     own_task,
     state_objective,
@@ -28,6 +29,7 @@ from sottovoce.healing.objectives import (
     unit_objective,
 )
 from sottovoce.models.encoder import Encoder, fingerprint, frame_mask
+from sottovoce.models.padding import set_exact_padding
 from sottovoce.models.record import watching
 from sottovoce.pretraining.unit_head import unit_head_of
 from sottovoce.tasks.batch import Batch
@@ -82,6 +84,7 @@ def both(model: Any, task: TaskObjective, match: Match) -> "BothObjective":
     """The model's task, and its states as they are now."""
     refuse_other_inputs(model)
     teacher = copy.deepcopy(model).requires_grad_(False).eval()
+    set_exact_padding(teacher)  # it hears the model's batches, and the model is switched while it learns
     return BothObjective(task, teacher, fingerprint(Encoder(model)), match)
 
 
@@ -112,9 +115,7 @@ class BothObjective:
 
     def module(self, model: Any) -> nn.Module:
         """The model with its head, beside its teacher."""
-        student, teacher = Encoder(model), Encoder(self.teacher)
-        plan = Distillation("hidden", student=Student(teacher.depth), match=self.match)
-        pairs = matched(plan, student.depth - 1, teacher.depth - 1)
+        pairs = matched(following(self.teacher, self.match), Encoder(model).depth - 1, Encoder(self.teacher).depth - 1)
         made = TaskAndStates(Headed(self.task.task, model), self.teacher, pairs, self.match)
         self.learned.give(model, made.maps)
         return made

@@ -8,7 +8,7 @@ before any cut. Where there is neither, the model follows the states that it had
 import copy
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -19,9 +19,9 @@ from torch import nn
 from sottovoce.data.batches import Source, data_stamp, decoded
 from sottovoce.data.shelf import Shelf
 from sottovoce.data.utterance import Utterance
-from sottovoce.distillation.maps import Learned
+from sottovoce.distillation.maps import Learned, same_units
 from sottovoce.distillation.objective import Distiller, without_masks
-from sottovoce.distillation.plan import Distillation, Match, Student, matched
+from sottovoce.distillation.plan import Distillation, Match, Student, matched, usual_layers
 from sottovoce.distillation.source import speech_of_both
 from sottovoce.distillation.student import refuse_other_inputs
 from sottovoce.errors import SottovoceError, unknown
@@ -182,16 +182,14 @@ class StateObjective:
     @property
     def following(self) -> Distillation:
         """How states follow a teacher's."""
-        # With a number of layers, which nobody takes off here, the plan knows that the two are not one model.
-        student = Student(Encoder(self.teacher).depth)
-        return Distillation("hidden", student=student, match=self.match, batch_seconds=self.batch_seconds)
+        return following(self.teacher, self.match, batch_seconds=self.batch_seconds)
 
     def module(self, model: Any) -> nn.Module:
         """The model beside its teacher."""
         pairs = matched(self.following, Encoder(model).depth - 1, Encoder(self.teacher).depth - 1)
         follower = Distiller(model, self.teacher, self.following, pairs, Encoder(self.teacher).width)
-        if self.learned is None:
-            follower.maps.requires_grad_(False)  # states are to be what they were, and not what a Linear makes of them
+        if self.learned is None:  # states are to be what they were, and not what a Linear makes of them
+            same_units(follower.maps.requires_grad_(False), model, self.teacher)
         else:
             self.learned.give(model, follower.maps)
         return follower
@@ -209,6 +207,19 @@ class StateObjective:
         """Of what was learned beside the model, the maps, for a training that follows."""
         if self.learned is not None and isinstance(module, Distiller):
             self.learned.take(model, module.maps)
+
+
+def following(teacher: Any, match: Match, **more: Any) -> Distillation:
+    """How the states of a model that loses units and layers follow those of its teacher: the same ones all the time.
+
+    Example:
+        >>> following(teacher, Match()).match.layers
+        (0, 4, 8, 12)
+    """
+    depth = Encoder(teacher).depth - 1
+    layers = tuple(usual_layers("hidden", depth, depth)) if match.layers is None else match.layers
+    # With a number of layers, which nobody takes off here, the plan knows that the two are not one model.
+    return Distillation("hidden", student=Student(depth), match=replace(match, layers=layers), **more)
 
 
 def some(count: int, limit: int | None, seed: int) -> list[int]:

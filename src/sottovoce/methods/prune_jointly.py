@@ -3,6 +3,7 @@
 from dataclasses import replace
 from typing import Any
 
+from sottovoce.distillation.maps import kept_units
 from sottovoce.distillation.plan import Match
 from sottovoce.errors import SottovoceError
 from sottovoce.gates.latency_design import Setting
@@ -13,6 +14,7 @@ from sottovoce.gates.units import Kind
 from sottovoce.healing import heal
 from sottovoce.healing.continuing import ready_to_learn
 from sottovoce.healing.losses import AS_DPHUBERT, Loss, objective_for
+from sottovoce.pretraining.unit_head import narrow_unit_head, unit_head_of
 from sottovoce.progress import say
 from sottovoce.registry import register_method
 from sottovoce.training import Training
@@ -51,6 +53,7 @@ def prune_jointly(
     if not data:
         raise SottovoceError("prune_jointly needs data: speech, with answers where the loss is a task's; give --data.")
     pruning = Pruning(model, units, targets_of(target), gates, seed=seed, latency=latency)
+    unit_head_of(model)  # a damaged one is refused here, before any work
     freeze = () if "conv" in units else ("front_end",)
     with objective_for(model, data, loss, size=batch, match=match) as objective:
         with ready_to_learn(model, objective, freeze, name="gates"):
@@ -58,7 +61,11 @@ def prune_jointly(
             source = objective.source(model, seed=seed)
             pruning.learn(module, source, replace(train, seed=seed), objective.about)
         objective.keep(model, module)
+        clusters, before = unit_head_of(model), kept_units(model)
         say(f"prune_jointly: {pruning.finish()}.")
+        after = kept_units(model)
+        if clusters is not None and len(after) < len(before):
+            narrow_unit_head(model, clusters, [before.index(unit) for unit in after])
         pruning.time(say)
         if finish is not None:
             model = heal(model, objective, replace(finish, seed=seed), freeze=freeze, name="finish")

@@ -133,6 +133,18 @@ def keep_unit_head(model: Any, head: nn.Linear, clusters: UnitHead) -> None:
     model.processor_files = {**processor_files_of(model), UNITS_FILE: content}
 
 
+def narrow_unit_head(model: Any, clusters: UnitHead, units: Sequence[int]) -> None:
+    """Keep beside a model a head that reads only these of the units that it read before.
+
+    Example:
+        >>> narrow_unit_head(model, clusters, [0, 2, 3])
+    """
+    whole = clusters.head()
+    head = nn.Linear(len(units), clusters.count)
+    head.load_state_dict({"weight": whole.weight[:, list(units)], "bias": whole.bias})
+    keep_unit_head(model, head, clusters)
+
+
 def named_units(model: Any, utterances: Sequence[Utterance], clusters: UnitHead, folder: Path) -> Shelf:
     """The unit that a head beside a model names for each frame of it, kept.
 
