@@ -249,6 +249,11 @@ def render_rest() -> str:
 
 if __name__ == "__main__":
     PICTURES.mkdir(exist_ok=True)
-    for name, picture in [*teachers.pictures(), *layers.layer_pictures(), *methods.method_pictures(), *gates.pictures()]:
+    for name, picture in [
+        *teachers.pictures(),
+        *layers.layer_pictures(),
+        *methods.method_pictures(),
+        *gates.pictures(),
+    ]:
         (PICTURES / name).write_text(picture, encoding="utf-8")
     PAGE.write_text(render(), encoding="utf-8")

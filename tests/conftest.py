@@ -127,6 +127,14 @@ def some_heads(model: Any) -> None:
     edits.keep_heads(model, 1, [1, 2])
 
 
+def some_dims(model: Any) -> None:
+    """Of one layer before its heads, of another behind them."""
+    edits.keep_head_dims(model, 0, [0, 2, 3, 5, 6])
+    edits.keep_heads(model, 0, [0, 2, 3])
+    edits.keep_heads(model, 2, [1, 2])
+    edits.keep_head_dims(model, 2, [1, 4, 7])
+
+
 def no_heads(model: Any) -> None:
     """None in the first layer and in another."""
     edits.keep_heads(model, 0, [])
@@ -158,6 +166,7 @@ EDITS: dict[str, Callable[[Any], Any]] = {
     "keep_layers": drop_both_ends,
     "keep_heads": some_heads,
     "no_heads": no_heads,
+    "keep_head_dims": some_dims,
     "keep_feed_forward": lambda model: each_feed_forward(model, [1], range(0, 48, 3)),
     "no_feed_forward": lambda model: each_feed_forward(model, [1], []),
     "uniform_feed_forward": lambda model: each_feed_forward(model, range(4), range(0, 48, 3)),
@@ -179,9 +188,16 @@ EDITS: dict[str, Callable[[Any], Any]] = {
 # What an edit has nothing to work on in; it must say so.
 IMPOSSIBLE = {
     "sew": {"mimic_linear", "mimic_transformer", "mimic_positional"},
-    "wav2vec2-conformer": {"keep_hidden", "keep_hidden_evenly", "mimic_positional"},
-    "wav2vec2-conformer-rotary": {"keep_hidden", "keep_hidden_evenly", "mimic_positional"},
-    "wav2vec2-bert": {"keep_hidden", "keep_hidden_evenly", "keep_channels", "use_log_mel", "mimic_positional"},
+    "wav2vec2-conformer": {"keep_head_dims", "keep_hidden", "keep_hidden_evenly", "mimic_positional"},
+    "wav2vec2-conformer-rotary": {"keep_head_dims", "keep_hidden", "keep_hidden_evenly", "mimic_positional"},
+    "wav2vec2-bert": {
+        "keep_head_dims",
+        "keep_hidden",
+        "keep_hidden_evenly",
+        "keep_channels",
+        "use_log_mel",
+        "mimic_positional",
+    },
     "whisper": {
         *("keep_hidden", "keep_hidden_evenly", "keep_channels", "use_log_mel"),
         *("mimic_linear", "mimic_transformer", "mimic_positional"),

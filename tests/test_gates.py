@@ -19,12 +19,12 @@ from sottovoce.gates.units import Sites, Vector, sites_of
 from sottovoce.gates.vectors import Gates
 from sottovoce.models.anatomy import Anatomy
 
-KINDS = ("conv", "heads", "ffn", "hidden", "layers")
+KINDS = ("conv", "heads", "dims", "ffn", "hidden", "layers")
 # What a family has no units of.
 LACKING: dict[str, set[str]] = {
-    "wav2vec2-conformer": {"hidden", "layers"},
-    "wav2vec2-conformer-rotary": {"hidden", "layers"},
-    "wav2vec2-bert": {"conv", "hidden", "layers"},
+    "wav2vec2-conformer": {"dims", "hidden", "layers"},
+    "wav2vec2-conformer-rotary": {"dims", "hidden", "layers"},
+    "wav2vec2-bert": {"conv", "dims", "hidden", "layers"},
     "whisper": {"conv", "hidden"},
 }
 COSTS = tuple(Target(name, 0.5) for name in ("size", "macs", "conv", "transformer"))
@@ -173,7 +173,7 @@ def test_what_a_family_lacks_is_refused(family: str) -> None:
 
 def test_multiply_accumulates_at_fractions_are_the_papers_formulas() -> None:
     model = tiny("hubert")
-    gates = shuffled(sites_of(model, KINDS[:4]))
+    gates = shuffled(sites_of(model, ["conv", "heads", "ffn", "hidden"]))
     p = {vector: found.detach().tolist() for vector, found in gates.probabilities().items()}
     length, before, macs = 160_000, 1.0, 0.0
     for index, (kernel, stride) in enumerate(zip((10, 4, 4), (5, 4, 4), strict=True)):

@@ -5,7 +5,6 @@ from collections.abc import Iterator
 from typing import Any
 
 from lib.tables import about, percent, read, table, there
-
 from sottovoce.plots import line_plot
 
 KINDS = {
