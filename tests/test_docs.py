@@ -41,5 +41,6 @@ def test_results_are_written_from_the_records() -> None:
     page = (ROOT / "docs" / "results.md").read_text(encoding="utf-8")
     assert page == script.render(), "run python benchmarks/write_results.py"
     drawn = [script.teachers.pictures(), script.layers.layer_pictures(), script.methods.method_pictures()]
+    drawn.append(script.gates.pictures())
     for name, picture in [pair for pictures in drawn for pair in pictures]:
         assert (script.PICTURES / name).read_text(encoding="utf-8") == picture, "run python benchmarks/write_results.py"
