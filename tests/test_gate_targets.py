@@ -22,7 +22,12 @@ from sottovoce.models.widths import Widths, widths_of
 
 def small() -> Any:
     """Not tiny: a unit is well below a hundredth of every cost."""
-    settings = {"hidden_size": 64, "num_hidden_layers": 4, "num_attention_heads": 8, "intermediate_size": 256}
+    settings: dict[str, Any] = {
+        "hidden_size": 64,
+        "num_hidden_layers": 4,
+        "num_attention_heads": 8,
+        "intermediate_size": 256,
+    }
     settings |= {"conv_dim": (64,) * 7, "num_conv_pos_embeddings": 16, "num_conv_pos_embedding_groups": 4}
     return shaken(sv.new("hubert", **settings)).eval()
 
@@ -65,7 +70,7 @@ def test_targets_are_met_within_a_hundredth(target: Any, round_to: int) -> None:
     assert all(width % round_to == 0 or width == whole[kind] for kind, some in sizes.items() for width in some)
     kept = {vector: count for vector, count in outcome.kept.items() if vector.kind in ("heads", "ffn")}
     assert kept == {
-        Vector(kind, layer): count
+        Vector(kind, layer): count  # pyright: ignore[reportArgumentType]
         for layer in range(4)
         for kind, count in (("heads", widths.heads[layer]), ("ffn", widths.feed_forward[layer][0]))
     }

@@ -23,10 +23,12 @@ from sottovoce.models.anatomy import Anatomy
 from sottovoce.models.padding import exact_padding
 from sottovoce.training.loop import checkpointed
 
-STILL = dict.fromkeys(["hidden_dropout", "activation_dropout", "attention_dropout", "feat_proj_dropout"], 0.0)
+STILL: dict[str, Any] = dict.fromkeys(
+    ["hidden_dropout", "activation_dropout", "attention_dropout", "feat_proj_dropout"], 0.0
+)
 
 
-def heard(model: Any) -> list[dict[str, torch.Tensor]]:
+def heard(model: Any) -> Any:
     """Inputs without and, for who looks at it, with padding."""
     body = Anatomy(model)
     inputs = body.dummy_inputs(0.6, batch=2)
@@ -168,7 +170,8 @@ def test_gates_do_what_a_pass_by_hand_does(training: bool) -> None:
     """Layers too: one that is closed adds nothing, and its norms stay."""
     model = tiny("wav2vec2", **STILL).train(training)
     sites = sites_of(model, ["conv", "heads", "ffn", "layers"])
-    gates, inputs = shuffled(sites, seed=2).train(training), Anatomy(model).dummy_inputs(0.6, batch=2)
+    gates = shuffled(sites, seed=2).train(training)
+    inputs: Any = Anatomy(model).dummy_inputs(0.6, batch=2)
     gates.vectors["layers_0_0"].log_alpha.data = torch.tensor([0.5, -4.0, 3.0, 0.0])
     with torch.no_grad(), gated(model, sites, gates):
         gates.refresh()
@@ -194,7 +197,7 @@ def test_the_hidden_state_is_scaled_where_norms_write_it(family: str) -> None:
     sites = sites_of(model, ["hidden"])
     gates, inputs = Gates(sites, seed=0).eval(), heard(model)[1]
     with torch.no_grad():
-        gates.vectors["hidden_0_0"].log_alpha.copy_(torch.linspace(4, 5, 32))
+        gates.get_parameter("vectors.hidden_0_0.log_alpha").copy_(torch.linspace(4, 5, 32))
         with gated(model, sites, gates):
             gates.refresh()
             found, z = model(**inputs)[0], gates.now[Vector("hidden")].value

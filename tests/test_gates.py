@@ -116,7 +116,8 @@ def test_draws_are_a_matter_of_seed_and_step_alone() -> None:
     assert torch.equal(noise(4, 5), noise(4, 1, 2, 2, 5))
     assert not torch.equal(noise(4, 5), noise(4, 6)) and not torch.equal(noise(4, 5), noise(5, 5))
     first, second = Gates(sites, seed=4), Gates(sites, seed=5)
-    assert not torch.equal(first.vectors["ffn_0_0"].log_alpha, second.vectors["ffn_0_0"].log_alpha)
+    one, two = (each.get_parameter("vectors.ffn_0_0.log_alpha") for each in (first, second))
+    assert not torch.equal(one, two)
     pairs = torch.stack([noise(4, step) for step in range(400)])
     assert float(pairs.mean()) == pytest.approx(0.5, abs=0.01)
     assert abs(float(torch.corrcoef(torch.stack([pairs[:-1, 0], pairs[1:, 0]]))[0, 1])) < 0.2

@@ -135,7 +135,7 @@ def test_the_teacher_stays_and_maps_go_on_where_they_were(loss: Any, maps: Any) 
     pruning = Pruning(model, ["heads", "hidden", "layers"], targets_of("size:-60%"), Gating(lr=0.1), seed=0)
     with objective_for(model, DATA, loss, size=4, match=Match(maps=maps)) as objective:
         made: Any = objective
-        before, module = copy.deepcopy(made.teacher.state_dict()), objective.module(model)
+        before, module = copy.deepcopy(made.teacher.state_dict()), made.module(model)
         source, settings = objective.source(model, seed=0), Training(steps=3, lr=1e-2)
         assert list(module.places) == ([0, 1, 1, 1, 1] if maps == "shared" else [0, 1, 2, 3, 4])[: len(module.pairs)]
         for each in module.maps:
@@ -143,12 +143,12 @@ def test_the_teacher_stays_and_maps_go_on_where_they_were(loss: Any, maps: Any) 
         with ready_to_learn(model, objective, (), name="gates"):
             pruning.learn(module, source, settings, objective.about)
         with torch.no_grad():
-            pruning.gates.vectors["layers_0_0"].log_alpha.copy_(torch.tensor([9.0, -9.0, -9.0, 9.0]))
+            pruning.gates.get_parameter("vectors.layers_0_0.log_alpha").copy_(torch.tensor([9.0, -9.0, -9.0, 9.0]))
         objective.keep(model, module)
         learned, pairs = [each.weight.clone() for each in module.maps], module.pairs
         pruning.finish()
         assert len(Anatomy(model).layers) == 2 and 1 < len(model.hubert.kept_hidden) < 32
-        module = objective.module(model)
+        module = made.module(model)
         assert [pair.teacher for pair in module.pairs] == [pair.teacher for pair in pairs]
         for each, known in zip(module.maps, learned, strict=True):
             assert torch.equal(each.weight, known[:, model.hubert.kept_hidden])
@@ -260,7 +260,13 @@ def test_a_checkpoint_is_of_its_gates_and_its_target(tmp_path: Path) -> None:
     with working_in(tmp_path):
         run()
         run()
-        for other in ({"target": "macs:-51%"}, {"target": "size:-50%"}, {"lr": 0.03}, {"units": WIDE[:3]}):
+        others: list[dict[str, Any]] = [
+            {"target": "macs:-51%"},
+            {"target": "size:-50%"},
+            {"lr": 0.03},
+            {"units": WIDE[:3]},
+        ]
+        for other in others:
             with pytest.raises(SottovoceError, match="other settings, data or model"):
                 run(**other)
 
