@@ -29,10 +29,10 @@ TEXT = """
 `small-hubert-wide` is `small-hubert` behind a front end of 144 channels, which has a third of its multiply-accumulates,
 as wav2vec2-base's has. It was fine-tuned for a task and pruned by `prune_jointly` for
 {updates} updates with gates and after the cut,
-far fewer than the paper's: what differs between kinds of targets is to be seen here, not how far pruning can go. "Layers alone" gates heads, feed-forward units and the hidden size, "all" the channels of the convolutions too.
-Where there are several seeds, the score is their mean and their standard deviation; else its interval is that of the
-test recordings. Times are one thread's own seconds for a pass
-of 1 s of audio over the whole model's, in turns.
+far fewer than the paper's: what differs between kinds of targets is to be seen here, not how far pruning can go.
+"Layers alone" gates heads, feed-forward units and the hidden size, "all" the channels of the convolutions too. Where
+there are several seeds, the score is their mean and their standard deviation; else its interval is that of the test
+recordings. Times are one thread's own seconds for a pass of 1 s of audio over the whole model's, in turns.
 
 {keywords}
 
@@ -61,8 +61,8 @@ and measured time, beside what multiply-accumulates alone say.
 
 {latency}
 
-The large error of the last row is one of memory and not of shapes: there, the whole model's pass now and then returns
-its memory to the system and fetches it anew, which takes a fifth of its time.
+The large error of the last row is probably one of memory and not of shapes: in some processes and not in others, the
+whole model's pass returned its memory to the system and fetched it anew.
 
 ### What is left where
 
