@@ -14,6 +14,7 @@ from sottovoce.gates.units import Kind
 from sottovoce.healing import heal
 from sottovoce.healing.continuing import ready_to_learn
 from sottovoce.healing.losses import AS_DPHUBERT, Loss, objective_for
+from sottovoce.models.anatomy import Anatomy
 from sottovoce.pretraining.unit_head import narrow_unit_head, unit_head_of
 from sottovoce.progress import say
 from sottovoce.registry import register_method
@@ -50,6 +51,7 @@ def prune_jointly(
     Example:
         >>> small = prune_jointly(tuned, data, target="macs:-40%", train={"steps": 2000, "lr": 1e-4})  # doctest: +SKIP
     """
+    Anatomy(model)  # refuses what has no units at all
     if not data:
         raise SottovoceError("prune_jointly needs data: speech, with answers where the loss is a task's; give --data.")
     pruning = Pruning(model, units, targets_of(target), gates, seed=seed, latency=latency)
