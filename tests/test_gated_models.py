@@ -17,7 +17,7 @@ from torch.nn import functional as F
 import sottovoce as sv
 from sottovoce.gates.cutting import cut
 from sottovoce.gates.hooks import OpenNorm, gated
-from sottovoce.gates.units import Vector, sites_of
+from sottovoce.gates.units import Vector, sites_of, sort_head_dims
 from sottovoce.gates.vectors import Gates, Values
 from sottovoce.models.anatomy import Anatomy
 from sottovoce.models.padding import exact_padding
@@ -72,7 +72,9 @@ def test_a_gated_model_computes_what_the_cut_one_does(family: str) -> None:
         check_cut(copy.deepcopy(whole), chosen, number)
 
 
-@pytest.mark.parametrize("edit", ["keep_heads", "no_heads", "factor", "use_log_mel", "set_order", "everything"])
+@pytest.mark.parametrize(
+    "edit", ["keep_heads", "no_heads", "keep_head_dims", "factor", "use_log_mel", "set_order", "everything"]
+)
 @pytest.mark.parametrize("family", ["hubert", "wavlm-large", "data2vec-audio"])
 def test_models_that_are_irregular_already_are_gated_as_exactly(family: str, edit: str) -> None:
     kinds = [kind for kind in KINDS if kind != "conv" or edit != "use_log_mel"]
@@ -97,6 +99,24 @@ def test_wavlm_as_hugging_face_makes_it() -> None:
 def test_exact_padding_goes_with_gates(family: str) -> None:
     with exact_padding(model := tiny(family).eval()):
         check_cut(model, KINDS)
+
+
+@pytest.mark.parametrize("edit", ["nothing", "keep_heads", "factor"])
+@pytest.mark.parametrize("family", ["hubert", "wavlm-large", "data2vec-audio"])
+def test_dimensions_of_heads_are_sorted_by_what_they_weigh(family: str, edit: str) -> None:
+    model = edited(family, edit).eval()
+    with torch.no_grad():
+        wanted = model(**heard(model)[1])[0]
+        sort_head_dims(model)
+        near(model(**heard(model)[1])[0], wanted)
+    body = Anatomy(model)
+    for layer in range(4):
+        parts = ("query", "key", "value", "output")
+        q, k, v, out = (body.linear(layer, part).weight.detach().double() for part in parts)
+        for head in range(body.heads(layer)):
+            rows = range(8 * head, 8 * head + 8)
+            weights = [float(q[r].norm() * k[r].norm() + v[r].norm() * out[:, r].norm()) for r in rows]
+            assert all(first >= second * (1 - 1e-5) for first, second in zip(weights, weights[1:], strict=False))
 
 
 def test_the_pretraining_head_is_followed() -> None:
@@ -156,6 +176,7 @@ def by_hand(model: Any, audio: torch.Tensor, z: dict[Vector, torch.Tensor]) -> l
     for layer in range(4):
         path, place = f"encoder.layers.{layer}", z[Vector("layers")][layer]
         q, k, v = (linear(x, f"{path}.attention.{name}_proj").unflatten(-1, (4, 8)).transpose(1, 2) for name in "qkv")
+        q, v = q * z[Vector("dims", layer)], v * z[Vector("dims", layer)]
         heads = torch.softmax(q @ k.transpose(2, 3) / math.sqrt(8), dim=-1) @ v
         heads = (heads * z[Vector("heads", layer)][:, None, None]).transpose(1, 2).flatten(2)
         x = norm(x + place * linear(heads, f"{path}.attention.out_proj"), f"{path}.layer_norm")
@@ -169,7 +190,7 @@ def by_hand(model: Any, audio: torch.Tensor, z: dict[Vector, torch.Tensor]) -> l
 def test_gates_do_what_a_pass_by_hand_does(training: bool) -> None:
     """Layers too: one that is closed adds nothing, and its norms stay."""
     model = tiny("wav2vec2", **STILL).train(training)
-    sites = sites_of(model, ["conv", "heads", "ffn", "layers"])
+    sites = sites_of(model, ["conv", "heads", "dims", "ffn", "layers"])
     gates = shuffled(sites, seed=2).train(training)
     inputs: Any = Anatomy(model).dummy_inputs(0.6, batch=2)
     gates.vectors["layers_0_0"].log_alpha.data = torch.tensor([0.5, -4.0, 3.0, 0.0])

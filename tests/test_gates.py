@@ -174,7 +174,7 @@ def test_what_a_family_lacks_is_refused(family: str) -> None:
 
 def test_multiply_accumulates_at_fractions_are_the_papers_formulas() -> None:
     model = tiny("hubert")
-    gates = shuffled(sites_of(model, ["conv", "heads", "ffn", "hidden"]))
+    gates = shuffled(sites_of(model, KINDS[:5]))
     p = {vector: found.detach().tolist() for vector, found in gates.probabilities().items()}
     length, before, macs = 160_000, 1.0, 0.0
     for index, (kernel, stride) in enumerate(zip((10, 4, 4), (5, 4, 4), strict=True)):
@@ -185,7 +185,8 @@ def test_multiply_accumulates_at_fractions_are_the_papers_formulas() -> None:
     macs += length * before * hidden + (length + 1) * 16 * sum(group**2 for group in groups)
     for layer in range(4):
         heads, inner = sum(p[Vector("heads", layer)]), sum(p[Vector("ffn", layer)])
-        macs += 4 * length * hidden * heads * 8 + 2 * length**2 * heads * 8 + 2 * length * hidden * inner
+        attended = heads * sum(p[Vector("dims", layer)])
+        macs += 4 * length * hidden * attended + 2 * length**2 * attended + 2 * length * hidden * inner
     found = cost_of(Target("macs", 0.5), None)(Expected(model)(gates.probabilities()))
     assert float(found.detach()) == pytest.approx(macs, rel=1e-12)
 

@@ -110,7 +110,7 @@ def test_each_loss_runs_and_the_seed_decides(loss: str, shape: str, tmp_path: Pa
     if loss == "own":  # its states, where there is neither a head nor units
         model = tiny("hubert")
     before = copy.deepcopy(model.state_dict())
-    options = {"target": "size:-40%", "units": WIDE, "loss": loss, "gates": {"shape": shape}, **SHORT}
+    options = {"target": "size:-40%", "units": [*WIDE, "dims"], "loss": loss, "gates": {"shape": shape}, **SHORT}
     found, again, other = (sv.prune_jointly(model, DATA, **options, seed=seed) for seed in (1, 1, 2))
     states = [each.state_dict() for each in (found, again, other)]
     assert alike(states[0], states[1]) and not alike(states[0], states[2])
@@ -182,6 +182,17 @@ def test_states_without_maps_are_compared_where_they_were() -> None:
     for each in module.maps:
         found = each(states)
         assert torch.equal(found[..., kept], states) and not found[..., ::3].any() and not each.weight.requires_grad
+
+
+def test_the_head_over_units_reads_the_units_that_stay() -> None:
+    model = with_clusters(tiny("hubert"))
+    whole = unit_head_of(model)
+    still: Any = {**SHORT, "finish": None, "train": {"steps": 1, "lr": 1e-9}}
+    found = sv.prune_jointly(model, DATA, target="size:-60%", units=["hidden"], **still)
+    narrow = unit_head_of(found)
+    assert whole is not None and narrow is not None and len(found.kept_hidden) < 32
+    kept = whole.tensors["head.weight"][:, found.kept_hidden]
+    torch.testing.assert_close(narrow.tensors["head.weight"], kept, rtol=0, atol=1e-6)
 
 
 def test_models_that_hear_features_can_be_pruned_for_their_task() -> None:
