@@ -195,7 +195,7 @@ def test_multiply_accumulates_at_fractions_are_the_papers_formulas() -> None:
 def test_expected_shares_rise_with_the_gates_and_have_their_gradients(family: str) -> None:
     model = tiny(family, num_hidden_layers=2) if family != "whisper" else tiny(family, encoder_layers=2)
     sites = sites_of(model, kinds_of(family))
-    shares = Shares(model, [cost for cost in COSTS if cost.cost != "conv" or "conv" in kinds_of(family)], sites.sizes)
+    shares = Shares(model, [cost for cost in COSTS if cost.cost != "conv" or "conv" in kinds_of(family)])
     generator = torch.Generator().manual_seed(0)
     low = {v: torch.rand(size, generator=generator, dtype=torch.float64) for v, size in sites.sizes.items()}
     high = {v: p + (1 - p) * torch.rand(p.shape, generator=generator) for v, p in low.items()}

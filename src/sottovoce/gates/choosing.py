@@ -8,7 +8,7 @@ from sottovoce.errors import SottovoceError
 from sottovoce.gates.hard_concrete import open_count
 from sottovoce.gates.targets import Shares, Target
 from sottovoce.gates.units import Vector
-from sottovoce.gates.vectors import Gates, largest, least_of
+from sottovoce.gates.vectors import Gates, descending, first_of, least_of
 
 # From the kind with the largest steps to the one with the smallest, which meets the target last.
 COARSE = ("layers", "heads", "dims", "hidden", "conv", "ffn")
@@ -70,7 +70,7 @@ def check_reachable(gates: Gates, shares: Shares, *, round_to: int = 1) -> None:
 def picker_of(gates: Gates, shares: Shares, round_to: int) -> "Picker":
     """What counts the units of some gates, as they are now."""
     with torch.no_grad():
-        return Picker({vector: found.double().cpu() for vector, found in gates.logits().items()}, shares, round_to)
+        return Picker(gates.exact_logits(), shares, round_to)
 
 
 def concerns(target: Target, vector: Vector) -> bool:
@@ -90,6 +90,7 @@ class Picker:
 
     def __init__(self, logits: Mapping[Vector, torch.Tensor], shares: Shares, round_to: int) -> None:
         self.logits, self.shares, self.round_to = logits, shares, round_to
+        self.order = {vector: descending(found) for vector, found in logits.items()}  # asked for thousands of times
 
     def multiple(self, vector: Vector) -> int:
         """What the width of a vector is a multiple of."""
@@ -105,7 +106,7 @@ class Picker:
 
     def masks(self, counts: Counts) -> dict[Vector, torch.Tensor]:
         """The most open units of each vector."""
-        return {vector: largest(self.logits[vector], counts[vector]) for vector in self.logits}
+        return {vector: first_of(order, counts[vector]) for vector, order in self.order.items()}
 
     def left(self, counts: Counts, number: int) -> float:
         """The share of a cost that these units leave."""
@@ -127,13 +128,13 @@ class Picker:
     def fill(self, counts: Counts, vectors: Iterable[Vector], number: int) -> None:
         """Add the most open of the closed units while the target holds."""
         wanted, waiting = self.shares.targets[number].left, {vector for vector in vectors if vector.kind != "layers"}
-        order = {vector: found.sort(descending=True).values for vector, found in self.logits.items()}
+        values = {vector: self.logits[vector][order].tolist() for vector, order in self.order.items()}
         for _ in range(MOST_TRIES):
-            waiting = {vector for vector in waiting if counts[vector] < len(order[vector])}
+            waiting = {vector for vector in waiting if counts[vector] < len(values[vector])}
             if not waiting:
                 return
-            vector = max(sorted(waiting), key=lambda vector: float(order[vector][counts[vector]]))
-            more = min(len(order[vector]), counts[vector] + self.multiple(vector))
+            vector = max(sorted(waiting), key=lambda vector: values[vector][counts[vector]])
+            more = min(len(values[vector]), counts[vector] + self.multiple(vector))
             if self.left(counts | {vector: more}, number) <= wanted:
                 counts[vector] = more
             else:

@@ -26,27 +26,24 @@ def cut(model: Any, sites: Sites, gates: Gates) -> None:
             parameter: Any = module._parameters[name]
             parameter.copy_(scaled(parameter, scales, now))
     kept = {vector: values.opened.nonzero().flatten().tolist() for vector, values in now.items()}
-    stays = kept.get(Vector("layers"), range(len(Anatomy(model).layers)))
-    norms_first = Anatomy(model).norms_first
+    body = Anatomy(model)
+    stays = kept.get(Vector("layers"), range(len(body.layers)))
     for vector, units in kept.items():
-        gone = vector.kind in ("heads", "dims", "ffn") and vector.place not in stays
-        if gone and norms_first:
-            continue  # the whole layer goes
-        if gone and vector.kind == "dims":
-            continue  # its heads go
-        units = [] if gone else units
-        if vector.kind == "conv" and len(units) < gates.sizes[vector]:
+        whole = len(units) == gates.sizes[vector]
+        if whole or (vector.kind in ("heads", "dims", "ffn") and vector.place not in stays):
+            continue  # of a closed layer all goes, below
+        if vector.kind == "conv":
             keep_channels(model, vector.place, units)
-        elif vector.kind == "heads" and len(units) < gates.sizes[vector]:
+        elif vector.kind == "heads":
             keep_heads(model, vector.place, units)
-        elif vector.kind == "dims" and len(units) < gates.sizes[vector]:
+        elif vector.kind == "dims":
             keep_head_dims(model, vector.place, units)
-        elif vector.kind == "ffn" and len(units) < gates.sizes[vector]:
+        elif vector.kind == "ffn":
             keep_feed_forward(model, vector.place, units, which=vector.which)
-    closed = [layer for layer in range(len(Anatomy(model).layers)) if layer not in stays]
-    if closed and norms_first:
-        join_weights(model, Anatomy(model).order, stays)
-        keep_layers(model, [step for step, layer in enumerate(Anatomy(model).order) if layer in stays])
+    closed = [layer for layer in range(len(body.layers)) if layer not in stays]
+    if closed and body.norms_first:
+        join_weights(model, body.order, stays)
+        keep_layers(model, [step for step, layer in enumerate(body.order) if layer in stays])
     elif closed:
         empty(model, closed)
     hidden = kept.get(Vector("hidden"), [])

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, final
+from typing import Any, final, get_args
 
 import torch
 from torch import nn
@@ -37,8 +37,8 @@ class Gating:
     round_to: int = 1
 
     def __post_init__(self) -> None:
-        if self.shape not in ("hard_concrete", "pinching"):
-            raise unknown("shape", self.shape, ("hard_concrete", "pinching"))
+        if self.shape not in get_args(Shape):
+            raise unknown("shape", self.shape, get_args(Shape))
         for name in ("lr", "multiplier_lr"):
             if not 0 < getattr(self, name) < float("inf"):
                 raise SottovoceError(f"{name}={getattr(self, name)}, but a finite rate above 0 is wanted.")

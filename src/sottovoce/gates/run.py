@@ -81,7 +81,7 @@ class Pruning:
         self.whole: Any = None
         if clock is None and any(target.cost == "latency" for target in targets):
             self.latency, self.whole = latency_model(model, latency or Setting(), seed=seed), copy.deepcopy(model)
-        self.shares = Shares(model, targets, self.sites.sizes, clock or self.latency)
+        self.shares = Shares(model, targets, clock or self.latency)
         check_reachable(self.gates, self.shares, round_to=plan.round_to)
 
     def learn(self, module: nn.Module, source: Source, settings: Training, about: Sequence[Any]) -> None:

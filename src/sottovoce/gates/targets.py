@@ -101,14 +101,12 @@ class Shares:
     """What share of each cost is left of a model with some gates, and what is wanted of it.
 
     Example:
-        >>> shares = Shares(model, targets_of("macs:-40%"), gates.sizes)
+        >>> shares = Shares(model, targets_of("macs:-40%"))
         >>> shares(gates.probabilities())
     """
 
-    def __init__(
-        self, model: Any, targets: Sequence[Target], sizes: Mapping[Vector, int], latency: Cost | None = None
-    ) -> None:
-        self.targets, self.sizes = tuple(targets), dict(sizes)
+    def __init__(self, model: Any, targets: Sequence[Target], latency: Cost | None = None) -> None:
+        self.targets = tuple(targets)
         self.expected = Expected(model)
         self.costs = [cost_of(target, latency) for target in targets]
         self.whole = [float(cost(self.expected.whole)) for cost in self.costs]

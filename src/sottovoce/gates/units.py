@@ -185,7 +185,7 @@ def add_heads(sites: Sites, model: Any, body: Anatomy) -> None:
 def add_head_dims(sites: Sites, model: Any, body: Anatomy) -> None:
     """Dimensions inside heads: a gate is for one of each head of a layer, which keep as many, as kernels want it.
 
-    Our design, after the abstract of arXiv 2306.01385. `sorted_head_dims` lets those of one gate be of like importance.
+    Our design, after the abstract of arXiv 2306.01385. `sort_head_dims` lets those of one gate be of like importance.
     A gate scales the queries and what reads the values.
     """
     check_head_dims(body)

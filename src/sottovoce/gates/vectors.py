@@ -106,9 +106,13 @@ class Gates(nn.Module):
         made = {vector: self.vectors[vector.name] for vector in self.sizes}
         return {vector: module.logits() for vector, module in made.items()}  # pyright: ignore[reportCallIssue]
 
+    def exact_logits(self) -> dict[Vector, torch.Tensor]:
+        """The same in double precision, on the CPU, for not every device has that; gradients pass."""
+        return {vector: found.cpu().double() for vector, found in self.logits().items()}
+
     def probabilities(self) -> dict[Vector, torch.Tensor]:
-        """How likely each gate is open, in double precision, which not every device has."""
-        return {vector: hard_concrete.open_probability(found.cpu().double()) for vector, found in self.logits().items()}
+        """How likely each gate is open, in double precision."""
+        return {vector: hard_concrete.open_probability(found) for vector, found in self.exact_logits().items()}
 
     def draw(self, step: int) -> None:
         """Noise for a step: the same in every process, whoever asks, and however often."""
@@ -150,10 +154,9 @@ class Gates(nn.Module):
         """Which units stay: those that were chosen, or else as many of each vector as are expected to."""
         if self.chosen is not None:
             return self.chosen
-        logits = {vector: found.double().cpu() for vector, found in self.logits().items()}
         return {
             vector: largest(found, hard_concrete.open_count(found, least=least_of(vector)))
-            for vector, found in logits.items()
+            for vector, found in self.exact_logits().items()
         }
 
 
@@ -174,8 +177,28 @@ def largest(values: torch.Tensor, count: int) -> torch.Tensor:
         >>> largest(torch.tensor([1.0, 3.0, 3.0]), 2)
         tensor([False,  True,  True])
     """
-    found = torch.zeros(len(values), dtype=torch.bool)
-    found[torch.argsort(values, descending=True, stable=True)[:count]] = True
+    return first_of(descending(values), count)
+
+
+def descending(values: torch.Tensor) -> torch.Tensor:
+    """The places of values from the largest to the smallest; of equal ones the first comes first.
+
+    Example:
+        >>> descending(torch.tensor([1.0, 3.0, 3.0]))
+        tensor([1, 2, 0])
+    """
+    return torch.argsort(values, descending=True, stable=True)
+
+
+def first_of(order: torch.Tensor, count: int) -> torch.Tensor:
+    """A mask of the first `count` places of an order.
+
+    Example:
+        >>> first_of(torch.tensor([1, 2, 0]), 2)
+        tensor([False,  True,  True])
+    """
+    found = torch.zeros(len(order), dtype=torch.bool)
+    found[order[:count]] = True
     return found
 
 

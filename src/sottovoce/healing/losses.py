@@ -1,6 +1,5 @@
 """Objectives by the name of their loss, where a user says which: a task, units, a teacher's states, or two at once."""
 
-import copy
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import asdict, dataclass, field
@@ -15,7 +14,7 @@ from sottovoce.distillation import losses
 from sottovoce.distillation.maps import Learned, map_places, start_map
 from sottovoce.distillation.objective import as_read, layer_states, without_masks
 from sottovoce.distillation.plan import Match, Pair, matched
-from sottovoce.distillation.student import refuse_other_inputs
+from sottovoce.distillation.student import find_teacher
 from sottovoce.errors import SottovoceError
 from sottovoce.healing.objectives import (
     Objective,
@@ -82,8 +81,7 @@ def objective_for(
 
 def both(model: Any, task: TaskObjective, match: Match) -> "BothObjective":
     """The model's task, and its states as they are now."""
-    refuse_other_inputs(model)
-    teacher = copy.deepcopy(model).requires_grad_(False).eval()
+    teacher = find_teacher(model, None)
     set_exact_padding(teacher)  # it hears the model's batches, and the model is switched while it learns
     return BothObjective(task, teacher, fingerprint(Encoder(model)), match)
 

@@ -5,7 +5,6 @@ head over units lies beside the model, the unit of a frame is here what that hea
 before any cut. Where there is neither, the model follows the states that it had before the cut.
 """
 
-import copy
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import asdict, dataclass, replace
@@ -23,7 +22,7 @@ from sottovoce.distillation.maps import Learned, same_units
 from sottovoce.distillation.objective import Distiller, without_masks
 from sottovoce.distillation.plan import Distillation, Match, Student, matched, usual_layers
 from sottovoce.distillation.source import speech_of_both
-from sottovoce.distillation.student import refuse_other_inputs
+from sottovoce.distillation.student import find_teacher
 from sottovoce.errors import SottovoceError, unknown
 from sottovoce.models.encoder import Encoder, fingerprint
 from sottovoce.models.heads import head_labels
@@ -292,9 +291,8 @@ def unit_objective(
 
 def state_objective(model: Any, data: Sequence[Utterance], size: float, folder: Path, **more: Any) -> StateObjective:
     """The states that the model has now."""
-    refuse_other_inputs(model)
+    teacher = find_teacher(model, None)
     learnt, seconds, known = speech_for(model, data, size, folder)
-    teacher = copy.deepcopy(model).requires_grad_(False).eval()
     return StateObjective(learnt, teacher, seconds, known, **more)
 
 

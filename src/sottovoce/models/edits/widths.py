@@ -28,9 +28,7 @@ def keep_heads(model: Any, layer: int, heads: Iterable[int]) -> None:
     rows = [head * width + unit for head in kept for unit in range(width)]
     attention = body.attention(layer)
     names = tuple(body.kept_heads(layer)[head] for head in kept)
-    for part in ("query", "key", "value"):
-        keep_rows(body.linear(layer, part), rows)
-    keep_columns(body.linear(layer, "output"), rows)
+    keep_inside_heads(body, layer, rows)
     if isinstance(attention, GatedAttention):
         replace_parameter(attention, "gru_rel_pos_const", attention.gru_rel_pos_const[:, list(kept)])
     if getattr(attention, "position_embeddings_type", None) == "relative":
@@ -60,12 +58,17 @@ def keep_head_dims(model: Any, layer: int, dims: Iterable[int]) -> None:
     width, attention = body.head_width(layer), body.attention(layer)
     kept = indices("dimension of a head", dims, width, least=1)
     rows = [head * width + unit for head in range(body.heads(layer)) for unit in kept]
-    for part in ("query", "key", "value"):
-        keep_rows(body.linear(layer, part), rows)
-    keep_columns(body.linear(layer, "output"), rows)
+    keep_inside_heads(body, layer, rows)
     attention.kept_dims = len(kept)
     if not isinstance(attention, GatedAttention | NoHeads):  # the first reads slices of the hidden state by it as well
         attention.head_dim = len(kept)
+
+
+def keep_inside_heads(body: Anatomy, layer: int, rows: list[int]) -> None:
+    """Keep these of the numbers that all heads of a layer have side by side."""
+    for part in ("query", "key", "value"):
+        keep_rows(body.linear(layer, part), rows)
+    keep_columns(body.linear(layer, "output"), rows)
 
 
 def check_head_dims(body: Anatomy) -> None:
