@@ -36,11 +36,12 @@ recordings. Times are one thread's own seconds for a pass of 1 s of audio over t
 
 {keywords}
 
-All units together keep {least} at {smaller}, which the layers alone cannot reach; these keep {tied} at {more}: a tie, at
-well over half again the operations. At {small}, with one seed each, the layers alone keep {alone} and all units {joint}.
-So joint pruning is ahead at equal operations, as in the paper. Targets of size leave the convolutions nearly whole, which
-have few parameters: also as in the paper. All rows but those of time were made before a fault was mended that gave every
-seed the same noise of the gates; batches and the first values of the gates did differ.
+All units together keep {least} at {smaller}, which the layers alone cannot reach; these keep
+{tied} at {more}: a tie, at well over half again the operations. At {small}, with one seed
+each, the layers alone keep {alone} and all units {joint}. So joint pruning is ahead at equal operations, as
+in the paper. Targets of size leave the convolutions nearly whole, which have few parameters: also as in the paper. All
+rows were made before a fault was mended that gave every seed the same noise of the gates; batches and the first values
+of the gates did differ.
 
 That a target in time is ahead of one in operations at equal time does **not** show. Asked for half of the time, the
 gates expected {latency_expected} when training with them ended, and the rest was cut by moving all of them at once,
