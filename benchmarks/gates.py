@@ -31,16 +31,16 @@ TEACHER = "small-hubert-wide"
 MODELS = Path("runs/gates")
 RECIPES = Path(__file__).parents[1] / "recipes"
 JOINT, STACK = ["conv", "heads", "ffn", "hidden"], ["heads", "ffn", "hidden"]
-GATES = {"lr": 0.25, "multiplier_lr": 0.25, "ramp": 0.4}
+GATES = {"lr": 0.3, "multiplier_lr": 0.05, "stiffness": 100.0, "ramp": 0.5, "round_to": 16}
 LEARNING: dict[str, dict[str, Any]] = {
     "keywords": {
-        "train": {"steps": 120, "lr": 3e-4, "precision": "bf16"},
-        "finish": {"steps": 40, "lr": 2e-4, "precision": "bf16"},
+        "train": {"steps": 300, "lr": 3e-4, "precision": "bf16"},
+        "finish": {"steps": 60, "lr": 2e-4, "precision": "bf16"},
         "batch": 16.0,
     },
     "phones": {
-        "train": {"steps": 80, "lr": 3e-4, "precision": "bf16"},
-        "finish": {"steps": 30, "lr": 2e-4, "precision": "bf16"},
+        "train": {"steps": 200, "lr": 3e-4, "precision": "bf16"},
+        "finish": {"steps": 60, "lr": 2e-4, "precision": "bf16"},
         "batch": 6.0,
     },
 }
@@ -161,7 +161,12 @@ def main(corpus: str, *kinds: str) -> None:
         if (kinds and point.kind not in kinds) or (point.name in known and place_of(point).is_dir()):
             continue
         data, begin, words = of_task(corpus, point.task), time.perf_counter(), []
-        options = {**LEARNING[point.task], "gates": {**GATES}, "units": point.units, "target": point.target}
+        options = {
+            **LEARNING[point.task],
+            "gates": GATES,
+            "units": point.units,
+            "target": point.target,
+        }
         options["latency"] = {"seconds": SECONDS[point.task], "threads": 1}
         with tempfile.TemporaryDirectory() as folder, working_in(Path(folder)), told_to(words.append):
             small = sv.METHODS["prune_jointly"](whole(point.task, corpus), data, seed=point.seed, **options)

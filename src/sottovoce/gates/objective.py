@@ -20,6 +20,8 @@ class Gating:
     Args:
         shape: hard-concrete gates, as published, or one learned threshold for each vector (`pinching`).
         lr: the highest learning rate of gates; `multiplier_lr`, of the multipliers, which ascend.
+        stiffness: where the multiplier of the squared gap begins. As published it is 0; in a training of only hundreds
+            of updates, 100 holds the gates to the target, which they would overshoot or not reach.
         ramp: the share of the updates in which the target goes from nothing to where it ends.
         closed: how likely a gate is closed at the start; feed-forward units begin at one half.
         round_to: the final widths of convolutions, feed-forward parts and the hidden state are multiples of it.
@@ -32,6 +34,7 @@ class Gating:
     shape: Shape = "hard_concrete"
     lr: float = 0.02
     multiplier_lr: float = 0.02
+    stiffness: float = 0.0
     ramp: float = 0.2
     closed: float = 0.01
     round_to: int = 1
@@ -42,6 +45,8 @@ class Gating:
         for name in ("lr", "multiplier_lr"):
             if not 0 < getattr(self, name) < float("inf"):
                 raise SottovoceError(f"{name}={getattr(self, name)}, but a finite rate above 0 is wanted.")
+        if not 0 <= self.stiffness < float("inf"):
+            raise SottovoceError(f"stiffness={self.stiffness}, but a finite number of at least 0 is wanted.")
         if not 0 <= self.ramp <= 1:
             raise SottovoceError(f"ramp={self.ramp}, but a share of the updates is wanted: 0 to 1.")
         if not 0 < self.closed < 1:
@@ -55,7 +60,7 @@ class Gated(nn.Module):
     """A loss of a gated model and the augmented Lagrangian of its targets.
 
     Of each target, `m1 (s - t) + m2 (s - t)^2` is added: `s` is the share of the cost that is expected to go, `t` the
-    share that is to go by now, and the multipliers ascend from 0.
+    share that is to go by now, and the multipliers ascend, the first from 0.
 
     Example:
         >>> Gated(Headed(task, model), gates, shares, Gating()).multipliers
@@ -66,7 +71,7 @@ class Gated(nn.Module):
         super().__init__()
         # The inner one first: of several models, the optimizers take the matrices of the first.
         self.inner, self.gates = inner, gates
-        self.multipliers = nn.Parameter(torch.zeros(len(shares.targets), 2))
+        self.multipliers = nn.Parameter(torch.tensor([[0.0, plan.stiffness]] * len(shares.targets)))
         self.plan = plan
         self._keep: dict[str, Any] = {"shares": shares}  # in a dictionary: what it measures is no part of the module
         self.begun = 0.0

@@ -1,7 +1,6 @@
 """One pruning with gates: a model, a loss, batches, targets; and the smaller model that comes out."""
 
 import copy
-import statistics
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -14,7 +13,7 @@ from sottovoce.gates.choosing import check_reachable, choose
 from sottovoce.gates.cutting import cut
 from sottovoce.gates.hooks import gated
 from sottovoce.gates.latency import LatencyModel, latency_model
-from sottovoce.gates.latency_design import Setting, Timer, on_pytorch
+from sottovoce.gates.latency_design import Setting, Timer, on_pytorch, typical
 from sottovoce.gates.objective import Gated, Gating
 from sottovoce.gates.targets import Cost, Shares, Target
 from sottovoce.gates.units import Sites, Vector, sites_of, sort_head_dims
@@ -117,11 +116,11 @@ class Pruning:
         timer: Timer[str] = setting.timer or on_pytorch
         parts = {name: (model.eval(), (inputs[model.main_input_name],)) for name, model in models.items()}
         with thread_count(setting.threads), torch.no_grad():
-            times = {name: statistics.median(found) for name, found in timer(parts).items()}
+            times = {name: typical(found) for name, found in timer(parts).items()}
         measured = times["cut"] / times["whole"]
         predicted = float(self.latency(widths_of(self.model))) / self.shares.whole[0]
         tell(
             f"prune_jointly: {setting.seconds:g} s of audio take {1000 * times['cut']:.2f} ms instead of "
             f"{1000 * times['whole']:.2f} ({100 * (measured - 1):.1f}%, {100 * (predicted - 1):.1f}% was predicted; "
-            f"the latency model misses unseen shapes by {100 * self.latency.held_out:.1f}%)."
+            f"the latency model misses models that it has not seen by {100 * self.latency.held_out_whole:.1f}%)."
         )
