@@ -96,7 +96,8 @@ def one_shot(data: Any, seed: int) -> Any:
             (units, keep_feed_forward),
         ]
         for scores, keep in kinds:
-            gone = lowest_of_all(scores, round(share * sum(map(len, scores))), protected=1)
+            total = sum(map(len, scores))
+            gone = lowest_of_all(scores, min(round(share * total), total - len(scores)), protected=1)
             for layer, (row, lost) in enumerate(zip(scores, gone, strict=True)):
                 keep(made, layer, [unit for unit in range(len(row)) if unit not in set(lost)])
         return made
@@ -118,7 +119,7 @@ def student(way: str, data: Any, seed: int, found: Any) -> Any:
 def answered(corpus: str, task: str) -> list[Any]:
     """The lines of a task; of speakers, the first of them."""
     data = of_task(corpus, task)
-    first = sorted({utterance.speaker for utterance in data})[:SPEAKERS]
+    first = sorted({utterance.speaker or "" for utterance in data})[:SPEAKERS]
     return [utterance for utterance in data if utterance.speaker in first] if task == "speakers" else data
 
 

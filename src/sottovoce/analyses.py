@@ -22,7 +22,7 @@ from sottovoce.training import processes
 
 PAGE = "analysis.html"
 READINGS = ("flatten", "mean", "frames")
-PARTS = ("similarity", "convexity", "attention", "probes", "cost")
+PARTS = ("similarity", "consistency", "convexity", "attention", "probes", "cost")
 # What the papers say, where it differs from the defaults (arXiv 2409.16302 and 2408.11858).
 AS_PAPER: dict[str, dict[str, Any]] = {
     "similarity": {"reading": "flatten", "batch": 128, "seconds": 1.0, "k": 8, "limit": 640, "embedding": False},

@@ -2,6 +2,7 @@
 
 from sottovoce.measures.ablation import ablation as ablation
 from sottovoce.measures.attention import attention as attention
+from sottovoce.measures.consistency import consistency as consistency
 from sottovoce.measures.convexity import convexity as convexity
 from sottovoce.measures.convexity import euclidean_convexity as euclidean_convexity
 from sottovoce.measures.layer_orders import layer_orders as layer_orders

@@ -1,6 +1,6 @@
 """Layer similarity over many batches: matrices with intervals, of one model's layers or of two models'."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -16,6 +16,7 @@ from sottovoce.studies.chunks import Arrays, chunked
 from sottovoce.studies.speech import cut_to, each_states, ready, recordings
 
 Reading = Literal["flatten", "mean", "frames"]
+Metrics = Callable[[Sequence[torch.Tensor], Sequence[str]], dict[str, torch.Tensor]]
 BATCHES = 4  # of utterances in a chunk
 
 
@@ -51,6 +52,7 @@ def likeness(
     limit: int | None = 1024,
     embedding: bool = True,
     ks: Sequence[int] = NEIGHBORS,
+    metrics: Metrics | None = None,
     seed: int = 0,
 ) -> Likeness:
     """How alike the states of one model, or of two, are; a last batch that is not full is left out.
@@ -59,6 +61,7 @@ def likeness(
         reading: what a sample is: an utterance, cut or padded to `seconds`, flattened over time (as in the paper); its
             mean over time; or a frame, so many of a batch's at chance.
         embedding: whether what enters the first layer counts as a state.
+        metrics: what is asked of the layers of each batch, by the layers and their names; None for `similarities`.
 
     Example:
         >>> likeness([model], data, reading="mean").matrices["cka"].shape
@@ -85,7 +88,8 @@ def likeness(
         for number, part in chunk:
             rows = [samples_of(encoder, part, reading, seconds, frames, [seed, number]) for encoder in encoders]
             layers = [layer for row in rows for layer in row[first:]]
-            for metric, matrix in similarities(layers, ks, names=names).items():
+            made = similarities(layers, ks, names=names) if metrics is None else metrics(layers, names)
+            for metric, matrix in made.items():
                 for key, value in ((metric, matrix), (f"{metric} squared", matrix.square())):
                     sums[key] = sums.get(key, 0) + value.numpy()
             sums["samples"] = np.array(len(layers[0]))
@@ -96,8 +100,9 @@ def likeness(
         "data": data_stamp(chosen),
         "options": [reading, size, seconds, frames, embedding, list(ks), seed],
     }
+    what = "similarity" if metrics is None else metrics.__name__
     with ready(*encoders):
-        return put_together(names, list(chunked(f"similarity-{reading}", about, chunks, work)))
+        return put_together(names, list(chunked(f"{what}-{reading}", about, chunks, work)))
 
 
 def samples_of(
