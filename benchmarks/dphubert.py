@@ -41,8 +41,8 @@ TEACHER = "small-hubert-wide"
 LEFT = 0.25
 BATCH = 12.0
 GATES = {"lr": 0.3, "multiplier_lr": 0.05, "stiffness": 100.0, "ramp": 0.5}
-PRUNE = {"steps": 300, "lr": 1e-3, "precision": "bf16", "clip": 10.0}
-FINISH = {"steps": 150, "lr": 5e-4, "precision": "bf16", "clip": 10.0}
+PRUNE = {"steps": 240, "lr": 1e-3, "precision": "bf16", "clip": 10.0}
+FINISH = {"steps": 120, "lr": 5e-4, "precision": "bf16", "clip": 10.0}
 # One training instead of two: as long as both, at the rate of the first.
 ALONE = Training(steps=PRUNE["steps"] + FINISH["steps"], lr=1e-3, weight_decay=0.0, precision="bf16", clip=10.0)
 LOOKED_AT = 0.1  # the share of the training speech that scores are taken from

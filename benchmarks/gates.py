@@ -34,13 +34,13 @@ JOINT, STACK = ["conv", "heads", "ffn", "hidden"], ["heads", "ffn", "hidden"]
 GATES = {"lr": 0.3, "multiplier_lr": 0.05, "stiffness": 100.0, "ramp": 0.5, "round_to": 16}
 LEARNING: dict[str, dict[str, Any]] = {
     "keywords": {
-        "train": {"steps": 300, "lr": 3e-4, "precision": "bf16"},
-        "finish": {"steps": 60, "lr": 2e-4, "precision": "bf16"},
+        "train": {"steps": 200, "lr": 3e-4, "precision": "bf16"},
+        "finish": {"steps": 50, "lr": 2e-4, "precision": "bf16"},
         "batch": 16.0,
     },
     "phones": {
-        "train": {"steps": 200, "lr": 3e-4, "precision": "bf16"},
-        "finish": {"steps": 60, "lr": 2e-4, "precision": "bf16"},
+        "train": {"steps": 140, "lr": 3e-4, "precision": "bf16"},
+        "finish": {"steps": 40, "lr": 2e-4, "precision": "bf16"},
         "batch": 6.0,
     },
 }

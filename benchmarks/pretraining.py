@@ -19,7 +19,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 import sottovoce as sv
 from sottovoce.models.encoder import Encoder
-from sottovoce.pretraining.objective import MaskedUnits
+from sottovoce.pretraining.objective import Masked
 from sottovoce.tasks.batch import Batch
 from sottovoce.timing import in_turns
 from sottovoce.training import Training, best_device
@@ -47,7 +47,7 @@ def step_of(shape: str, precision: Any, optimizer: Any, loops: bool, device: tor
     frames = encoder.frames(len(audio[0]))
     targets = tuple(torch.from_numpy(rng.integers(0, UNITS, frames)) for _ in audio)
     batch = Batch(encoder.inputs(audio), torch.full((UTTERANCES,), frames), targets).to(device)
-    objective = MaskedUnits(model, UNITS, share=0.8, span=10).to(device).train()
+    objective = Masked(model, UNITS, share=0.8, span=10).to(device).train()
     optimizers = make_optimizers(objective, Training(optimizer=optimizer, lr=1e-4))
 
     def step() -> None:

@@ -14,6 +14,7 @@ from zygote import Zygote
 
 from sottovoce import Anatomy, edits, fold_weight_norm, keep_hidden
 from sottovoce.models import hub
+from sottovoce.models.own import own_parts
 
 WAVEFORM = {
     "conv_dim": (12, 10, 16),
@@ -161,6 +162,19 @@ def everything(model: Any) -> None:
         fold_weight_norm(model)
 
 
+def share_with_own_parts(model: Any) -> None:
+    """Two layers, twice each, whose steps differ; and then a step is dropped."""
+    edits.set_order(model, [0, 0, 1, 1])
+    edits.use_own(model, rank=2)
+    with torch.no_grad():
+        for index in range(2):
+            for part in own_parts(Anatomy(model).layers[index]):
+                for number, tensor in enumerate(part.parameters()):
+                    noise = torch.randn(tensor.shape, generator=torch.Generator().manual_seed(number))
+                    tensor.add_(0.1 * noise)
+    edits.keep_layers(model, [0, 1, 3])
+
+
 EDITS: dict[str, Callable[[Any], Any]] = {
     "nothing": lambda model: None,
     "keep_layers": drop_both_ends,
@@ -177,6 +191,7 @@ EDITS: dict[str, Callable[[Any], Any]] = {
     "zero_weights": zero_half,
     "use_log_mel": lambda model: edits.use_log_mel(model, bins=10),
     "share_layers": lambda model: edits.tie_layers(model, 1),
+    "use_own": share_with_own_parts,
     "apply_times": lambda model: edits.apply_times(model, 6),
     "set_order": lambda model: edits.set_order(model, [2, 0, 0, 3]),
     "mimic_linear": lambda model: edits.use_mimic(model, layers=2, width=16),

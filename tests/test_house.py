@@ -26,6 +26,7 @@ LEVELS = [
     ["errors", "measurement", "measurement_old", "views", "signals", "files", "progress", "timing"],
     ["models"],
     ["edits"],
+    ["sharing"],
     ["data"],
     ["names"],
     ["analysis"],

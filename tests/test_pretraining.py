@@ -25,9 +25,10 @@ from sottovoce.methods import pretrain
 from sottovoce.models.encoder import Encoder
 from sottovoce.models.front_end import LogMel
 from sottovoce.pretraining.augment import disturbed
-from sottovoce.pretraining.objective import MaskedUnits, span_mask
+from sottovoce.pretraining.objective import Masked, span_mask
 from sottovoce.pretraining.plan import Round
-from sottovoce.pretraining.run import phone_fit, train_and_dev, units_source
+from sottovoce.pretraining.run import train_and_dev
+from sottovoce.pretraining.targets import phone_fit, units_source
 from sottovoce.pretraining.units import Codebook, closest, fit, mfcc
 
 DATA = toys()
@@ -129,7 +130,7 @@ def test_noise_is_the_same_for_the_same_occasion_and_moves_nothing() -> None:
 def test_hidden_frames_are_hidden_and_only_they_count(family: str) -> None:
     torch.manual_seed(0)
     model = edited("hubert", family) if family == "use_log_mel" else tiny(family, mask_time_prob=0.1)
-    objective = MaskedUnits(model.eval(), 5, share=0.5, span=3)
+    objective = Masked(model.eval(), 5, share=0.5, span=3)
     encoder = Encoder(model)
     shelf: Any = {u.id: np.arange(encoder.frames(len(np.asarray(u.audio)))) % 5 for u in DATA[:3]}
     batch = units_source(encoder, DATA[:3], shelf, Round()).load([0, 1, 2])

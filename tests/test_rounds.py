@@ -24,10 +24,10 @@ from sottovoce.methods import pretrain
 from sottovoce.models.encoder import Encoder
 from sottovoce.models.front_end import LogMel
 from sottovoce.pretraining.augment import disturbed, sped
-from sottovoce.pretraining.objective import MaskedUnits
+from sottovoce.pretraining.objective import Masked
 from sottovoce.pretraining.plan import Round, Units
 from sottovoce.pretraining.pseudo_labels import UnitNamer, at_other_speeds, codebook
-from sottovoce.pretraining.run import units_source
+from sottovoce.pretraining.targets import units_source
 from sottovoce.pretraining.units import mfcc, stack_context
 from sottovoce.training import Training
 from sottovoce.training.optimizers import make_optimizers
@@ -159,7 +159,7 @@ def test_frames_that_are_heard_count_by_their_weight() -> None:
     inputs = Encoder(model, outputs=True)
     shelf: Any = {u.id: np.arange(inputs.frames(len(np.asarray(u.audio)))) % 5 for u in DATA[:3]}
     batch = units_source(inputs, DATA[:3], shelf, Round()).load([0, 1, 2])
-    objective = MaskedUnits(model, 5, share=0.5, span=3, unmasked_weight=0.25)
+    objective = Masked(model, 5, share=0.5, span=3, unmasked_weight=0.25)
     torch.manual_seed(1)
     loss, weight = objective(batch)
     torch.manual_seed(1)

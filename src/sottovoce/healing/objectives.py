@@ -26,9 +26,10 @@ from sottovoce.distillation.student import find_teacher
 from sottovoce.errors import SottovoceError, unknown
 from sottovoce.models.encoder import Encoder, fingerprint
 from sottovoce.models.heads import head_labels
-from sottovoce.pretraining.objective import MaskedUnits
+from sottovoce.pretraining.objective import Masked
 from sottovoce.pretraining.plan import Round
-from sottovoce.pretraining.run import train_and_dev, units_source
+from sottovoce.pretraining.run import train_and_dev
+from sottovoce.pretraining.targets import units_source
 from sottovoce.pretraining.unit_head import UnitHead, keep_unit_head, named_units, unit_head_of
 from sottovoce.tasks import TASKS
 from sottovoce.tasks.batch import Questions
@@ -140,7 +141,7 @@ class UnitObjective:
     def module(self, model: Any) -> nn.Module:
         """The model, and the head as it is now: it goes on learning, while the units stay what they are."""
         found = unit_head_of(model) or self.clusters
-        module = MaskedUnits(model, self.clusters.count, **asdict(self.clusters.asked))
+        module = Masked(model, self.clusters.count, **asdict(self.clusters.asked))
         module.head.load_state_dict(found.head().state_dict())
         return module.to(next(model.parameters()).device)
 
@@ -156,7 +157,7 @@ class UnitObjective:
 
     def keep(self, model: Any, module: nn.Module) -> None:
         """Keep the head over units beside the model."""
-        assert isinstance(module, MaskedUnits)
+        assert isinstance(module, Masked)
         keep_unit_head(model, module.head, self.clusters)
 
 

@@ -2,19 +2,20 @@
 
 from typing import Any
 
-from sottovoce.pretraining.plan import Mask, Round, Units
+from sottovoce.pretraining.plan import Mask, Round, Stack, Units
 from sottovoce.pretraining.run import pretrain_model
 from sottovoce.registry import register_method
 from sottovoce.training import Training
 
 
-@register_method(paper="HuBERT (arXiv 2106.07447), MelHuBERT (arXiv 2211.09949)")
+@register_method(paper="HuBERT (arXiv 2106.07447), MelHuBERT (arXiv 2211.09949), Layer Consistency (arXiv 2105.00812)")
 def pretrain(
     model: Any,
     data: Any = None,
     *,
     units: Units = Units(),
     mask: Mask = Mask(),
+    stack: Stack = Stack(),
     train: Training = Training(steps=10_000, lr=5e-4, warmup=0.08, save_seconds=120.0, log_every=50),
     batch_seconds: float = 90.0,
     noise: float = 0.0,
@@ -25,12 +26,16 @@ def pretrain(
 ) -> Any:
     """Masked prediction of k-means units: of MFCCs first (no `units.layer`), then of a layer of the last round's model.
 
-    With `units.teacher`, the layer is that model's. Judged 20 times, if `train.validate_every` does not say how often.
+    With `units.teacher`, the layer is that model's; with `units.kind=frames`, log-mel frames are predicted. With
+    `stack`, layers share their tensors, and how many steps run is drawn anew for each update, as in arXiv 2105.00812:
+    only its abstract is public to us, so the rest is our reconstruction. Judged 20 times, if `train.validate_every`
+    does not say how often.
 
     Example:
+        >>> shared = pretrain(model, data, stack={"groups": 1, "depth": "uniform:2..12"})  # doctest: +SKIP
         >>> first = pretrain(sv.new("melhubert"), data, units={"clusters": 100}, train={"steps": 20_000})
         >>> again = pretrain(first, data, units={"clusters": 200, "layer": 4})  # doctest: +SKIP
     """
-    plan = Round(units, mask, noise, tuple(speeds), train.precision, batch_seconds, probe_every)
+    plan = Round(units, mask, noise, tuple(speeds), train.precision, batch_seconds, probe_every, stack)
     settings = train.planned(seed=seed, validations=20)
     return pretrain_model(model, data, plan=plan, settings=settings, dropout=dropout)

@@ -12,6 +12,7 @@ from sottovoce.models.edits import (
     use_int8,
     use_log_mel,
     use_mimic,
+    use_own,
 )
 from sottovoce.models.narrow import fold_weight_norm, keep_hidden
 from sottovoce.models.positions import adopt_positions
@@ -66,6 +67,8 @@ def restructure(model: Any, structure: Structure) -> None:
         set_order(model, structure.order)
     if structure.hidden is not None:
         keep_hidden(model, structure.hidden)
+    if structure.own is not None:
+        use_own(model, **structure.own)
     if structure.mimic is not None:
         use_mimic(model, **structure.mimic)
     if structure.log_mel is not None:

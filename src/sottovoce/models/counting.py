@@ -114,6 +114,8 @@ def terms(widths: Widths) -> Iterator[Term]:
         for term in layer_terms(widths, stored):
             where = ("layer", step, *term.where)
             yield Term(where, term.count * present, term.runs, stored=term.stored and first)
+        for term in own(widths, stored, first=first):
+            yield Term(("layer", step, *term.where), term.count * present, term.runs, stored=term.stored)
     if family.gated_position_bias and widths.mimic is None and widths.order:
         # The table belongs to whichever layer comes first.
         heads = widths.config.num_attention_heads
@@ -232,6 +234,22 @@ def layer(widths: Widths, stored: int) -> Iterator[Term]:
         yield from linear(widths, "adapter", f"{path}.adapter_layer.linear_2", width, hidden)
         yield Term(("adapter",), 2 * hidden)
     yield Term(("norms",), 2 * family.layer_norms * hidden)
+
+
+def own(widths: Widths, stored: int, *, first: bool) -> Iterator[Term]:
+    """What one step of a stored layer has for itself; it is stored with the first of them."""
+    if widths.own is None:
+        return
+    times, (queries, values) = widths.order.count(stored), widths.inner(stored)
+    if widths.own["norms"] and first:
+        yield Term(("norms",), 2 * widths.family.layer_norms * widths.hidden * (times - 1))
+    pairs = [("attention_projections", queries)] * 2 + [("attention_projections", values)] * 2
+    pairs += [("feed_forward", width) for width in widths.feed_forward[stored] for _ in range(2)]
+    for part, width in pairs if widths.own["rank"] else ():
+        count = widths.own["rank"] * (widths.hidden + width)
+        yield Term((part,), count, "steps", stored=False)
+        if first:
+            yield Term((part,), count * times)
 
 
 def positions(widths: Widths, stored: int) -> Iterator[Term]:

@@ -6,6 +6,8 @@ from typing import Any
 import torch
 from torch import nn
 
+from sottovoce.models.own import own_parts
+
 
 class Factored(nn.Module):
     """A Linear of low rank, kept as two: `in -> rank -> out`; the bias is the second one's.
@@ -65,7 +67,11 @@ class Repeated(nn.ModuleList):
         self.order = tuple(order)
 
     def __iter__(self) -> Iterator[nn.Module]:
-        return iter([self[step] for step in self.order])
+        own = {layer: list(own_parts(self[layer])) for layer in set(self.order)}
+        for step, layer in enumerate(self.order):
+            for part in own[layer]:
+                part.at = self.order[:step].count(layer)
+            yield self[layer]
 
 
 class NoHeads(nn.Module):

@@ -11,6 +11,7 @@ from sottovoce.models.anatomy import Anatomy, is_parametrized
 from sottovoce.models.families import FAMILIES, family_name
 from sottovoce.models.front_end import LogMel
 from sottovoce.models.int8 import Int8Linear, Scales
+from sottovoce.models.own import own_of
 from sottovoce.models.parts import Factored
 from sottovoce.models.whole import carry_code
 
@@ -30,6 +31,7 @@ class Structure:
         head_dims: the width of the heads of each stored layer whose heads lost dimensions.
         feed_forwards: the widths of each stored layer's feed-forward parts.
         order: the stored layer that each step applies.
+        own: what each step that shares a layer has for itself: norms, and the rank of its Linears' differences.
         hidden: the units of the regular hidden state that are left; `hidden_of`, how many there were.
         ranks: the rank of each factored Linear, by path from the base model (a head's: from the model).
         log_mel: bins and stack of a log-mel front end.
@@ -46,6 +48,7 @@ class Structure:
     head_dims: Mapping[int, int] = field(default_factory=dict)
     feed_forwards: tuple[tuple[int, ...], ...] | None = None
     order: tuple[int, ...] | None = None
+    own: Mapping[str, Any] | None = None
     hidden: tuple[int, ...] | None = None
     hidden_of: int | None = None
     ranks: Mapping[str, int] = field(default_factory=dict)
@@ -104,6 +107,7 @@ class Structure:
                 },
                 feed_forwards=_rows(record.get("feed_forwards")),
                 order=None if record.get("order") is None else _order(record["order"]),
+                own=_own(record.get("own")),
                 hidden=None if record.get("hidden") is None else from_ranges(record["hidden"]),
                 hidden_of=None if record.get("hidden_of") is None else _counted(record, "hidden_of"),
                 ranks={path: _counted(_mapping(record, "ranks"), path) for path in _mapping(record, "ranks")},
@@ -173,6 +177,7 @@ def read(model: Any, body: Anatomy) -> Structure:
         head_dims={layer: dims for layer, dims in inner.items() if dims != body.head_dim},
         feed_forwards=None if even else widths,
         order=None if body.mimics or body.order == tuple(range(stored)) else body.order,
+        own=None if body.mimics else own_of(body.layers),
         hidden=narrowed,
         hidden_of=getattr(body.base, "regular_hidden", None),
         ranks={body.short_path(path): part.rank for path, part in model.named_modules() if isinstance(part, Factored)},
@@ -317,6 +322,17 @@ def _mimic(record: Any) -> dict[str, Any] | None:
             raise ValueError(f"mimic: {key} is {given}, but {' or '.join(map(str, wanted))} is wanted")
     _truth(record, "positional")
     return {**record, "width": _counted(record, "width")}
+
+
+def _own(record: Any) -> dict[str, Any] | None:
+    if record is None:
+        return None
+    if not isinstance(record, Mapping) or set(record) != {"norms", "rank"}:
+        raise ValueError(f"own is {reprlib.repr(record)}, but norms and rank are wanted")
+    rank = 0 if record["rank"] == 0 and type(record["rank"]) is int else _counted(record, "rank")
+    if not _truth(record, "norms") and not rank:
+        raise ValueError(f"own is {reprlib.repr(record)}, but norms or a rank above 0 are wanted")
+    return {"norms": record["norms"], "rank": rank}
 
 
 def _scales(name: Any) -> Scales:

@@ -30,6 +30,7 @@ class Widths:
         order: which stored layer each step applies; a shared one is stored once and runs each time.
         present: how much of each stored layer is there.
         ranks: of each factored Linear, by path as in a Structure.
+        own: what each step has for itself, as in a Structure.
         queries: the numbers in all heads' queries (and in their keys) of each stored layer, where that is not
             `heads` times `head_dim`; `values` likewise.
         groups: the width of each group of the positional convolution behind a cut of the hidden size; None where
@@ -55,6 +56,7 @@ class Widths:
     order: tuple[int, ...]
     present: tuple[Number, ...]
     ranks: Mapping[str, Number] = field(default_factory=dict)
+    own: Mapping[str, Any] | None = None
     queries: tuple[Number, ...] | None = None
     values: tuple[Number, ...] | None = None
     groups: tuple[Number, ...] | None = None
@@ -152,6 +154,7 @@ def widths_from(config: Any, structure: Structure | None = None, *, head: str = 
         order=tuple(range(stored)) if structure.order is None else structure.order,
         present=(1,) * stored,
         ranks=dict(structure.ranks),
+        own=structure.own,
         queries=inner,
         values=inner,
         groups=None if structure.hidden is None else groups_left(config, structure.hidden, regular),

@@ -1,4 +1,4 @@
-"""Masked prediction: spans of frames are hidden, and a head names their units from what is around them."""
+"""Masked prediction: spans of frames are hidden, and a head says from what is around them what they were."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -10,6 +10,7 @@ from torch.nn import functional as F
 
 from sottovoce.models.anatomy import Anatomy
 from sottovoce.models.encoder import Encoder, frame_mask
+from sottovoce.sharing.depth import Depth, first_steps
 from sottovoce.tasks.batch import Batch
 
 
@@ -40,44 +41,64 @@ def span_mask(
 
 
 @final
-class MaskedUnits(nn.Module):
-    """An encoder with a head over units, learning to name the units of hidden frames.
+class Masked(nn.Module):
+    """An encoder with a head, learning to say what the hidden frames of a batch were: their units, or their numbers.
+
+    A batch's targets are one number a frame (a unit, of `outputs`) or, with `frames`, a row of `outputs` numbers, of
+    which the mean distance counts (L1). With a `depth`, the number of steps of the stack is drawn anew for each update.
 
     Example:
-        >>> loss, frames = MaskedUnits(model, 100, share=0.8, span=10)(batch)
+        >>> loss, frames = Masked(model, 100, share=0.8, span=10)(batch)
     """
 
-    def __init__(self, model: Any, units: int, *, share: float, span: int, unmasked_weight: float = 0.0) -> None:
+    def __init__(
+        self,
+        model: Any,
+        outputs: int,
+        *,
+        share: float,
+        span: int,
+        unmasked_weight: float = 0.0,
+        frames: bool = False,
+        depth: Depth | None = None,
+        seed: int = 0,
+    ) -> None:
         super().__init__()
         self.model = model
-        self.head = nn.Linear(Anatomy(model).setting("hidden_size"), units)
-        self.share, self.span, self.unmasked_weight = share, span, unmasked_weight
+        self.head = nn.Linear(Anatomy(model).setting("hidden_size"), outputs)
+        self.share, self.span, self.unmasked_weight, self.frames = share, span, unmasked_weight, frames
+        self.depth, self.seed = depth, seed
         self.done = 0  # updates
         self._keep = {"inputs": Encoder(model, outputs=True)}  # in a dictionary: a view is no part of the module
 
     def on_step(self, done: int, steps: int) -> None:
-        """Hear how many updates are done, for whoever judges."""
+        """Hear how many updates are done, for whoever judges, and for what is drawn."""
         self.done = done
 
     def states(self, batch: Batch, mask: torch.Tensor) -> torch.Tensor:
         """What the encoder makes of a batch some of whose frames it cannot hear."""
-        inputs = self._keep["inputs"].placed(batch.inputs)
-        with hidden_frames(self.model, mask) as more:
-            return Anatomy(self.model).base(**inputs, **more)[0]
+        inputs, body = self._keep["inputs"].placed(batch.inputs), Anatomy(self.model)
+        depth = None if self.depth is None else self.depth.drawn(self.seed, self.done) if self.training else None
+        with hidden_frames(self.model, mask) as more, first_steps(body, depth or len(body.order)):
+            return body.base(**inputs, **more)[0]
 
     def forward(self, batch: Batch) -> tuple[torch.Tensor, torch.Tensor]:
-        """Cross-entropy, summed over hidden frames, and over the others with the weight `unmasked_weight`."""
+        """The loss, summed over hidden frames, and over the others with the weight `unmasked_weight`."""
         mask, wanted = self.drawn(batch)
         states = self.states(batch, mask)
-        loss = F.cross_entropy(self.head(states[mask]).float(), wanted[mask], reduction="sum")
+        loss = self.apart(self.head(states[mask]), wanted[mask])
         weight = mask.sum().float()
         if self.unmasked_weight:
             rest = frame_mask(batch.frames, mask.shape[1]) & ~mask
-            loss = loss + self.unmasked_weight * F.cross_entropy(
-                self.head(states[rest]).float(), wanted[rest], reduction="sum"
-            )
+            loss = loss + self.unmasked_weight * self.apart(self.head(states[rest]), wanted[rest])
             weight = weight + self.unmasked_weight * rest.sum()
         return loss, weight
+
+    def apart(self, said: torch.Tensor, wanted: torch.Tensor) -> torch.Tensor:
+        """How far what the head says is from what was wanted, summed over frames."""
+        if self.frames:
+            return (said.float() - wanted).abs().mean(-1).sum()
+        return F.cross_entropy(said.float(), wanted, reduction="sum")
 
     def asked(self, batch: Batch, generator: torch.Generator | None = None) -> tuple[torch.Tensor, torch.Tensor]:
         """What the head says, and what is right, of the frames that are hidden this time."""
@@ -85,7 +106,7 @@ class MaskedUnits(nn.Module):
         return self.head(self.states(batch, mask)[mask]), wanted[mask]
 
     def drawn(self, batch: Batch, generator: torch.Generator | None = None) -> tuple[torch.Tensor, torch.Tensor]:
-        """Which frames are hidden this time, and the units of all."""
+        """Which frames are hidden this time, and the targets of all."""
         time = int(batch.frames.max())
         mask = span_mask(batch.frames, time, share=self.share, span=self.span, generator=generator)
         wanted = nn.utils.rnn.pad_sequence(list(batch.targets), batch_first=True)

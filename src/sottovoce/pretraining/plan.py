@@ -2,19 +2,22 @@
 
 import math
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import Any, Literal, get_args
 
-from sottovoce.errors import SottovoceError
+from sottovoce.errors import SottovoceError, unknown
+from sottovoce.sharing.groups import Groups
 from sottovoce.training.settings import Precision
 
 MOST_UNITS = 2**16  # units are kept in 16 bits
+Kind = Literal["clusters", "frames"]
 
 
 @dataclass(frozen=True)
 class Units:
-    """What is predicted: clusters of what is heard of each frame.
+    """What is predicted: clusters of what is heard of each frame, or what is heard itself.
 
     Args:
+        kind: `clusters`, or `frames`: the log-mel frames themselves, by their distance (L1).
         layer: the state whose clusters are the units; None for MFCCs.
         teacher: the model whose state that is, a folder or a Hub id; None for the model itself.
         context: how many frames on each side MFCCs are clustered with, standardised over the utterance; None for
@@ -25,12 +28,17 @@ class Units:
         True
     """
 
+    kind: Kind = "clusters"
     clusters: int = 100
     layer: int | None = None
     teacher: str | None = None
     context: int | None = None
 
     def __post_init__(self) -> None:
+        if self.kind not in get_args(Kind):
+            raise unknown("kind of units", self.kind, get_args(Kind))
+        if self.kind == "frames" and (self.layer is not None or self.context is not None):
+            raise SottovoceError("kind=frames has no clusters; leave layer=, teacher= and context= out.")
         if not 1 <= self.clusters <= MOST_UNITS:
             raise SottovoceError(f"clusters={self.clusters}, but 1 to {MOST_UNITS} units are wanted.")
         if self.layer is None and self.teacher is not None:
@@ -71,6 +79,24 @@ class Mask:
 
 
 @dataclass(frozen=True)
+class Stack:
+    """What layers share, and how many steps run.
+
+    Args:
+        groups: layers that share one set of tensors: 1 for all of them, a number of runs of equal length, `none`, or
+            lists of layers. The first layer of each group stays.
+        depth: how many steps run in an update: `fixed:12`, or `uniform:2..12`, drawn anew for each; all, if not given.
+
+    Example:
+        >>> Stack(groups=1, depth="uniform:2..12").groups
+        1
+    """
+
+    groups: Groups = "none"
+    depth: str | None = None
+
+
+@dataclass(frozen=True)
 class Round:
     """What a round of pretraining predicts, and how.
 
@@ -91,6 +117,7 @@ class Round:
     precision: Precision = "fp32"
     batch_seconds: float = 90.0
     probe_every: int | None = None
+    stack: Stack = Stack()
 
     def __post_init__(self) -> None:
         """Refuse what no round can be, before any work."""
@@ -108,4 +135,4 @@ class Round:
     def noted(self) -> dict[str, Any]:
         """What is noted of it beside the model, in one mapping."""
         record = asdict(self)
-        return {**record.pop("units"), **record.pop("mask"), **record}
+        return {**record.pop("units"), **record.pop("mask"), **record.pop("stack"), **record}

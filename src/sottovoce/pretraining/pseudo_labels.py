@@ -1,5 +1,6 @@
 """From audio to units: what is heard of each utterance, its clusters, and the number of each frame's cluster."""
 
+import copy
 from collections.abc import Sequence
 from dataclasses import replace
 from functools import cached_property, partial
@@ -14,8 +15,9 @@ from sottovoce.data.shelf import Shelf
 from sottovoce.data.utterance import Utterance, manifest_hash
 from sottovoce.errors import SottovoceError
 from sottovoce.hearing import Audio, heard_once
+from sottovoce.models.anatomy import Anatomy
 from sottovoce.models.encoder import Encoder, Inputs, fingerprint
-from sottovoce.models.front_end import LogMel
+from sottovoce.models.front_end import SHIFT, LogMel
 from sottovoce.models.hub import load
 from sottovoce.pretraining.augment import sped
 from sottovoce.pretraining.plan import Round
@@ -30,17 +32,30 @@ def calibrate(model: Any, learnt: Sequence[Utterance]) -> None:
     """Give a log-mel front end that has none yet the mean and deviation of the speech, one number a bin."""
     front = Encoder(model).body
     mel = getattr(front.base, "feature_extractor", None) if front is not None else None
-    if not isinstance(mel, LogMel) or bool(mel.mean.any()):
-        return
-    normalized, device = Encoder(model).inputs, mel.mean.device
-    rows = []
-    with torch.no_grad():
-        for utterance in spread_out(learnt, SAMPLE_SECONDS / 4):
-            values = mel(normalized([samples(utterance)])["input_values"].to(device))[0]
-            rows.append(values.view(mel.stack, mel.bins, -1).permute(0, 2, 1).reshape(-1, mel.bins))
+    if isinstance(mel, LogMel) and not bool(mel.mean.any()):
+        fit_to(mel, Encoder(model), learnt)
+
+
+@torch.no_grad()
+def fit_to(mel: LogMel, encoder: Encoder, learnt: Sequence[Utterance]) -> None:
+    """Give a log-mel front end the mean and deviation of speech, as an encoder hears it."""
+    device, rows = mel.mean.device, []
+    for utterance in spread_out(learnt, SAMPLE_SECONDS / 4):
+        values = mel(encoder.inputs([samples(utterance)])["input_values"].to(device))[0]
+        rows.append(values.view(mel.stack, mel.bins, -1).permute(0, 2, 1).reshape(-1, mel.bins))
     frames = torch.cat(rows)
     mel.mean.copy_(frames.mean(0))
     mel.std.copy_(frames.std(0).clamp(min=1e-3))
+
+
+def target_frames(encoder: Encoder, learnt: Sequence[Utterance]) -> LogMel:
+    """What makes of audio the log-mel frames that an encoder is to say: its own front end, or 40 bins as often."""
+    own = getattr(Anatomy(encoder.model).base, "feature_extractor", None)
+    if isinstance(own, LogMel):
+        return copy.deepcopy(own).cpu()
+    made = LogMel(stack=max(1, encoder.field()[1] // SHIFT))
+    fit_to(made, encoder, learnt)
+    return made
 
 
 def spread_out(utterances: Sequence[Utterance], seconds: float) -> list[Utterance]:

@@ -77,11 +77,11 @@ def likeness(
     if size < 2:
         raise SottovoceError("similarity needs at least two recordings; give more speech.")
     batches = [chosen[begin : begin + size] for begin in range(0, len(chosen) - size + 1, size)]
-    numbered = list(enumerate(batches))
+    numbered, first = list(enumerate(batches)), 0 if embedding else 1
     chunks = [numbered[begin : begin + BATCHES] for begin in range(0, len(numbered), BATCHES)]
-    first = 0 if embedding else 1
     marked = zip(encoders, ("", "'"), strict=False)
     names = [f"{state}{mark}" for encoder, mark in marked for state in range(first, encoder.depth)]
+    what = "similarity" if metrics is None else metrics.__name__
 
     def work(chunk: list[tuple[int, list[Utterance]]]) -> Arrays:
         sums: dict[str, np.ndarray] = {}
@@ -89,9 +89,8 @@ def likeness(
             rows = [samples_of(encoder, part, reading, seconds, frames, [seed, number]) for encoder in encoders]
             layers = [layer for row in rows for layer in row[first:]]
             made = similarities(layers, ks, names=names) if metrics is None else metrics(layers, names)
-            for metric, matrix in made.items():
-                for key, value in ((metric, matrix), (f"{metric} squared", matrix.square())):
-                    sums[key] = sums.get(key, 0) + value.numpy()
+            for key, value in [*made.items(), *((f"{metric} squared", m.square()) for metric, m in made.items())]:
+                sums[key] = sums.get(key, 0) + value.numpy()
             sums["samples"] = np.array(len(layers[0]))
         return {**sums, "batches": np.array(len(chunk))}
 
@@ -100,7 +99,6 @@ def likeness(
         "data": data_stamp(chosen),
         "options": [reading, size, seconds, frames, embedding, list(ks), seed],
     }
-    what = "similarity" if metrics is None else metrics.__name__
     with ready(*encoders):
         return put_together(names, list(chunked(f"{what}-{reading}", about, chunks, work)))
 

@@ -4,7 +4,15 @@ Every edit is sliced tensors and nothing else: what stays computes as before. Th
 without data, rebuild an edited model's shape when it is loaded. Methods copy the model first.
 """
 
-from sottovoce.models.edits.layers import apply_times, hand_on_position_bias, keep_layers, set_order, tie_layers
+from sottovoce.models.edits.layers import (
+    apply_times,
+    hand_on_position_bias,
+    keep_layers,
+    linears_of,
+    set_order,
+    tie_layers,
+    use_own,
+)
 from sottovoce.models.edits.matrices import factor, split, use_int8, zero_weights
 from sottovoce.models.edits.replaced import use_channels, use_log_mel, use_mimic
 from sottovoce.models.edits.settled import edit
@@ -20,6 +28,7 @@ __all__ = [
     "keep_head_dims",
     "keep_heads",
     "keep_layers",
+    "linears_of",
     "set_order",
     "tie_layers",
     "split",
@@ -27,5 +36,6 @@ __all__ = [
     "use_int8",
     "use_log_mel",
     "use_mimic",
+    "use_own",
     "zero_weights",
 ]

@@ -10,6 +10,7 @@ from sottovoce.errors import SottovoceError
 from sottovoce.models.anatomy import Anatomy
 from sottovoce.models.edits.settled import edit
 from sottovoce.models.int8 import check_unquantized, quantized
+from sottovoce.models.own import check_in_common
 from sottovoce.models.parts import Factored
 from sottovoce.models.slices import linear_of
 from sottovoce.models.structure import settle
@@ -94,6 +95,8 @@ def use_int8(model: Any, largest: Mapping[str, float | None]) -> None:
         >>> use_int8(model, {"encoder.layers.0.feed_forward.intermediate_dense": None})
     """
     adopt_attention(model)
+    if largest:
+        check_in_common(Anatomy(model).layers, "use_int8")
     found = {path: Anatomy(model).full_path(path) for path in largest}
     for path, full in found.items():
         if full is None or not isinstance(model.get_submodule(full), nn.Linear):

@@ -9,10 +9,12 @@ from torch import nn
 from sottovoce.errors import SottovoceError
 from sottovoce.models.anatomy import Anatomy
 from sottovoce.models.int8 import check_unquantized
+from sottovoce.models.own import check_in_common
 from sottovoce.models.structure import settle
 from sottovoce.models.wavlm import adopt_attention
 
 P = ParamSpec("P")
+OF_STEPS = {"set_order", "use_own"}  # the edits that know what steps may have of their own
 
 
 def edit(function: Callable[Concatenate[Any, P], None]) -> Callable[Concatenate[Any, P], None]:
@@ -21,6 +23,8 @@ def edit(function: Callable[Concatenate[Any, P], None]) -> Callable[Concatenate[
     @functools.wraps(function)
     def settled(model: Any, *args: P.args, **kwargs: P.kwargs) -> None:
         check_unquantized(model, function.__name__)
+        if function.__name__ not in OF_STEPS:
+            check_in_common(Anatomy(model).layers, function.__name__)
         adopt_attention(model)  # WavLM's own attention, as Hugging Face loads it, cannot be cut
         function(model, *args, **kwargs)
         settle(model)
