@@ -162,6 +162,12 @@ def everything(model: Any) -> None:
         fold_weight_norm(model)
 
 
+def leave_early(model: Any) -> None:
+    """Nobody, as every step changes something: so costs are those of all steps."""
+    edits.tie_layers(model, 1)
+    edits.use_exit(model, 0.0, least=2)
+
+
 def share_with_own_parts(model: Any) -> None:
     """Two layers, twice each, whose steps differ; and then a step is dropped."""
     edits.set_order(model, [0, 0, 1, 1])
@@ -192,6 +198,7 @@ EDITS: dict[str, Callable[[Any], Any]] = {
     "use_log_mel": lambda model: edits.use_log_mel(model, bins=10),
     "share_layers": lambda model: edits.tie_layers(model, 1),
     "use_own": share_with_own_parts,
+    "use_exit": leave_early,
     "apply_times": lambda model: edits.apply_times(model, 6),
     "set_order": lambda model: edits.set_order(model, [2, 0, 0, 3]),
     "mimic_linear": lambda model: edits.use_mimic(model, layers=2, width=16),
@@ -202,6 +209,8 @@ EDITS: dict[str, Callable[[Any], Any]] = {
 }
 # What an edit has nothing to work on in; it must say so.
 IMPOSSIBLE = {
+    "wavlm": {"use_exit"},
+    "wavlm-large": {"use_exit"},
     "sew": {"mimic_linear", "mimic_transformer", "mimic_positional"},
     "wav2vec2-conformer": {"keep_head_dims", "keep_hidden", "keep_hidden_evenly", "mimic_positional"},
     "wav2vec2-conformer-rotary": {"keep_head_dims", "keep_hidden", "keep_hidden_evenly", "mimic_positional"},

@@ -192,7 +192,11 @@ NUMBERS: dict[str, list[Any]] = {
     "task": ["\0", "x" * 20_000],
 }
 # What a method must be given.
-NEEDED: dict[str, dict[str, Any]] = {"finetune": {"task": "keywords"}, "prune_jointly": {"target": "macs:-40%"}}
+NEEDED: dict[str, dict[str, Any]] = {
+    "finetune": {"task": "keywords"},
+    "prune_jointly": {"target": "macs:-40%"},
+    "shallow": {"layers": 2},
+}
 
 
 def places_of(name: str) -> Iterator[tuple[Entry, str]]:

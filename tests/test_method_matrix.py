@@ -27,6 +27,8 @@ ASKED: dict[str, tuple[dict[str, Any], set[str]]] = {
     "prune_jointly": ({"target": "size:-40%", "finish": {"steps": 1}, "batch": 4.0, **SHORT}, FEATURES),
     "prune_weights": ({"sparsity": 0.3}, set()),
     "quantize": ({}, set()),
+    "shallow": ({"layers": 2}, set()),
+    "share_layers": ({"groups": 2, "own": {"norms": True, "rank": 2}}, set()),
 }
 TRAINS = {"finetune", "pretrain"}  # which have tests of their own
 

@@ -234,7 +234,7 @@ def group(method: str, name: str) -> Mapping[str, Any]:
 
 
 def test_every_method_that_trains_has_every_option_of_a_training() -> None:
-    assert {"finetune", "pretrain", "distill", "mimic", "prune_jointly"} == TRAINED
+    assert {"finetune", "pretrain", "distill", "mimic", "prune_jointly", "share_layers"} == TRAINED
     for method in TRAINED:
         assert set(group(method, "train")) == {*Training.__dataclass_fields__} - {"seed", "log_every"}
         assert sv.METHODS[method].takes("seed")

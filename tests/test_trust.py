@@ -654,7 +654,7 @@ def test_what_the_system_refuses(error: Exception, words: str, saved: Path, monk
 # Log-mel features, which stand where a model does.
 
 OPTIONS = {"low_rank": {"ratio": 0.5}, "finetune": {"task": "asr"}, "distill": {"teacher": "small-hubert"}}
-OPTIONS["prune_jointly"] = {"target": "macs:-40%"}
+OPTIONS |= {"prune_jointly": {"target": "macs:-40%"}, "shallow": {"layers": 2}}
 
 
 def command(*words: str) -> object:

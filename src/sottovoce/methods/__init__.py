@@ -12,4 +12,6 @@ from sottovoce.methods.prune_heads import prune_heads as prune_heads
 from sottovoce.methods.prune_jointly import prune_jointly as prune_jointly
 from sottovoce.methods.prune_weights import prune_weights as prune_weights
 from sottovoce.methods.quantize import quantize as quantize
+from sottovoce.methods.shallow import shallow as shallow
+from sottovoce.methods.share_layers import share_layers as share_layers
 from sottovoce.registry import METHODS as METHODS

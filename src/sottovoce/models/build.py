@@ -9,6 +9,7 @@ from sottovoce.models.edits import (
     keep_heads,
     set_order,
     split,
+    use_exit,
     use_int8,
     use_log_mel,
     use_mimic,
@@ -69,6 +70,8 @@ def restructure(model: Any, structure: Structure) -> None:
         keep_hidden(model, structure.hidden)
     if structure.own is not None:
         use_own(model, **structure.own)
+    if structure.exit is not None:
+        use_exit(model, **structure.exit)
     if structure.mimic is not None:
         use_mimic(model, **structure.mimic)
     if structure.log_mel is not None:

@@ -10,6 +10,7 @@ FILE = "modeling_sottovoce.py"
 # In the order in which they build on one another.
 MODULES = (
     "errors",
+    "models.exits",
     "models.own",
     "models.parts",
     "models.int8",

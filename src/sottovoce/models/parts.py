@@ -6,6 +6,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from sottovoce.models.exits import Pass, exiting
 from sottovoce.models.own import own_parts
 
 
@@ -55,7 +56,8 @@ class Factored(nn.Module):
 class Repeated(nn.ModuleList):
     """Layers in the order in which they are applied: each is stored once, however often it runs.
 
-    `len()` and indexing speak of stored layers, iteration of steps, because an encoder's forward pass iterates.
+    `len()` and indexing speak of stored layers, iteration of steps, because an encoder's forward pass iterates. With
+    `exits` (a threshold and the fewest steps), utterances leave early in evaluation; `last` tells of the last pass.
 
     Example:
         >>> len(list(Repeated([nn.Identity()], order=(0, 0, 0))))
@@ -65,8 +67,17 @@ class Repeated(nn.ModuleList):
     def __init__(self, layers: Sequence[nn.Module], *, order: Sequence[int]):
         super().__init__(layers)
         self.order = tuple(order)
+        self.exits: tuple[float, int] | None = None
+        self.last: Pass | None = None
 
-    def __iter__(self) -> Iterator[nn.Module]:
+    def __iter__(self) -> Iterator[Any]:
+        if self.exits is None or self.training:
+            return self.steps()
+        self.last = Pass(*self.exits)
+        return exiting(self.steps(), self.last)
+
+    def steps(self) -> Iterator[nn.Module]:
+        """Every step's layer, with the parts that are that step's own."""
         own = {layer: list(own_parts(self[layer])) for layer in set(self.order)}
         for step, layer in enumerate(self.order):
             for part in own[layer]:

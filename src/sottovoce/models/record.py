@@ -75,7 +75,9 @@ def watching(body: Anatomy, *, attention: bool = False) -> Iterator[tuple[list[t
         none = state.new_zeros(state.shape[0], 0, state.shape[1], state.shape[1])
         maps.append(none if result[1] is None else result[1])
 
-    handles = []
+    exits, handles = getattr(body.layers, "exits", None), []
+    if exits is not None:  # the states of every step, of every utterance
+        body.layers.__dict__["exits"] = None
     for index in range(len(body.layers)):
         handles.append(body.layers[index].register_forward_pre_hook(before, with_kwargs=True))
         handles.append(body.layers[index].register_forward_hook(after, with_kwargs=True))
@@ -84,6 +86,8 @@ def watching(body: Anatomy, *, attention: bool = False) -> Iterator[tuple[list[t
     try:
         yield hidden, maps
     finally:
+        if exits is not None:
+            body.layers.__dict__["exits"] = exits
         for handle in handles:
             handle.remove()
 

@@ -32,6 +32,7 @@ class Structure:
         feed_forwards: the widths of each stored layer's feed-forward parts.
         order: the stored layer that each step applies.
         own: what each step that shares a layer has for itself: norms, and the rank of its Linears' differences.
+        exit: the change of a step at which an utterance leaves the stack, and the fewest steps that it runs.
         hidden: the units of the regular hidden state that are left; `hidden_of`, how many there were.
         ranks: the rank of each factored Linear, by path from the base model (a head's: from the model).
         log_mel: bins and stack of a log-mel front end.
@@ -49,6 +50,7 @@ class Structure:
     feed_forwards: tuple[tuple[int, ...], ...] | None = None
     order: tuple[int, ...] | None = None
     own: Mapping[str, Any] | None = None
+    exit: Mapping[str, Any] | None = None
     hidden: tuple[int, ...] | None = None
     hidden_of: int | None = None
     ranks: Mapping[str, int] = field(default_factory=dict)
@@ -108,6 +110,7 @@ class Structure:
                 feed_forwards=_rows(record.get("feed_forwards")),
                 order=None if record.get("order") is None else _order(record["order"]),
                 own=_own(record.get("own")),
+                exit=_exit(record.get("exit")),
                 hidden=None if record.get("hidden") is None else from_ranges(record["hidden"]),
                 hidden_of=None if record.get("hidden_of") is None else _counted(record, "hidden_of"),
                 ranks={path: _counted(_mapping(record, "ranks"), path) for path in _mapping(record, "ranks")},
@@ -178,6 +181,7 @@ def read(model: Any, body: Anatomy) -> Structure:
         feed_forwards=None if even else widths,
         order=None if body.mimics or body.order == tuple(range(stored)) else body.order,
         own=None if body.mimics else own_of(body.layers),
+        exit=exit_of(body.layers) if not body.mimics else None,
         hidden=narrowed,
         hidden_of=getattr(body.base, "regular_hidden", None),
         ranks={body.short_path(path): part.rank for path, part in model.named_modules() if isinstance(part, Factored)},
@@ -322,6 +326,23 @@ def _mimic(record: Any) -> dict[str, Any] | None:
             raise ValueError(f"mimic: {key} is {given}, but {' or '.join(map(str, wanted))} is wanted")
     _truth(record, "positional")
     return {**record, "width": _counted(record, "width")}
+
+
+def exit_of(layers: Any) -> dict[str, Any] | None:
+    """When utterances leave a stack; None where all run all of it."""
+    exits = getattr(layers, "exits", None)
+    return None if exits is None else {"threshold": exits[0], "least": exits[1]}
+
+
+def _exit(record: Any) -> dict[str, Any] | None:
+    if record is None:
+        return None
+    if not isinstance(record, Mapping) or set(record) != {"threshold", "least"}:
+        raise ValueError(f"exit is {reprlib.repr(record)}, but threshold and least are wanted")
+    threshold = record["threshold"]
+    if isinstance(threshold, bool) or not isinstance(threshold, int | float) or not 0 <= threshold <= 2:
+        raise ValueError(f"exit: threshold is {reprlib.repr(threshold)}, but a number from 0 to 2 is wanted")
+    return {"threshold": float(threshold), "least": _counted(record, "least")}
 
 
 def _own(record: Any) -> dict[str, Any] | None:

@@ -6,10 +6,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
-from torch import nn
-
 from sottovoce.errors import SottovoceError, shown
 from sottovoce.models.anatomy import Anatomy
+from sottovoce.models.parts import Repeated
 
 EXAMPLES = "fixed:12 or uniform:2..12"
 
@@ -75,7 +74,8 @@ def first_steps(body: Anatomy, count: int) -> Iterator[None]:
     if count == len(body.order):
         yield
         return
-    setattr(holder, name, nn.ModuleList(list(whole)[:count]))
+    layers = [whole[index] for index in range(len(whole))]
+    setattr(holder, name, Repeated(layers, order=body.order[:count]).train(whole.training))
     try:
         yield
     finally:

@@ -208,7 +208,8 @@ def part(model: Any, name: str) -> list[nn.Module]:
         raise unknown("part", name, [*PARTS, *(f"layers.{index}" for index in range(len(body.layers)))])
     inside = set(body.base.modules())
     final = get_part(body.base, body.family.final_norm)
-    stack: list[Any] = [body.base.encoder] if body.mimics else list(body.layers)  # of mimics, the norm that they share
+    layers = [body.layers[index] for index in range(len(body.layers))]
+    stack: list[Any] = [body.base.encoder] if body.mimics else layers  # of mimics, the norm that they share
     found: dict[str, list[Any]] = {
         "front_end": [getattr(body.base, name, None) for name in ("feature_extractor", "conv1", "conv2")],
         "projection": [get_part(body.base, path) for path in ("feature_projection", body.family.projection_norm)],

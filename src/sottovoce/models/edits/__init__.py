@@ -11,6 +11,7 @@ from sottovoce.models.edits.layers import (
     linears_of,
     set_order,
     tie_layers,
+    use_exit,
     use_own,
 )
 from sottovoce.models.edits.matrices import factor, split, use_int8, zero_weights
@@ -33,6 +34,7 @@ __all__ = [
     "tie_layers",
     "split",
     "use_channels",
+    "use_exit",
     "use_int8",
     "use_log_mel",
     "use_mimic",

@@ -41,6 +41,8 @@ def set_order(model: Any, order: Sequence[int], *, steps: Sequence[int] | None =
     layers = [stored[index] for index in kept]
     plain = new_order == tuple(range(len(layers)))
     container = nn.ModuleList(layers) if plain else Repeated(layers, order=new_order)
+    if isinstance(container, Repeated):
+        container.exits = getattr(body.layers, "exits", None)
     container.train(body.layers.training)
     parent, _, name = body.family.layers.rpartition(".")
     setattr(body.base.get_submodule(parent), name, container)
@@ -107,6 +109,37 @@ def apply_times(model: Any, times: int) -> None:
     if times < 1 or not order:
         raise SottovoceError(f"times={times}, but layers can be applied once or more; give 1 or more.")
     set_order(model, [order[step % len(order)] for step in range(times)])
+
+
+@edit
+def use_exit(model: Any, threshold: float | None, *, least: int = 1) -> None:
+    """Let each utterance leave a stack of shared layers behind the first step that changes it by no more than this.
+
+    The change is 1 less the cosine of what enters the step and what leaves it, the mean over frames; every utterance
+    runs the `least` steps. In evaluation alone; with None, all run all steps again.
+
+    Example:
+        >>> tie_layers(model); use_exit(model, 0.01, least=2)
+    """
+    body = Anatomy(model)
+    stack_needed(body, "layers")
+    if not isinstance(body.layers, Repeated):
+        raise SottovoceError(
+            "no layer of this model runs more than once, so no step can be spared; share layers first."
+        )
+    if threshold is None:
+        body.layers.exits = None
+        return
+    if body.family.gated_position_bias:
+        raise SottovoceError(f"{body.name} hands its table of positions from step to step, so no utterance can leave.")
+    if getattr(body.config, "use_weighted_layer_sum", False):
+        raise SottovoceError("this model's head reads the states of all steps, so no utterance can leave early.")
+    if not 0 <= threshold <= 2 or not 1 <= least <= len(body.order):
+        raise SottovoceError(
+            f"threshold={threshold} and least={least}, but a change from 0 to 2 and 1 to {len(body.order)} steps are "
+            "wanted."
+        )
+    body.layers.exits = (float(threshold), least)
 
 
 @edit

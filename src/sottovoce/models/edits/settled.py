@@ -14,7 +14,7 @@ from sottovoce.models.structure import settle
 from sottovoce.models.wavlm import adopt_attention
 
 P = ParamSpec("P")
-OF_STEPS = {"set_order", "use_own"}  # the edits that know what steps may have of their own
+OF_STEPS = {"set_order", "use_own", "use_exit"}  # the edits that know what steps may have of their own
 
 
 def edit(function: Callable[Concatenate[Any, P], None]) -> Callable[Concatenate[Any, P], None]:
