@@ -3,9 +3,9 @@
 python benchmarks/sharing.py CORPUS [PART ...]
 
 The stored records are of speech-mini@FOLDER. Parts: `pretraining` (three ways, the two main ones with three seeds, and
-probes of every depth), `steps` (the time of an update by its depth), `depths` (the time of a pass by its depth), `tying`
-(share_layers on small-melhubert beside drop_layers, healed for as many updates) and `exits` (a shared model that was
-fine-tuned for keywords: fixed depths and exits of single utterances). Training times are a single thread's own seconds.
+probes of every depth), `steps` (the time of an update by its depth), `depths` (the time of a pass by its depth),
+`tying` (share_layers on small-melhubert beside drop_layers, healed for as many updates) and `exits` (a shared model
+that was fine-tuned for keywords: fixed depths and exits of single utterances). Training times are a single thread's own seconds.
 What is in a record is not made again; models lie in `runs/sharing`.
 """
 
@@ -53,7 +53,7 @@ SEEDS = (0, 1, 2)
 PRETRAIN: dict[str, Any] = {
     "units": {"clusters": 200, "layer": 9, "teacher": SHAPE},
     "mask": {"unmasked_weight": 1.0},
-    "train": {"steps": 400, "lr": 2e-3, "warmup": 0.1, "optimizer": "muon", "precision": "bf16"},
+    "train": {"steps": 250, "lr": 2e-3, "warmup": 0.1, "optimizer": "muon", "precision": "bf16"},
     "batch_seconds": 48.0,
     "dropout": 0.0,
 }
@@ -62,7 +62,7 @@ PROBES: dict[str, dict[str, Any]] = {
     "keywords": {"steps": 300},
     "pr": {"limit": 200, "steps": 150, "batch": 16, "lr": 1e-2},
 }
-HEALING = Training(steps=150, lr=1e-3, precision="bf16", weight_decay=0.0)
+HEALING = Training(steps=120, lr=1e-3, precision="bf16", weight_decay=0.0)
 HEALED = {"phones": {"steps": 1000, "lr": 5e-3, "limit": 600}}
 COUNTS = (1, 2, 3, 4, 6)
 OWN = {"norms": True, "rank": 8}
