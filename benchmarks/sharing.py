@@ -5,8 +5,8 @@ python benchmarks/sharing.py CORPUS [PART ...]
 The stored records are of speech-mini@FOLDER. Parts: `pretraining` (three ways, the two main ones with three seeds, and
 probes of every depth), `steps` (the time of an update by its depth), `depths` (the time of a pass by its depth),
 `tying` (share_layers on small-melhubert beside drop_layers, healed for as many updates) and `exits` (a shared model
-that was fine-tuned for keywords: fixed depths and exits of single utterances). Training times are a single thread's own seconds.
-What is in a record is not made again; models lie in `runs/sharing`.
+that was fine-tuned for keywords: fixed depths and exits of single utterances). Training times are a single thread's
+own seconds. What is in a record is not made again; models lie in `runs/sharing`.
 """
 
 import sys

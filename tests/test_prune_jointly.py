@@ -59,6 +59,26 @@ def learnt(
     return module
 
 
+def expected(stiffness: float, folder: Path) -> float:
+    """The share of the multiply-accumulates that gates expect to be left after 60 updates towards -30%."""
+    model = tiny("hubert", **STILL)
+    plan = Gating(lr=0.3, multiplier_lr=0.05, stiffness=stiffness, ramp=0.5)
+    pruning = Pruning(model, WIDE, targets_of("macs:-30%"), plan, seed=0)
+    with working_in(folder):
+        learnt(model, pruning, settings=Training(steps=60, lr=1e-4, warmup=0.0))
+    return float(pruning.shares(pruning.gates.probabilities())[0].detach())
+
+
+def test_a_stiff_target_is_met_where_updates_are_few(tmp_path: Path) -> None:
+    assert abs(expected(100.0, tmp_path / "stiff") - 0.7) < 0.03 < abs(expected(0.0, tmp_path / "soft") - 0.7)
+
+
+@pytest.mark.parametrize("stiffness", [-1.0, float("nan"), float("inf")])
+def test_a_stiffness_that_is_none_is_refused(stiffness: float) -> None:
+    with pytest.raises(SottovoceError, match="stiffness="):
+        Gating(stiffness=stiffness)
+
+
 @pytest.mark.parametrize("ramp", [0.0, 1.0])
 def test_multipliers_ascend_and_gates_descend(ramp: float, tmp_path: Path) -> None:
     model = tiny("hubert", **STILL)

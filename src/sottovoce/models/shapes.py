@@ -32,6 +32,8 @@ SHAPES: dict[str, dict[str, Any]] = {
         "sottovoce": {"version": 1, "log_mel": {"bins": 40, "stack": 2}},
     },
 }
+# Twelve Conformer layers that hear log-mel frames: as much of arXiv 2105.00812 as its abstract tells.
+SHAPES["conformer-mel"] = {**SHAPES["melhubert"], "model_type": "wav2vec2-conformer"}
 # The teachers that travel with the package: twelve layers like the base models, narrow enough to be trained at home.
 SMALL: dict[str, Any] = {
     "hidden_size": 192,
