@@ -49,7 +49,7 @@ def prune_jointly(
     The front end learns where it is gated.
 
     Example:
-        >>> small = prune_jointly(tuned, data, target="macs:-40%", train={"steps": 2000, "lr": 1e-4})  # doctest: +SKIP
+        >>> small = prune_jointly(tuned, data, target="macs:-40%", train={"steps": 2000, "lr": 1e-4})
     """
     Anatomy(model)  # refuses what has no units at all
     if not data:
