@@ -5,7 +5,8 @@ import statistics
 from collections.abc import Iterator
 from typing import Any
 
-from lib.tables import about, percent, read, table, there
+from lib import gate_words as words
+from lib.tables import about, interval, percent, read, table, there
 from sottovoce.plots import line_plot
 
 KINDS = {
@@ -30,23 +31,14 @@ TEXT = """
 as wav2vec2-base's has. It was fine-tuned for a task and pruned by `prune_jointly` for
 {updates} updates with gates and after the cut,
 far fewer than the paper's: what differs between kinds of targets is to be seen here, not how far pruning can go.
-"Layers alone" gates heads, feed-forward units and the hidden size, "all" the channels of the convolutions too. Where
-there are several seeds, the score is their mean and their standard deviation; else its interval is that of the test
-recordings. Times are one thread's own seconds for a pass of 1 s of audio over the whole model's, in turns.
+"Layers alone" gates heads, feed-forward units and the hidden size, "all" the channels of the convolutions too; widths
+are multiples of 16. Where there are several seeds, the score is their mean and their standard deviation; else its
+interval is that of the test recordings. Times are one thread's own seconds for a pass of 1 s of audio (keywords) or 4 s
+(phones) over the whole model's, in turns.
 
 {keywords}
 
-All units together keep {least} at {smaller}, which the layers alone cannot reach; these keep
-{tied} at {more}: a tie, at well over half again the operations. At {small}, with one seed
-each, the layers alone keep {alone} and all units {joint}. So joint pruning is ahead at equal operations, as
-in the paper. Targets of size leave the convolutions nearly whole, which have few parameters: also as in the paper. All
-rows were made before a fault was mended that gave every seed the same noise of the gates; batches and the first values
-of the gates did differ.
-
-That a target in time is ahead of one in operations at equal time does **not** show. Asked for half of the time, the
-gates expected {latency_expected} when training with them ended, and the rest was cut by moving all of them at once,
-unlearned; between -50% and -60% that loses most. In so few updates the multipliers do not get there: much of the time
-is no unit's. With a longer training with gates this is to be measured again, and so are phones by time.
+{words}
 
 {phones}
 
@@ -67,12 +59,48 @@ and measured time, beside what multiply-accumulates alone say.
 The large error of the last row is probably one of memory and not of shapes: in some processes and not in others, the
 whole model's pass returned its memory to the system and fetched it anew.
 
+Of the models above that were pruned for a time, `prune_jointly` told what it had predicted and what it measured then.
+Their median error is {missed}, the largest {missed_most}; the latency model's own was {stated} (the median over whole
+models that it had not seen), and {within} of {pruned} runs were within it. The machine was busy with other work.
+
+{kept}
+
+### A step with gates
+
+{step_about}
+
+The time of training steps with gates on channels, heads, feed-forward units and the hidden size over that of the same
+steps without, in turns; the first column times the steps without gates twice.
+
+{step}
+
+{base_steps} steps with gates of HuBERT-base's shape with random weights, batches of {base_batch}, took
+{base_seconds} on one thread and {base_memory} of memory at most.
+
+{dphubert}
+
 ### What is left where
 
 Shares of the units of each layer that stay at a target of {shape_target}, here (seed 0) and as read off figure 5 of
 arXiv 2302.14132 for wav2vec2-base at 40 % (ASR).
 
 {shapes}
+"""
+
+DPHUBERT = """
+### DPHuBERT's two stages
+
+{about}
+
+`small-hubert-wide` loses three quarters of its parameters: by `prune_jointly` with `loss=distill`
+({updates} updates with gates and after the cut), against three baselines of equal size that learn from the same
+teacher, with the same loss, as many updates: the same final shape with weights drawn anew, one-shot pruning of heads
+and feed-forward units by Taylor scores, and the lowest two layers. Linear probes of frozen models; means over
+{seeds} seeds, ± half of their range.
+
+{table}
+
+{words}
 """
 
 
@@ -161,24 +189,85 @@ def latency_table() -> str:
     return table(["latency model of", "made in", "unseen parts", "unseen wholes", "ten models", "by MACs"], lines)
 
 
-def said() -> dict[str, str]:
-    """The numbers in the words below the table."""
-    found = rows_of("keywords")
-    alone, joint = found["stack alone", "macs:-55%"], found["macs", "macs:-55%"]
-    tied = found["stack alone", "macs:-45%"]
-    least, latency = found["macs", "macs:-70%"], found["latency", "latency:-50%"][0]
-    expected = re.search(r"expected (-\d+\.\d)%", latency["said"][0])
-    assert expected is not None
+def told(row: dict[str, Any]) -> tuple[float, float, float]:
+    """What a run for a time measured, what it had predicted, and the latency model's own error, as shares."""
+    found = re.search(r"\((-?[\d.]+)%, (-?[\d.]+)% was predicted; .* by ([\d.]+)%\)", " ".join(row["said"]))
+    assert found is not None
+    measured, predicted, stated = (float(number) / 100 for number in found.groups())
+    return measured, predicted, stated
+
+
+def timed_runs() -> dict[str, tuple[float, float, float]]:
+    """The runs for a time, with what they told."""
+    rows = read("gates")["rows"]
+    return {name: told(row) for name, row in rows.items() if ", latency, " in name}
+
+
+def miss(measured: float, predicted: float) -> float:
+    """How far the time that is left is from what was predicted, relative."""
+    return abs((1 + predicted) / (1 + measured) - 1)
+
+
+def kept_times() -> str:
+    """What was predicted and measured, a line a run."""
+    lines = [
+        [name, f"{100 * predicted:.1f} %", f"{100 * measured:.1f} %", percent(miss(measured, predicted))]
+        for name, (measured, predicted, _) in timed_runs().items()
+    ]
+    return table(["run", "predicted", "measured", "error"], lines)
+
+
+def step_tables() -> dict[str, str]:
+    """What a step with gates costs."""
+    rows = dict(read("gated_step")["rows"])
+    base = rows.pop("hubert-base, random weights")
+    lines = [[name, interval(row["plain_again"]), interval(row["gated"])] for name, row in rows.items()]
     return {
-        "small": costs(joint)[0],
-        "alone": score(alone),
-        "joint": score(joint),
-        "smaller": costs(least)[0],
-        "tied": score(tied),
-        "more": costs(tied)[0],
-        "least": score(least),
-        "latency_expected": f"{expected[1]} %",
+        "step_about": about(read("gated_step")),
+        "step": table(["model, batch", "without gates twice", "with gates"], lines),
+        "base_steps": str(base["steps"]),
+        "base_batch": base["batch"],
+        "base_seconds": f"{base['seconds']:.0f} s",
+        "base_memory": f"{base['peak_gb']:.1f} GB",
     }
+
+
+WAYS = {
+    "dphubert": "DPHuBERT, two stages",
+    "scratch": "the same shape, from scratch",
+    "taylor": "one shot, Taylor",
+    "layers": "two layers",
+}
+
+
+def probed(way: str) -> list[dict[str, Any]]:
+    """The rows of a way, a row a seed."""
+    return [row for name, row in read("dphubert")["rows"].items() if name.split(", ")[0] == way]
+
+
+def render_dphubert() -> str:
+    """The part about DPHuBERT; nothing where there is no record."""
+    if not there("dphubert"):
+        return ""
+    record = read("dphubert")
+    tasks = list(record["probes"])
+    lines = []
+    for way, name in {"whole": "whole", **WAYS}.items():
+        rows = probed(way)
+        cells = [f"{mean(rows, 'parameters') / 1e6:.2f} M", f"{mean(rows, 'macs') / 1e9:.2f} G"]
+        for task in tasks:
+            values = [row[task]["score"] for row in rows]
+            spread = (max(values) - min(values)) / 2 if len(rows) > 1 else rows[0][task]["error"]
+            cells.append(percent(statistics.mean(values), spread))
+        lines.append([name, *cells])
+    first, second = record["updates"]
+    return DPHUBERT.format(
+        about=about(record),
+        updates=f"{first} + {second}",
+        seeds=len(probed("dphubert")),
+        table=table(["", "parameters", "MACs of 10 s", *tasks], lines),
+        words=words.DPHUBERT,
+    )
 
 
 def render_gates() -> str:
@@ -187,14 +276,25 @@ def render_gates() -> str:
         return ""
     record = read("gates")
     updates = {task: f"{first} + {second} ({task})" for task, (first, second) in record["updates"].items()}
+    runs = timed_runs().values()
+    missed = sorted(miss(measured, predicted) for measured, predicted, _ in runs)
+    stated = {own for _, _, own in runs}
     return TEXT.format(
         about=about(record),
         updates=" or ".join(updates.values()),
         keywords=curve("keywords"),
-        **said(),
+        words=words.GATES,
         latency_about=about(read("latency")),
         latency=latency_table(),
+        missed=percent(statistics.median(missed)),
+        missed_most=percent(missed[-1]),
+        stated=" and ".join(percent(own) for own in sorted(stated)),
+        within=str(sum(miss(measured, predicted) <= own for measured, predicted, own in runs)),
+        pruned=str(len(missed)),
+        kept=kept_times(),
         phones=curve("phones"),
         shape_target="-40% of MACs",
         shapes=shapes("keywords, macs, macs:-40%, seed 0"),
+        dphubert=render_dphubert(),
+        **step_tables(),
     )
