@@ -908,3 +908,26 @@ def test_faults_of_a_hub_dataset(tmp_path: Path, hub: dict[str, FakeRows], monke
     monkeypatch.setitem(sys.modules, "datasets", None)
     with pytest.raises(SottovoceError, match=r"pip install sottovoce\[datasets\]"):
         from_hub_dataset("someone/speech", folder=tmp_path / "out")
+
+
+def test_a_corpus_is_read_by_its_own_parts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Published or prepared: test-clean alone, and not with test-other, whose split has the same name."""
+    librispeech(tmp_path / "librispeech")
+    whole = read_data(f"librispeech@{tmp_path / 'librispeech'}")
+    parts = {str(u.audio).split("LibriSpeech/")[1].split("/")[0] for u in whole}
+    for part in sorted(parts):
+        found = read_data(f"librispeech:{part}@{tmp_path / 'librispeech'}")
+        assert found and all(f"/{part}/" in str(u.audio) for u in found)
+    prepare("librispeech", tmp_path / "librispeech")
+    monkeypatch.setenv("SOTTOVOCE_DATA", str(tmp_path))
+    assert [u.id for u in read_data("librispeech:" + min(parts))] == [
+        u.id for u in read_data(f"librispeech:{min(parts)}@{tmp_path / 'librispeech'}")
+    ]
+    missing = next(part for part in CORPORA["librispeech"].parts if part not in parts)
+    for name, words in (
+        ("librispeech:test-claen", "unknown part of librispeech 'test-claen'; did you mean 'test-clean'"),
+        (f"librispeech:{missing}", f"has nothing of the part {missing}"),
+        ("fsdd:test", "fsdd has none of its own"),
+    ):
+        with pytest.raises(SottovoceError, match=words):
+            read_data(name)

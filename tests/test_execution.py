@@ -127,3 +127,32 @@ def test_a_device_that_is_not_there(place: Path) -> None:
     for name in ("cuad", "meta", "vulkan"):
         with pytest.raises(SottovoceError, match=f"there is no device '{name}' here .*; give cpu, cuda or mps"):
             on_device(model, name)
+
+
+def test_steps_and_measures_have_data_of_their_own(place: Path, tmp_path: Path) -> None:
+    """Each is read once, decides the run's hash, and stands with the measure's rows."""
+    other = tmp_path / "other"
+    toy_folder(other)
+    record: dict[str, Any] = {
+        "model": str(place / "tiny"),
+        "data": str(place / "speech"),
+        "steps": [{"prune_heads": {"drop": 1, "by": "diagonality", "data": str(other)}}],
+        "measures": [{"keywords": {"train": {"steps": 2}}}, {"keywords": {"train": {"steps": 2}, "data": str(other)}}],
+    }
+    recipe = sv.Recipe.from_dict(record)
+    assert recipe.data_names() == [str(place / "speech"), str(other)]
+    (done,) = sv.run(recipe, tmp_path / "runs", log=lambda text: None)
+    rows = [row for row in done.measurements() if row.metric == "accuracy"]
+    assert [row.where.get("data") for row in rows] == [None, str(other)]
+    listed = (other / "manifest.jsonl").read_text().splitlines()
+    (other / "manifest.jsonl").write_text("\n".join(listed[:-1]) + "\n")
+    (again,) = sv.run(recipe, tmp_path / "runs", log=lambda text: None)
+    assert again.folder != done.folder
+    with pytest.raises(SottovoceError, match="there is no data 'nowhere'"):
+        sv.run({**record, "steps": [{"drop_layers": {"keep": 1, "data": "nowhere"}}]}, tmp_path, log=lambda text: None)
+    with pytest.raises(SottovoceError, match="data of size=3, but the name of data is wanted"):
+        sv.run({**record, "measures": [{"size": {"data": 3}}]}, tmp_path, log=lambda text: None)
+    assert steps_named(["keywords:mode=head,data=espeak:4"]) == [("keywords", {"mode": "head", "data": "espeak:4"})]
+    assert sv.measure(get_model(str(place / "tiny")), None, [("size", {"data": str(other)})])[0].where["data"] == str(
+        other
+    )

@@ -162,7 +162,7 @@ def pictures() -> Iterator[tuple[str, str]]:
     if not there("gates"):
         return
     whole = read("gates")["rows"]["keywords, whole"]
-    for cost, unit, words in (("macs", 1e9, "GMACs of 10 s"), ("time", 1.0, "time over the whole model's")):
+    for cost, unit, label in (("macs", 1e9, "GMACs of 10 s"), ("time", 1.0, "time over the whole model's")):
         if cost == "time" and "time" not in whole:
             continue
         lines = {}
@@ -175,7 +175,7 @@ def pictures() -> Iterator[tuple[str, str]]:
             if points:
                 lines[name] = sorted([*points, (whole[cost] / unit, whole["score"])])
         title = f"Keywords by {'operations' if cost == 'macs' else 'time'}"
-        yield f"gates-keywords-{cost}.svg", line_plot(lines, title=title, x=words, y="accuracy", percent=True)
+        yield f"gates-keywords-{cost}.svg", line_plot(lines, title=title, x=label, y="accuracy", percent=True)
 
 
 def latency_table() -> str:

@@ -3,7 +3,7 @@
 import contextlib
 import random
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +17,7 @@ from sottovoce.methods import METHODS
 from sottovoce.models.hub import save
 from sottovoce.names import get_data, get_model, model_stamp
 from sottovoce.progress import bar, ignored, told_to
-from sottovoce.recipe import Recipe, Step
+from sottovoce.recipe import Recipe, Step, with_data
 from sottovoce.registry import Entry, Registry, parse_step
 from sottovoce.runs import Run, find, folder_of, version_of
 
@@ -52,7 +52,7 @@ def run(
         points = list({point.hash(): point for point in changed}.values())  # what varied may be replaced now
     for point in points:
         point.check(METHODS, MEASURES)
-    names = sorted({point.data for point in points if point.data is not None})
+    names = sorted({name for point in points for name in point.data_names()})
     known = {name: get_data(name, skip_bad=skip_bad, tell=log) for name in names}
     stamps = run_stamps(sorted({point.model for point in points}), known)
     return execute_all(points, root, tools=Tools(read=known.__getitem__), extra_hash=stamps, log=log)
@@ -90,8 +90,11 @@ def measured(model: Any, data: Any, steps: Sequence[Step], *, seed: int = 0) -> 
         'parameters'
     """
     with bar("measuring", len(steps)) as advance:
-        for name, options in steps:
-            yield from MEASURES[name](model, data, **seeded(MEASURES[name], options, seed))
+        for name, whole in steps:
+            own, options = with_data((name, whole))
+            given = data if own is None else get_data(own)
+            for row in MEASURES[name](model, given, **seeded(MEASURES[name], options, seed)):
+                yield row if own is None else replace(row, where={**row.where, "data": own})
             advance(note=name)
 
 
@@ -202,6 +205,7 @@ def take_steps(
     work: Path,
     seed: int = 0,
     methods: Registry = METHODS,
+    read: Callable[[str], Any] = get_data,
     announce: Callable[[str], object] = lambda text: None,
     report: Callable[[str], object] = lambda text: None,
 ) -> Any:
@@ -215,9 +219,11 @@ def take_steps(
     """
     for number, (name, options) in enumerate(_announced("step", steps, seed, announce), start=1):
         entry = methods[name]
+        own, options = with_data((name, options))
+        given = data if own is None else read(own)
         with working_in(work / f"step-{number}"), told_to(report if leads() else ignored):
-            before, model = model, entry(model, data, **seeded(entry, options, seed))
-        if leads() and (text := gain_of(entry, before, model, data)):
+            before, model = model, entry(model, given, **seeded(entry, options, seed))
+        if leads() and (text := gain_of(entry, before, model, given)):
             report(text)
     return model
 
@@ -242,6 +248,7 @@ class _Work:
             more: dict[str, Any] = {
                 "seed": recipe.seed,
                 "methods": tools.methods,
+                "read": tools.read,
                 "announce": self.say,
                 "report": self.say,
             }
@@ -251,11 +258,11 @@ class _Work:
             for number, (name, options) in enumerate(
                 _announced("measure", recipe.measures, recipe.seed, self.say), start=1
             ):
-                entry = tools.measures[name]
+                entry, (own, options) = tools.measures[name], with_data((name, options))
                 with working_in(run.folder / "work" / f"measure-{number}"):
-                    rows = entry(model, data, **seeded(entry, options, recipe.seed))
+                    rows = entry(model, data if own is None else tools.read(own), **seeded(entry, options, recipe.seed))
                 if first:
-                    run.add(rows)
+                    run.add(rows if own is None else [replace(row, where={**row.where, "data": own}) for row in rows])
             self.wait()
             if first:
                 run.finish()

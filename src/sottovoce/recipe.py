@@ -148,7 +148,17 @@ class Recipe:
             for kind, steps, known in (("step", point.steps, methods), ("measure", point.measures, measures)):
                 for number, (name, options) in enumerate(steps, start=1):
                     with _explained(f"{kind} {number} ({cut(name)})"):
-                        check_options(known[name], options)
+                        check_options(known[name], with_data((name, options))[1])
+
+    def data_names(self) -> list[str]:
+        """The names of all data that a point needs: its own, and those that single steps and measures name.
+
+        Example:
+            >>> Recipe("hubert", "espeak", measures=(("asr", {"data": "librispeech:test-clean"}),)).data_names()
+            ['espeak', 'librispeech:test-clean']
+        """
+        named = [with_data(step)[0] for step in (*self.steps, *self.measures)]
+        return list(dict.fromkeys(name for name in (self.data, *named) if name is not None))
 
     def _check_grid(self) -> None:
         count = math.prod(len(values) for values in self.vary.values())
@@ -211,6 +221,19 @@ def _with(options: Any, path: Sequence[str], value: Any) -> dict[str, Any]:
     options = dict(options) if isinstance(options, Mapping) else {}
     first, *rest = path
     return {**options, first: _with(options.get(first), rest, value) if rest else value}
+
+
+def with_data(step: Step) -> tuple[str | None, dict[str, Any]]:
+    """The name of the data that a step or measure has for itself, if it names some, and its options without that.
+
+    Example:
+        >>> with_data(("asr", {"mode": "head", "data": "librispeech:test-clean"}))
+        ('librispeech:test-clean', {'mode': 'head'})
+    """
+    options = dict(step[1])
+    name = options.pop("data", None)
+    _want(name is None or (isinstance(name, str) and name), f"data of {cut(step[0])}", name, "the name of data")
+    return name, options
 
 
 def is_file_name(text: str | Path) -> bool:

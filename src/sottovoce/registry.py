@@ -277,8 +277,8 @@ def _said(value: Any, option: Option) -> Mapping[Any, Any]:
     return value if isinstance(value, Mapping) else {}
 
 
-def parse_options(target: Entry | Callable[..., Any], text: str) -> dict[str, Any]:
-    """The options in the command line's `keep=9,by=knn`, each read as YAML and checked.
+def parse_options(target: Entry | Callable[..., Any], text: str, *, also: str = "") -> dict[str, Any]:
+    """The options in the command line's `keep=9,by=knn`, each read as YAML and checked; `also` names one more, a text.
 
     `train.steps=10` is an option of a group, of which a mapping comes out, as in a recipe.
 
@@ -295,6 +295,9 @@ def parse_options(target: Entry | Callable[..., Any], text: str) -> dict[str, An
         key, equals, raw = (piece.strip() for piece in part.partition("="))
         if not (key and equals and raw):
             raise SottovoceError(f"{name}: '{cut(part.strip())}' is not option=value. {listed(known)}")
+        if also and key == also and also not in options:
+            options[also] = raw
+            continue
         first, dot, field = key.partition(".")
         group = known[first].group if dot and first in known else None
         if group is None:
@@ -307,8 +310,9 @@ def parse_options(target: Entry | Callable[..., Any], text: str) -> dict[str, An
         if not isinstance(place, dict) or option.name in place:
             raise SottovoceError(f"{name}: the option '{key}' is given twice; give it once.")
         place[option.name] = _value(raw, option)
+    more = {also: options.pop(also)} if also in options else {}
     checked = check_options(target, options)
-    return {key: value if known[key].group is None else options[key] for key, value in checked.items()}
+    return {key: value if known[key].group is None else options[key] for key, value in checked.items()} | more
 
 
 def _value(raw: str, option: Option) -> Any:
@@ -331,7 +335,7 @@ def parse_step(text: str, registry: Registry = METHODS) -> tuple[str, dict[str, 
     """
     name, _, options = text.partition(":")
     entry = registry[name.strip()]
-    return entry.name, parse_options(entry, options)
+    return entry.name, parse_options(entry, options, also="data")
 
 
 def describe(entry: Entry) -> dict[str, Any]:

@@ -2,7 +2,7 @@
 
 import os
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from sottovoce.data.corpora import CORPORA
@@ -27,6 +27,7 @@ def read_data(name: str | Path, *, on_bad: Callable[[str], None] | None = None) 
     - `CORPUS@FOLDER`: a known corpus as its authors publish it, in a folder.
     - `CORPUS`: that corpus, prepared or as published, in the folder of this name below the folder that
       `SOTTOVOCE_DATA` names.
+    - `CORPUS:PART`, `CORPUS:PART@FOLDER`: one of a corpus's own parts, such as `librispeech:test-other`.
 
     A bad line is an error; with `on_bad` that is told instead, and the line left out.
 
@@ -77,6 +78,7 @@ class Named:
     path: Path
     corpus: Corpus | None = None
     root: Path | None = None
+    part: tuple[Corpus, str] | None = None
 
 
 def named(text: str) -> Named | None:
@@ -88,6 +90,10 @@ def named(text: str) -> Named | None:
     """
     if text.split(":")[0] == ESPEAK and not os.path.lexists(text):
         return None
+    if (chosen := part_named(text)) is not None:
+        name, corpus, part = chosen
+        found = named(name)
+        return None if found is None else replace(found, part=(corpus, part))
     whole = local_path(text, "the data")
     first, at, root = text.rpartition("@")
     if at and not whole.exists():
@@ -106,11 +112,39 @@ def named(text: str) -> Named | None:
     return Named(whole)
 
 
+def part_named(text: str) -> tuple[str, Corpus, str] | None:
+    """The name without a part, the corpus and the part, where a name asks for a part of a corpus.
+
+    Example:
+        >>> part_named("librispeech:test-other@LibriSpeech")[0]
+        'librispeech@LibriSpeech'
+    """
+    first, at, root = text.partition("@")
+    name, colon, part = first.partition(":")
+    if not colon or name not in CORPORA or os.path.lexists(text):
+        return None
+    corpus = CORPORA[name]
+    if part not in corpus.parts:
+        if corpus.parts:
+            raise unknown(f"part of {name}", part, corpus.parts)
+        raise SottovoceError(f"'{text}' asks for a part, but {name} has none of its own; give {name} alone.")
+    return f"{name}{at}{root}", corpus, part
+
+
 def read_one(text: str, on_bad: Callable[[str], None] | None) -> list[Utterance]:
     """The utterances behind one name."""
     found = named(text)
     if found is None:
         return speak_some(text)
+    if found.part is not None:
+        (corpus, part), (name, _, _) = found.part, part_named(text) or (text, None, "")
+        of_part = corpus.part or (lambda path: "")
+        kept = [u for u in read_one(name, on_bad) if isinstance(u.audio, Path) and of_part(u.audio) == part]
+        if not kept:
+            raise SottovoceError(
+                f"'{found.path}' has nothing of the part {part}; get it with `sottovoce corpus prepare`."
+            )
+        return kept
     path, root = found.path, found.root
     if found.corpus is not None:
         return listed(found.corpus, path, on_bad=on_bad)

@@ -52,6 +52,8 @@ class Corpus:
             there are several parts, each has the name of its folder in the layout.
         terms: for those, where and how.
         segments: the pieces to cut before reading, where the corpus names its utterances by times in long recordings.
+        part: which of the corpus's own parts a path below its folder belongs to, where several of them are one split;
+            `parts` are their names.
 
     Example:
         >>> corpus = Corpus("fsdd", "Free Spoken Digits", "CC-BY-SA-4.0", "https://github.com/...", read_fsdd)
@@ -66,6 +68,8 @@ class Corpus:
     archives: dict[str, tuple[Archive, ...]] | None = None
     terms: str = ""
     segments: Callable[[Path], Iterator[Segment]] | None = None
+    part: Callable[[Path], str] | None = None
+    parts: tuple[str, ...] = ()
 
 
 def locate(folder: Path, name: str) -> Path | None:

@@ -36,6 +36,16 @@ def read(folder: Path) -> Iterator[Utterance]:
             yield Utterance(name, audio, 0.0, text=text.strip(), speaker=speaker, split=split, license=LICENSE)
 
 
+def part_of(path: Path) -> str:
+    """The part that a recording belongs to.
+
+    Example:
+        >>> part_of(Path("librispeech/LibriSpeech/test-other/1688/142285/1688-142285-0000.flac"))
+        'test-other'
+    """
+    return path.parents[2].name if len(path.parents) > 2 else ""
+
+
 LIBRISPEECH = Corpus(
     "librispeech",
     "English audiobooks with their text, 1000 h",
@@ -47,4 +57,6 @@ LIBRISPEECH = Corpus(
         part: (Archive(f"https://www.openslr.org/resources/12/{part}.tar.gz", f"sha256:{checksum}"),)
         for part, checksum in CHECKSUMS.items()
     },
+    part=part_of,
+    parts=tuple(CHECKSUMS),
 )
