@@ -79,8 +79,9 @@ def test_names_and_options_of_every_point(name: str) -> None:
     for point in points(name):
         shape = point.model.removeprefix(RANDOM)
         assert shape in (SHAPES if point.model != shape else [*teacher_names(), *CHECKPOINTS]), point.model
-        for part in parts_of(point.data or ESPEAK):
-            assert part in CORPORA or part.split(":")[0] == ESPEAK, part
+        for part in [part for name in (*point.data_names(), ESPEAK) for part in parts_of(name)]:
+            corpus, _, piece = part.partition(":")
+            assert corpus == ESPEAK or (corpus in CORPORA and (not piece or piece in CORPORA[corpus].parts)), part
         for method, options in point.steps:
             assert method != "finetune" or options["task"] in TASKS
 
