@@ -98,7 +98,10 @@ def test_scores_of_cuts_are_those_of_cut_models() -> None:
 
 def test_layer_orders_are_measured_in_one_pass() -> None:
     model = tuned()
-    rows = sv.MEASURES["layer_orders"](model, DATA, by=["bi", "backward"])
+    judged = sv.MEASURES["layer_orders"](model, DATA, by=["backward"])
+    dev = scores_of_cuts(TASKS["keywords"], model, DATA, [range(4 - gone) for gone in range(4)], split="dev")
+    assert [row.value for row in judged[:4]] == [found[0].value for found in dev], "the dev split, if nobody says"
+    rows = sv.MEASURES["layer_orders"](model, DATA, by=["bi", "backward"], split="test")
     assert [row.where for row in rows] == [
         *({"order": "backward", "dropped": n} for n in range(5)),
         *({"order": "bi", "dropped": n} for n in range(4)),
