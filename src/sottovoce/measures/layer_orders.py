@@ -32,8 +32,9 @@ def layer_orders(
 ) -> list[Measurement]:
     """The score of the model's own head on a split by how many layers are gone, in each of some orders.
 
-    The dev split, as in the paper, unless another is asked for. Orders are those of `drop_layers`, decided on speech that is in no test split. All cuts of all orders are scored in
-    one pass, in which those that begin alike share their beginning.
+    The dev split, as in the paper, unless another is asked for. Orders are those of `drop_layers`, decided on speech
+    that is in no test split. All cuts of all orders are scored in one pass, in which those that begin alike share
+    their beginning.
 
     Example:
         >>> layer_orders(tuned, data, by=["forward", "bi"])[3].where
