@@ -10,6 +10,7 @@ from torch import nn
 
 import sottovoce as sv
 from sottovoce import edits
+from sottovoce.models.differences import differences
 from sottovoce.models.parts import Factored, GroupedConv, Repeated
 
 FAMILIES = sorted(TINY)
@@ -308,3 +309,29 @@ def test_a_mimic_has_no_layers_to_reorder() -> None:
     for change in (lambda: edits.apply_times(model, 3), lambda: edits.keep_layers(model, [0])):
         with pytest.raises(sv.SottovoceError, match="mimic layers stand where"):
             change()
+
+
+NO_SHAPE = {"nothing", "zero_weights", "fold_weight_norm"}
+
+
+@pytest.mark.parametrize("edit", sorted(EDITS))
+def test_what_went_is_told(edit: str) -> None:
+    """A line a kind of part for every edit that changes a shape, and nothing for the others."""
+    model = tiny("hubert")
+    made = copy.deepcopy(model)
+    EDITS[edit](made)
+    found = differences(model, made)
+    assert bool(found) == (edit not in NO_SHAPE), found
+    assert differences(made, copy.deepcopy(made)) == []
+    assert len({line.partition(":")[0] for line in found}) == len(found)
+
+
+def test_what_went_is_told_in_numbers() -> None:
+    model = tiny("hubert")
+    made = copy.deepcopy(model)
+    edits.keep_layers(made, [0, 1, 3])
+    edits.keep_heads(made, 1, [0, 2])
+    assert differences(model, made) == ["layers: 3 of 4 run", "heads: 10 of 16 (4, 2, 4)"]
+    shared = copy.deepcopy(model)
+    edits.tie_layers(shared)
+    assert differences(model, shared) == ["layers: 4 of 4 run, of 1 that is shared"]

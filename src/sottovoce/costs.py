@@ -12,7 +12,7 @@ from sottovoce.measures.size import size
 from sottovoce.measures.speed import compare, noise, speed
 from sottovoce.tasks import TASKS
 from sottovoce.tasks.finetune import can_score, score_head
-from sottovoce.tasks.kinds import Decoding
+from sottovoce.tasks.kinds import Decoding, Score
 from sottovoce.timing import thread_count
 
 Convention = Literal["total", "per_second", "superb"]
@@ -123,12 +123,24 @@ def gain(before: Any, after: Any, data: Sequence[Utterance] | None = None, *, se
         f"{now / was:.2f} of the time before ({seconds:g} s of audio, {threads:g} threads), "
         f"{sizes[1] / sizes[0]:.2f} of the memory"
     ]
-    for task in TASKS.values() if data else ():
-        if not can_score(task, before, data):
-            continue
-        first, second = (score_head(task, model, data or (), how=Decoding())[0] for model in (before, after))
+    for name, first, second in scores_of_two(before, after, data):
         values = f"{100 * first.value:.1f} % before, {100 * second.value:.1f} % after (n = {second.n})"
-        parts.append(f"{task.name}: {first.metric.replace('_', ' ')} {values}")
+        parts.append(f"{name}: {first.metric.replace('_', ' ')} {values}")
     if now > FASTER * was:
         parts.append("it is no faster on this machine, so it is of use for its memory alone")
     return "; ".join(parts)
+
+
+def scores_of_two(before: Any, after: Any, data: Sequence[Utterance] | None) -> list[tuple[str, Score, Score]]:
+    """What the own heads of two models score on the test split, by the tasks that both have a head and answers for.
+
+    Example:
+        >>> [name for name, _, _ in scores_of_two(tuned, sv.drop_layers(tuned, drop=1), data)]
+        ['keywords']
+    """
+    found = []
+    for task in TASKS.values() if data else ():
+        if all(can_score(task, model, data) for model in (before, after)):
+            first, second = (score_head(task, model, data or (), how=Decoding())[0] for model in (before, after))
+            found.append((task.name, first, second))
+    return found

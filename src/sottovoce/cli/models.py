@@ -137,8 +137,10 @@ def compress(
     work: Work = None,
     overwrite: Overwrite = False,
     skip_bad: SkipBad = False,
+    time: Annotated[bool, typer.Option(help="Take the times of both models in the end.")] = True,
+    as_json: AsJson = False,
 ) -> None:
-    """Make a smaller model by steps on the line, or by a recipe."""
+    """Make a smaller model by steps on the line, or by a recipe, and say what that saved and what it cost."""
     if (recipe is None) == (not step):
         raise SottovoceError(
             "compress needs either --step drop_layers:keep=9 or --recipe FILE; `sottovoce methods` lists."
@@ -158,12 +160,42 @@ def compress(
     steps = [parse_step(text, sv.METHODS) for text in step or ()]
     with new_model(output, overwrite, work, model=model, data=data) as made:
         known = get_data(data, skip_bad=skip_bad, tell=tell) if data is not None else None
-        small = take_steps(get_model(model), known, steps, work=made.work, report=show)
+        small = take_steps(get_model(model), known, steps, work=made.work, report=tell if as_json else show)
         if not leads():
             return
         with bar("saving and loading again"):
             made.save(small)
-    show(f"wrote {output}: {short(sv.size(small)[0].value)} parameters")
+    if not as_json:
+        show(f"wrote {output}: {short(sv.size(small)[0].value)} parameters")
+    compared(model, small, known, time=time, as_json=as_json)
+
+
+def compared(model: str, small: Any, data: Any, *, time: bool, as_json: bool) -> None:
+    """What a model costs and scores beside the one that was made of it, and which of its parts went."""
+    from sottovoce.costs import scores_of_two
+    from sottovoce.models.differences import differences
+    from sottovoce.names import get_model
+    from sottovoce.tables import number, summary_table
+
+    whole = get_model(model)
+    if time:
+        with bar("timing in turns", 22) as tick:
+            costs = sv.cost_of_two(whole, small, tick=tick)
+    else:
+        costs = (sv.cost(whole, time=False), sv.cost(small, time=False))
+    scores = scores_of_two(whole, small, data)
+    if as_json:
+        for place, name in enumerate(("before", "after")):
+            found = [(task, first if place == 0 else second) for task, first, second in scores]
+            rows = [*costs[place].measurements, *(score.measured(task) for task, score in found)]
+            print_json({"model": name, **row.record()} for row in rows if not row.where)
+        return
+    out.print(summary_table(["before", "after"], costs))
+    for name, first, second in scores:
+        told = [f"{number(score.value)} ± {score.error:.2g}" for score in (first, second)]
+        show(f"{name}, {first.metric.replace('_', ' ')}: {told[0]} before, {told[1]} after (n = {second.n})")
+    for line in differences(whole, small):
+        show(line)
 
 
 @app.command()
