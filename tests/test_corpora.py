@@ -73,6 +73,16 @@ def speech_commands(folder: Path, version: str = "v0.01") -> None:
     write(place / "_background_noise_" / "README.md", "noise")
 
 
+def speakers_commands(folder: Path) -> None:
+    """Two people with fifty words, and one with a word less."""
+    place = folder / "speech_commands_v0.02"
+    for speaker, count in (("0a7c2a8d", 50), ("1b2c3d4e", 50), ("5f6a7b8c", 49)):
+        for number in range(count):
+            wav(place / ("yes" if number % 2 else "bed") / f"{speaker}_nohash_{number}.wav", 0.02)
+    write(place / "testing_list.txt", "yes/5f6a7b8c_nohash_99.wav")
+    write(place / "validation_list.txt", "yes/5f6a7b8c_nohash_98.wav")
+
+
 def superb_commands(folder: Path) -> None:
     speech_commands(folder)
     place = folder / "speech_commands_test_set_v0.01"
@@ -184,6 +194,14 @@ def words(split: str, speaker: str) -> Facts:
     return {f"{word}/{speaker}_nohash_0": (split, speaker, word, None) for word in ("yes", "bed")}
 
 
+def heard_much(speaker: str) -> Facts:
+    """The first two of ten, in the order of the hashes of their names, are held out."""
+    names = [f"{'yes' if number % 2 else 'bed'}/{speaker}_nohash_{number}" for number in range(50)]
+    mixed = sorted(names, key=lambda name: hashlib.sha256(name.encode()).digest())
+    splits = ["test", "dev", *["train"] * 8] * 5
+    return {name: (split, speaker, speaker, None) for name, split in zip(mixed, splits, strict=True)}
+
+
 SPLITS = {1: "test", 2: "dev", 3: "train", 4: "train", 5: "train"}
 # Makes the folder, and what must be read from it: split, speaker, label, text.
 LAYOUTS: dict[str, tuple[Callable[[Path], None], Mapping[str, Fact]]] = {
@@ -278,6 +296,7 @@ LAYOUTS: dict[str, tuple[Callable[[Path], None], Mapping[str, Fact]]] = {
             "test/_silence_/12": ("test", None, "_silence_", None),
         },
     ),
+    "speech-commands-speakers": (speakers_commands, heard_much("0a7c2a8d") | heard_much("1b2c3d4e")),
     "speech-mini": (
         speech_mini,
         {"so762-1": ("dev", "so762-0001", None, "A"), "speakers/so762-1": ("train", "so762-0001", "sid", "A")}
@@ -319,6 +338,7 @@ TASKS = {
     "speech-commands-v0.01": "keywords",
     "speech-commands-v0.02": "keywords",
     "speech-commands-superb": "keywords",
+    "speech-commands-speakers": "speakers",
     "voxceleb1": "speakers",
 }
 MINI = {"sid": "speakers", "kws": "keywords", "slu": "intents"} | {
@@ -908,6 +928,15 @@ def test_faults_of_a_hub_dataset(tmp_path: Path, hub: dict[str, FakeRows], monke
     monkeypatch.setitem(sys.modules, "datasets", None)
     with pytest.raises(SottovoceError, match=r"pip install sottovoce\[datasets\]"):
         from_hub_dataset("someone/speech", folder=tmp_path / "out")
+
+
+def test_speakers_of_speech_commands_are_those_who_said_much(tmp_path: Path) -> None:
+    speakers_commands(tmp_path)
+    found = read_data(f"speech-commands-speakers@{tmp_path}")
+    assert {u.label for u in found} == {u.speaker for u in found} == {"0a7c2a8d", "1b2c3d4e"}
+    counts = Counter((u.label, u.split) for u in found)
+    assert set(counts.values()) == {5, 40} and len(found) == 100 and {u.task for u in found} == {"speakers"}
+    assert [u.split for u in found] == [u.split for u in read_data(f"speech-commands-speakers@{tmp_path}")]
 
 
 def test_a_corpus_is_read_by_its_own_parts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

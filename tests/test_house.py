@@ -44,6 +44,7 @@ LEVELS = [
     ["tables", "plots"],
     ["recipe"],
     ["runs"],
+    ["preflight"],
     ["execution"],
     ["export"],
     ["sweep", "search"],

@@ -16,6 +16,7 @@ from sottovoce.measures import MEASURES
 from sottovoce.methods import METHODS
 from sottovoce.models.hub import save
 from sottovoce.names import get_data, get_model, model_stamp
+from sottovoce.preflight import check_run
 from sottovoce.progress import bar, ignored, told_to
 from sottovoce.recipe import Recipe, Step, with_data
 from sottovoce.registry import Entry, Registry, parse_step
@@ -54,6 +55,8 @@ def run(
         point.check(METHODS, MEASURES)
     names = sorted({name for point in points for name in point.data_names()})
     known = {name: get_data(name, skip_bad=skip_bad, tell=log) for name in names}
+    for point in points:
+        check_run(point, root, methods=METHODS, measures=MEASURES, read=known.__getitem__)
     stamps = run_stamps(sorted({point.model for point in points}), known)
     return execute_all(points, root, tools=Tools(read=known.__getitem__), extra_hash=stamps, log=log)
 

@@ -41,6 +41,7 @@ class Entry:
     shares: bool = False  # whether several processes can divide its work
     reports_gain: bool = False  # whether what it brings is for each machine to say
     shown: tuple[Shown, ...] = ()  # how a measure's rows are shown
+    outline: Callable[..., Any] | None = None  # what a method makes of a model without numbers
 
     @property
     def place(self) -> str:
@@ -98,18 +99,25 @@ MEASURES = Registry("measure")
 
 
 def register_method(
-    name: str | None = None, *, paper: str = "", reports_gain: bool = False
+    name: str | None = None,
+    *,
+    paper: str = "",
+    reports_gain: bool = False,
+    outline: Callable[..., Any] | None = None,
 ) -> Callable[[Callable[..., R]], Callable[..., R]]:
     """Register a function `(model, data=None, *, options...) -> model`, which then works on a copy of the model.
 
-    With `reports_gain` runs measure before and after it what it brings on this machine, and log that.
+    With `reports_gain` runs measure before and after it what it brings on this machine, and log that. `outline(model,
+    **options)` makes of a model without numbers, in place, the shape that the method will leave, and refuses what the
+    method would: so a recipe's options are checked against the shapes that its earlier steps will have made. It returns
+    False where that shape hangs on numbers or speech.
 
     Example:
         >>> @register_method(paper="arXiv:2110.01900")  # doctest: +SKIP
         ... def drop_layers(model: Encoder, data: Data = None, *, keep: int) -> Encoder:
         ...     "Keep the first layers."
     """
-    return _decorator("method", name, paper=paper, reports_gain=reports_gain)
+    return _decorator("method", name, paper=paper, reports_gain=reports_gain, outline=outline)
 
 
 def register_measure(

@@ -154,12 +154,16 @@ def compress(
     from sottovoce.cli.outputs import new_model
     from sottovoce.execution import take_steps
     from sottovoce.names import get_data, get_model
+    from sottovoce.preflight import check_run
     from sottovoce.registry import parse_step
     from sottovoce.tables import short
 
     steps = [parse_step(text, sv.METHODS) for text in step or ()]
     with new_model(output, overwrite, work, model=model, data=data) as made:
         known = get_data(data, skip_bad=skip_bad, tell=tell) if data is not None else None
+        asked = sv.Recipe(model, data, steps=tuple(steps))
+        read = lambda name: (known or []) if name == data else get_data(name)  # noqa: E731
+        check_run(asked, output, methods=sv.METHODS, measures=sv.MEASURES, read=read)
         small = take_steps(get_model(model), known, steps, work=made.work, report=tell if as_json else show)
         if not leads():
             return

@@ -1,14 +1,22 @@
 """Distillation: a smaller or another encoder learns to be like its teacher."""
 
+from dataclasses import replace
 from typing import Any
 
 from sottovoce.distillation.plan import Distillation, Loss, Match, Student
 from sottovoce.distillation.run import distill_model
+from sottovoce.distillation.student import make_student
 from sottovoce.registry import register_method
 from sottovoce.training import Training
 
 
-@register_method(paper="MelHuBERT (arXiv 2211.09949), DistilHuBERT (arXiv 2110.01900)")
+def outlined(model: Any, *, student: Student = Student(), **rest: Any) -> bool:
+    """The student's shape."""
+    make_student(model, replace(student, start="model"), 0)
+    return True
+
+
+@register_method(outline=outlined, paper="MelHuBERT (arXiv 2211.09949), DistilHuBERT (arXiv 2110.01900)")
 def distill(
     model: Any,
     data: Any = None,

@@ -16,7 +16,21 @@ from sottovoce.studies.targets import Target, higher_is_better
 from sottovoce.tasks.kinds import Score
 
 
-@register_method("drop_layers", paper="arXiv 2409.16302")
+def outlined(
+    model: Any, *, keep: int | Sequence[int] | None = None, drop: int | Sequence[int] | None = None, **rest: Any
+) -> bool:
+    """The stack with as many layers as will be left: which ones does not change a shape where all are alike."""
+    steps, given = len(Anatomy(model).order), keep if keep is not None else drop
+    if given is None:
+        return False
+    if isinstance(given, int):
+        keep_layers(model, range(steps - how_many(None if keep is None else given, given, steps)))
+    else:
+        keep_layers(model, named_layers(keep, drop, steps))
+    return True
+
+
+@register_method("drop_layers", paper="arXiv 2409.16302", outline=outlined)
 def drop_layers(
     model: Any,
     data: Any = None,

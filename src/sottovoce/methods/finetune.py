@@ -10,7 +10,14 @@ from sottovoce.tasks.finetune import finetune_model
 from sottovoce.training import Training
 
 
-@register_method()
+def outlined(model: Any, *, task: str, **rest: Any) -> bool:
+    """The same shape, with the head of a task."""
+    if task not in TASKS:
+        raise unknown("task", task, TASKS)
+    return True
+
+
+@register_method(outline=outlined)
 def finetune(
     model: Any,
     data: Any = None,

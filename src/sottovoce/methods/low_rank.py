@@ -25,7 +25,22 @@ from sottovoce.studies.inputs import each_moment, places
 Shapes = dict[str, tuple[int, int]]
 
 
-@register_method(paper="ASVD (arXiv 2312.05821), SVD-LLM (arXiv 2403.07378)")
+def outlined(
+    model: Any,
+    *,
+    rank: int | None = None,
+    energy: float | None = None,
+    ratio: float | None = None,
+    round_to: int = 1,
+    **rest: Any,
+) -> bool:
+    """The same widths; which Linears are pairs of which rank hangs on their numbers."""
+    check_wish(rank, energy, ratio, round_to)
+    check_unquantized(model, "low_rank")
+    return True
+
+
+@register_method(outline=outlined, paper="ASVD (arXiv 2312.05821), SVD-LLM (arXiv 2403.07378)")
 def low_rank(
     model: Any,
     data: Any = None,

@@ -17,7 +17,15 @@ from sottovoce.tasks.task import Task, material, require
 from sottovoce.training import Training
 
 
-@register_method(paper="arXiv 2409.16302")
+def outlined(model: Any, *, shape: Shape = Shape(), **rest: Any) -> bool:
+    """Mimic layers in place of the stack."""
+    check_mimic(model, shape.layers, shape.at)
+    over: Any = "batch" if shape.paper_attention else "time"
+    use_mimic(model, layers=shape.layers, kind=shape.kind, width=shape.width, over=over, positional=shape.positional)
+    return True
+
+
+@register_method(outline=outlined, paper="arXiv 2409.16302")
 def mimic(
     model: Any,
     data: Any = None,

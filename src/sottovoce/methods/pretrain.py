@@ -2,13 +2,25 @@
 
 from typing import Any
 
+from sottovoce.models.edits import set_order
 from sottovoce.pretraining.plan import Mask, Round, Stack, Units
-from sottovoce.pretraining.run import pretrain_model
+from sottovoce.pretraining.run import pretrain_model, stack_of
 from sottovoce.registry import register_method
 from sottovoce.training import Training
 
 
-@register_method(paper="HuBERT (arXiv 2106.07447), MelHuBERT (arXiv 2211.09949), Layer Consistency (arXiv 2105.00812)")
+def outlined(model: Any, *, stack: Stack = Stack(), **rest: Any) -> bool:
+    """The stack with the layers that are to be shared."""
+    order, _ = stack_of(model, stack)
+    if order is not None:
+        set_order(model, order)
+    return True
+
+
+@register_method(
+    outline=outlined,
+    paper="HuBERT (arXiv 2106.07447), MelHuBERT (arXiv 2211.09949), Layer Consistency (arXiv 2105.00812)",
+)
 def pretrain(
     model: Any,
     data: Any = None,

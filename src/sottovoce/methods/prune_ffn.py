@@ -17,7 +17,24 @@ from sottovoce.studies.effects import Extent, activity_of_units, check_share, ef
 By = Literal["l1", "taylor", "activation", "random"]
 
 
-@register_method(paper="arXiv 2211.09949")
+def outlined(
+    model: Any,
+    *,
+    keep: int | None = None,
+    drop: int | None = None,
+    per: Literal["layer", "model"] = "layer",
+    round_to: int = 1,
+    **rest: Any,
+) -> bool:
+    """Narrower feed-forward parts; over the whole model, how wide each is hangs on scores."""
+    start = unit_widths(model)
+    end = wanted_widths(start, keep, drop, round_to, per)
+    for (layer, which), before, width in zip(parts_of(model), start, end, strict=True) if per == "layer" else ():
+        keep_feed_forward(model, layer, range(round_width(width, round_to, before)), which=which)
+    return per == "layer"
+
+
+@register_method(paper="arXiv 2211.09949", outline=outlined)
 def prune_ffn(
     model: Any,
     data: Any = None,
@@ -45,9 +62,6 @@ def prune_ffn(
         >>> small = prune_ffn(model, keep=2048)
         >>> small = prune_ffn(tuned, data, keep=384, by="taylor", per="model", round_to=16)
     """
-    body = Anatomy(model)
-    if body.mimics or not body.layers:
-        raise SottovoceError("mimic layers stand where this model's feed-forward parts were; there are none to prune.")
     start = unit_widths(model)
     end = wanted_widths(start, keep, drop, round_to, per)
     check_task(task)
@@ -77,7 +91,10 @@ def parts_of(model: Any) -> list[tuple[int, int]]:
 
 
 def unit_widths(model: Any) -> list[int]:
-    """The width of each part."""
+    """The width of each part; a model without any is refused."""
+    body = Anatomy(model)
+    if body.mimics or not body.layers:
+        raise SottovoceError("mimic layers stand where this model's feed-forward parts were; there are none to prune.")
     return [up.out_features for up, _ in feed_forwards(model)]
 
 

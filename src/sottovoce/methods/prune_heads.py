@@ -18,7 +18,18 @@ from sottovoce.studies.speech import not_tested
 By = Literal["l1", "taylor", "diagonality", "random"]
 
 
-@register_method(paper="arXiv 2211.09949")
+def outlined(model: Any, *, keep: int | None = None, drop: int | None = None, per: str = "layer", **rest: Any) -> bool:
+    """Fewer heads in each layer; over the whole model, how many of each hangs on scores."""
+    body = Anatomy(model)
+    counts = head_counts(body)
+    gone = to_drop(counts, keep, drop, per)
+    for layer, lost in enumerate(gone if per == "layer" else ()):
+        if lost:
+            keep_heads(model, layer, range(counts[layer] - lost))
+    return per == "layer"
+
+
+@register_method(paper="arXiv 2211.09949", outline=outlined)
 def prune_heads(
     model: Any,
     data: Any = None,
@@ -46,9 +57,7 @@ def prune_heads(
         >>> small = prune_heads(tuned, data, by="taylor", per="model", drop=72, rounds=6, heal={"steps": 500})
     """
     body = Anatomy(model)
-    if body.mimics or not body.layers:
-        raise SottovoceError("mimic layers stand where this model's attention heads were; there are none to prune.")
-    counts = [body.heads(layer) for layer in range(len(body.layers))]
+    counts = head_counts(body)
     gone = to_drop(counts, keep, drop, per)
     check_task(task)
     if by == "taylor":
@@ -69,6 +78,13 @@ def prune_heads(
                 keep_heads(model, layer, left)
 
     return in_rounds(model, data, rounds, cut, heal, task=task, looks=by == "taylor", seed=seed)
+
+
+def head_counts(body: Anatomy) -> list[int]:
+    """The heads of each stored layer; a model without any is refused."""
+    if body.mimics or not body.layers:
+        raise SottovoceError("mimic layers stand where this model's attention heads were; there are none to prune.")
+    return [body.heads(layer) for layer in range(len(body.layers))]
 
 
 def to_drop(counts: list[int], keep: int | None, drop: int | None, per: str) -> list[int]:

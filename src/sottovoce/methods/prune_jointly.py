@@ -10,7 +10,7 @@ from sottovoce.gates.latency_design import Setting
 from sottovoce.gates.objective import Gating
 from sottovoce.gates.run import Pruning
 from sottovoce.gates.targets import targets_of
-from sottovoce.gates.units import Kind
+from sottovoce.gates.units import Kind, sites_of
 from sottovoce.healing import heal
 from sottovoce.healing.continuing import ready_to_learn
 from sottovoce.healing.losses import AS_DPHUBERT, Loss, objective_for
@@ -21,7 +21,25 @@ from sottovoce.registry import register_method
 from sottovoce.training import Training
 
 
-@register_method(paper="arXiv 2302.14132, DPHuBERT (arXiv 2305.17651)")
+def outlined(
+    model: Any,
+    *,
+    target: str | dict[str, str],
+    units: list[Kind] = ["conv", "heads", "ffn"],  # noqa: B006 (it is only read)
+    gates: Gating = Gating(),
+    seed: int = 0,
+    **rest: Any,
+) -> bool:
+    """Whether the target can be met; which units go hangs on the training. A time is known only when it was taken."""
+    wanted = targets_of(target)
+    if any(each.cost == "latency" for each in wanted):
+        sites_of(model, units)
+    else:
+        Pruning(model, units, wanted, gates, seed=seed)
+    return False
+
+
+@register_method(outline=outlined, paper="arXiv 2302.14132, DPHuBERT (arXiv 2305.17651)")
 def prune_jointly(
     model: Any,
     data: Any = None,

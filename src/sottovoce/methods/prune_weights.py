@@ -52,7 +52,12 @@ class Between:
         return Convergence(every=steps, look_back=max(1, int(LOOK_BACK * steps)), drop=self.converge)
 
 
-@register_method(paper="arXiv 2211.09949")
+def outlined(model: Any, **rest: Any) -> bool:
+    """The same shape."""
+    return True
+
+
+@register_method(outline=outlined, paper="arXiv 2211.09949")
 def prune_weights(
     model: Any,
     data: Any = None,

@@ -24,7 +24,18 @@ PARTS = ("attention", "feed_forward", "projection", "head")
 LOWEST, OCTAVES, FINE = -30, 60, 16
 
 
-@register_method(reports_gain=True)
+def outlined(model: Any, *, to: str = "int8", **rest: Any) -> bool:
+    """In bytes, behind which nothing can be cut any more."""
+    check_unquantized(model, "quantize")
+    if to.startswith("int8"):
+        body = Anatomy(model)
+        paths = [body.short_path(path) for part in PARTS[:3] for path in linears_of(model, part)]
+        fold_weight_norm(model)
+        use_int8(model, dict.fromkeys(paths))
+    return True
+
+
+@register_method(outline=outlined, reports_gain=True)
 def quantize(
     model: Any,
     data: Any = None,

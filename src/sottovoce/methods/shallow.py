@@ -4,6 +4,7 @@ from typing import Any
 
 from sottovoce.errors import SottovoceError
 from sottovoce.methods.drop_layers import drop_layers
+from sottovoce.methods.drop_layers import outlined as shorter
 from sottovoce.models.anatomy import Anatomy
 from sottovoce.models.edits import use_exit
 from sottovoce.progress import say
@@ -12,7 +13,23 @@ from sottovoce.studies.exits import scores_of_exits
 from sottovoce.studies.targets import Target, higher_is_better
 
 
-@register_method(paper="arXiv 2105.00812; exits of single utterances are our own")
+def outlined(
+    model: Any,
+    *,
+    layers: int | None = None,
+    exit: str | float | None = None,  # noqa: A002 (it is what the option is about)
+    least: int = 1,
+    **rest: Any,
+) -> bool:
+    """Fewer steps; how many, where a score is to be kept, hangs on speech."""
+    if layers is not None:
+        return shorter(model, keep=layers)
+    if exit is not None:
+        use_exit(model, 0.0 if isinstance(exit, str) else exit, least=least)
+    return exit is not None
+
+
+@register_method(outline=outlined, paper="arXiv 2105.00812; exits of single utterances are our own")
 def shallow(
     model: Any,
     data: Any = None,

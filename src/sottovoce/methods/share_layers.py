@@ -9,14 +9,29 @@ from sottovoce.errors import SottovoceError
 from sottovoce.healing import heal
 from sottovoce.healing.losses import AS_DPHUBERT, Loss, objective_for
 from sottovoce.models.anatomy import Anatomy
+from sottovoce.models.edits import set_order, use_own
 from sottovoce.registry import register_method
-from sottovoce.sharing.groups import Groups, groups_of
+from sottovoce.sharing.groups import Groups, groups_of, order_of
 from sottovoce.sharing.tying import Own, Start, check_tying, tie
 from sottovoce.studies.similarity import likeness
 from sottovoce.training import Training
 
 
-@register_method(paper="arXiv 2105.00812 and 2409.16302 together, our own; SKILL (arXiv 2402.16830) is near")
+def outlined(model: Any, *, groups: Groups = 1, start: str = "mean", own: Own = Own(), **rest: Any) -> bool:
+    """The stack with its shared layers; where the blocks are hangs on states."""
+    if groups == "blocks":
+        return False
+    chosen = groups_of(groups, len(Anatomy(model).order))
+    check_tying(model, chosen, start)
+    set_order(model, order_of(chosen))
+    if own.any:
+        use_own(model, norms=own.norms, rank=own.rank)
+    return True
+
+
+@register_method(
+    outline=outlined, paper="arXiv 2105.00812 and 2409.16302 together, our own; SKILL (arXiv 2402.16830) is near"
+)
 def share_layers(
     model: Any,
     data: Any = None,

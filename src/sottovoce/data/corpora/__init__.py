@@ -7,6 +7,7 @@ from sottovoce.data.corpora.fsdd import FSDD as FSDD
 from sottovoce.data.corpora.iemocap import IEMOCAP as IEMOCAP
 from sottovoce.data.corpora.librispeech import LIBRISPEECH as LIBRISPEECH
 from sottovoce.data.corpora.slurp import SLURP as SLURP
+from sottovoce.data.corpora.speech_commands import SPEAKERS as SPEAKERS
 from sottovoce.data.corpora.speech_commands import SUPERB as SUPERB
 from sottovoce.data.corpora.speech_commands import V1 as V1
 from sottovoce.data.corpora.speech_commands import V2 as V2

@@ -4,6 +4,7 @@ The noises in `_background_noise_` are no words and are left out, except for SUP
 pieces of them are the silence of training (the separate test set brings its own).
 """
 
+import hashlib
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -21,6 +22,7 @@ SUMS = {
 }
 WORDS = {"yes", "no", "up", "down", "left", "right", "on", "off", "stop", "go"}
 TEST_SET = "speech_commands_test_set_v0.01"
+MOST_HEARD = 50  # words of a speaker who is one of the classes
 DEV_EVERY = 10  # of the pieces of noise, one in ten is for development
 
 
@@ -86,6 +88,27 @@ def read_twelve(folder: Path) -> Iterator[Utterance]:
         yield _word(path, "test", prefix="test/")
 
 
+def read_speakers(folder: Path) -> Iterator[Utterance]:
+    """Who speaks: the people with at least 50 words in the training list of v0.02, as in the code of arXiv 2409.16302.
+
+    There, a tenth of these words is held out; here a second tenth is for development. Which ones hangs on their names.
+
+    Example:
+        >>> next(read_speakers(Path("commands"))).task
+        'speakers'
+    """
+    by_speaker: dict[str, list[Utterance]] = {}
+    for utterance in _words(folder, "v0.02"):
+        if utterance.split == "train" and utterance.speaker is not None:
+            by_speaker.setdefault(utterance.speaker, []).append(utterance)
+    for speaker, found in sorted(by_speaker.items()):
+        # By a hash, so that no word is more often in one split than in another.
+        mixed = sorted(found, key=lambda utterance: hashlib.sha256(utterance.id.encode()).digest())
+        for number, utterance in enumerate(mixed if len(found) >= MOST_HEARD else ()):
+            split = {0: "test", 1: "dev"}.get(number % 10, "train")
+            yield replace(utterance, label=speaker, task="speakers", split=split)
+
+
 def noises(folder: Path) -> Iterator[Segment]:
     """The noises of v0.01 second by second.
 
@@ -114,6 +137,15 @@ def _corpus(version: str, words: int) -> Corpus:
 
 V1 = _corpus("v0.01", 30)
 V2 = _corpus("v0.02", 35)
+SPEAKERS = Corpus(
+    "speech-commands-speakers",
+    "who says the words of speech-commands-v0.02: the people with at least 50 of them",
+    LICENSE,
+    PAGE,
+    read_speakers,
+    "speech_commands_v0.02/testing_list.txt beside yes/0a7c2a8d_nohash_0.wav",
+    {"all": (Archive(f"{HOST}speech_commands_v0.02.tar.gz", SUMS["v0.02"]),)},
+)
 SUPERB = Corpus(
     "speech-commands-superb",
     "English keywords in the twelve classes of SUPERB, with its separate test set",

@@ -1,0 +1,123 @@
+"""What can be known of a run before its first update: data, labels, shapes that earlier steps will have made, disk."""
+
+import shutil
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import transformers
+
+from sottovoce.data.utterance import Utterance
+from sottovoce.errors import SottovoceError, cut
+from sottovoce.models.anatomy import Anatomy
+from sottovoce.models.checkpoint import outline
+from sottovoce.models.families import FAMILIES
+from sottovoce.models.hub import find_shape
+from sottovoce.models.shapes import SHAPES
+from sottovoce.models.structure import settle
+from sottovoce.models.teachers import teacher_folder
+from sottovoce.names import RANDOM
+from sottovoce.recipe import Recipe, with_data
+from sottovoce.registry import Registry, check_options
+from sottovoce.tasks import TASKS
+from sottovoce.tasks.task import Material, material, require
+
+FRAMES = 50  # of states for a second of audio
+STATE_BYTES = 2  # a number of a state that a probe keeps
+ROOM = 0.95  # the share of a disk that may be filled
+
+Read = Callable[[str], Sequence[Utterance]]
+
+
+def check_run(recipe: Recipe, root: str | Path, *, methods: Registry, measures: Registry, read: Read) -> None:
+    """Refuse now what would stop a run later: a split without labels, a cut that no layer allows, a disk too small.
+
+    Steps are taken on a model without numbers, as far as their outcome is known beforehand; a model whose shape is not
+    on this machine yet, or a step whose outcome hangs on speech, ends that part of the check.
+
+    Example:
+        >>> check_run(Recipe("small-hubert"), "runs", methods=sv.METHODS, measures=sv.MEASURES, read=sv.read_data)
+    """
+    model = shape_of(recipe.model)
+    for number, (name, whole) in enumerate(recipe.steps, start=1):
+        with explained(f"step {number} ({cut(name)})"):
+            data, options = data_and_options(recipe, name, whole, methods, read)
+            if name == "finetune":
+                require(TASKS[options["task"]], splits_of(options["task"], data, options), "train")
+            model = after(model, methods[name].outline, options)
+    for number, (name, whole) in enumerate(recipe.measures, start=1):
+        with explained(f"measure {number} ({cut(name)})"):
+            data, options = data_and_options(recipe, name, whole, measures, read)
+            if name in TASKS:
+                check_task_measure(name, data, options, model, Path(root))
+
+
+def data_and_options(
+    recipe: Recipe, name: str, whole: Mapping[str, Any], known: Registry, read: Read
+) -> tuple[Sequence[Utterance] | None, dict[str, Any]]:
+    """The data of a step or measure, and its options as its function gets them."""
+    own, options = with_data((name, whole))
+    named = recipe.data if own is None else own
+    return None if named is None else read(named), check_options(known[name], options)
+
+
+def shape_of(name: str) -> Any:
+    """A model without numbers for a name, if what it looks like is on this machine; else None.
+
+    Example:
+        >>> shape_of("small-hubert").device
+        device(type='meta')
+    """
+    bare = name.removeprefix(RANDOM)
+    place = bare if bare != name or bare in SHAPES or bare in FAMILIES else teacher_folder(name) or name
+    if not (str(place) in SHAPES or str(place) in FAMILIES or Path(place).is_dir()):
+        return None
+    config = find_shape(str(place))
+    known = transformers.AutoModel._model_mapping
+    if type(config) not in known:
+        return None
+    made = outline(known[type(config)], config, name)
+    settle(made)
+    return made
+
+
+def after(model: Any, outlined: Callable[..., Any] | None, options: Mapping[str, Any]) -> Any:
+    """The model without numbers behind a step; None from where its shape is not known."""
+    if model is None or outlined is None:
+        return None
+    return model if outlined(model, **options) else None
+
+
+def splits_of(task: str, data: Sequence[Utterance] | None, options: Mapping[str, Any]) -> dict[str, Material]:
+    """The splits of some data for a task, as the step or measure will take them."""
+    return material(TASKS[task], data, limit=options.get("limit"), seed=options.get("seed", 0))
+
+
+def check_task_measure(
+    name: str, data: Sequence[Utterance] | None, options: Mapping[str, Any], model: Any, root: Path
+) -> None:
+    """Refuse a measure of a task whose splits are not there, or whose states no disk holds."""
+    mode, splits = options.get("mode", "auto"), splits_of(name, data, options)
+    require(TASKS[name], splits, *(("test",) if mode in ("head", "auto") else ("train", "test")))
+    if mode != "probe" or model is None or TASKS[name].kind.pooled:
+        return
+    layer, body = options.get("layer", "sum"), Anatomy(model)
+    states = 1 if isinstance(layer, int) else len(body.order) + 1
+    seconds = sum(u.seconds for split in ("train", "test") for u in splits[split].utterances)
+    wanted = seconds * FRAMES * states * body.setting("hidden_size") * STATE_BYTES
+    free = shutil.disk_usage(next(place for place in (root, *root.absolute().parents) if place.is_dir())).free
+    if wanted > ROOM * free:
+        raise SottovoceError(
+            f"its probe keeps {wanted / 1e9:.0f} GB of states, and {free / 1e9:.0f} GB are free; take one layer "
+            "(layer=9), fewer utterances (limit=2000), or a folder on another disk."
+        )
+
+
+@contextmanager
+def explained(where: str) -> Iterator[None]:
+    """Say first where an error was, and that nothing was done yet."""
+    try:
+        yield
+    except SottovoceError as error:
+        raise SottovoceError(f"{where}: {error}") from None
