@@ -10,8 +10,9 @@ from speech import toy_folder
 
 import sottovoce as sv
 from sottovoce.errors import SottovoceError
-from sottovoce.execution import run_stamps, steps_named
+from sottovoce.execution import Tools, execute_all, run_stamps, steps_named
 from sottovoce.names import get_data, get_model, model_stamp, on_device
+from sottovoce.runs import Run
 
 
 @pytest.fixture(scope="module")
@@ -156,3 +157,27 @@ def test_steps_and_measures_have_data_of_their_own(place: Path, tmp_path: Path) 
     assert sv.measure(get_model(str(place / "tiny")), None, [("size", {"data": str(other)})])[0].where["data"] == str(
         other
     )
+
+
+def test_a_grid_goes_on_when_a_point_fails(place: Path, tmp_path: Path) -> None:
+    """What fails only while it runs: the others are finished, and the same call tries the rest again."""
+    broken = {"on": True}
+
+    def load(name: str) -> Any:
+        if broken["on"] and name.endswith("other"):
+            raise RuntimeError("no memory left")
+        return get_model(name)
+
+    sv.save(tiny("hubert"), tmp_path / "other")
+    recipe = sv.Recipe(
+        str(place / "tiny"), measures=(("size", {}),), vary={"model": [str(tmp_path / "other"), str(place / "tiny")]}
+    )
+    lines: list[str] = []
+    more: dict[str, Any] = {"tools": Tools(load=load), "log": lines.append}
+    with pytest.raises(SottovoceError, match=r"1 of 2 points failed \(1\), the others are finished; .* no memory left"):
+        execute_all(recipe.points(), tmp_path / "runs", **more)
+    assert any("point 1 of 2 failed: no memory left" in line for line in lines)
+    assert [Run(path).finished for path in sorted((tmp_path / "runs").iterdir())].count(True) == 1
+    broken["on"] = False
+    runs = execute_all(recipe.points(), tmp_path / "runs", **more)
+    assert all(run.finished for run in runs) and len(runs) == 2

@@ -187,16 +187,34 @@ def execute(
 def execute_all(points: Iterable[Recipe], root: str | Path, **more: Any) -> list[Run]:
     """Do the points of a grid, in order; those that another process is at are left to it, and waited for at the end.
 
+    A point that fails is told of, and the others are done all the same; then that is an error.
+
     Example:
         >>> runs = execute_all(recipe.points(), "runs")  # doctest: +SKIP
     """
     listed = list(points)
     runs: dict[int, Run] = {}
+    failed: dict[int, Exception] = {}
+    tell = more.get("log", print)
     for patient in (False, True):
         for number, point in enumerate(listed):
-            if number not in runs:
+            if number in runs or number in failed:
+                continue
+            try:
                 with contextlib.suppress(*(() if patient else (Busy,))):
                     runs[number] = execute(point, root, patient=patient, **more)
+            except Exception as error:
+                if len(listed) == 1:
+                    raise
+                failed[number] = error
+                tell(f"point {number + 1} of {len(listed)} failed: {error}")
+    if failed:
+        numbers = ", ".join(str(number + 1) for number in sorted(failed))
+        first = failed[min(failed)]
+        raise SottovoceError(
+            f"{len(failed)} of {len(listed)} points failed ({numbers}), the others are finished; the first because: "
+            f"{str(first).rstrip('.')}. The same command tries them again."
+        ) from first
     return [runs[number] for number in range(len(listed))]
 
 
