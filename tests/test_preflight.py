@@ -9,12 +9,13 @@ from typing import Any
 
 import pytest
 from conftest import tiny
-from speech import toys
+from speech import toy_folder, toys
 from test_corpora import LAYOUTS
 from test_recipes import RECIPES, points, shaped
 
 import sottovoce as sv
 from sottovoce import preflight
+from sottovoce.cli import main
 from sottovoce.data.sources import parts_of, read_data
 from sottovoce.data.utterance import Utterance
 from sottovoce.errors import SottovoceError
@@ -22,6 +23,7 @@ from sottovoce.models.widths import widths_of
 from sottovoce.names import RANDOM
 from sottovoce.preflight import check_run, shape_of
 from sottovoce.recipe import Recipe
+from sottovoce.runs import Run
 
 TOY = toys(24, 6, 6)
 MADE = ("speech-mini", "espeak")  # toys stand for these: labels of every task, and phones
@@ -31,7 +33,11 @@ MADE = ("speech-mini", "espeak")  # toys stand for these: labels of every task, 
 def published(corpus: str, folder: Path) -> list[Utterance]:
     """A few recordings of a corpus in its authors' layout, without their lengths."""
     LAYOUTS[corpus][0](folder / corpus)
-    return read_data(f"{corpus}@{folder / corpus}")
+    found = read_data(f"{corpus}@{folder / corpus}")
+    if len({utterance.label for utterance in found}) > 1:
+        return found
+    # The layouts of some corpora here have one class, which nothing can be taught.
+    return [*found, *(replace(u, id=f"{u.id}-2", label="another") for u in found if u.label is not None)]
 
 
 def reader(folder: Path) -> Any:
@@ -95,7 +101,11 @@ FAULTS: dict[str, tuple[dict[str, Any], str]] = {
     ),
     "a measure without its labels": (
         {"measures": ["size", {"speakers": {"mode": "probe"}}], "data": "unlabelled"},
-        r"measure 2 \(speakers\): speakers: the train split has no utterance with",
+        r"measure 2 \(speakers\): speakers: the test split has no utterance with",
+    ),
+    "labels that the training split lacks": (
+        {"steps": [{"finetune": {"task": "keywords"}}], "data": "two words to learn"},
+        r"step 1 \(finetune\): keywords: 1 of the labels of the dev split are not known",
     ),
     "a measure of other data without a test split": (
         {"measures": [{"keywords": {"mode": "head", "data": "train alone"}}]},
@@ -120,6 +130,7 @@ def test_a_fault_is_met_before_work(fault: str, tmp_path: Path) -> None:
     speech = {
         "toys": TOY,
         "unlabelled": [Utterance(u.id, u.audio, u.seconds, split=u.split) for u in TOY],
+        "two words to learn": [u for u in TOY if u.split != "train" or u.label != "high"],
         "train alone": [u for u in TOY if u.split == "train"],
         "for years": years,
     }
@@ -161,3 +172,42 @@ def test_outlines_are_the_shapes_that_methods_leave() -> None:
         assert entry.outline is not None and entry.outline(shape, **sv.registry.check_options(entry, options))
         assert sv.size(made)[0].value == sv.size(shape)[0].value, name
         assert widths_of(made) == replace(widths_of(shape), config=widths_of(made).config), name
+
+
+def test_places_of_a_recipe_are_set_data_is_limited_and_a_dry_run_does_nothing(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    toy_folder(tmp_path / "speech")
+    sv.save(tiny("hubert"), tmp_path / "model")
+    recipe = tmp_path / "recipe.yaml"
+    recipe.write_text(
+        f"model: {tmp_path / 'model'}\ndata: {tmp_path / 'speech'}\n"
+        "steps:\n- finetune: {task: keywords, train: {steps: 500, lr: 1.0e-3}, freeze: []}\n"
+        "measures:\n- keywords: {mode: head}\nvary:\n  seed: [0, 1]\n"
+    )
+    command = ["compress", "--recipe", str(recipe), "-o", str(tmp_path / "runs")]
+    more = ["--set", "steps.finetune.train.steps=2", "--set", "steps.0.batch=4", "--limit", "12"]
+    with pytest.raises(SystemExit) as caught:
+        main([*command, *more, "--dry-run"])
+    told = capsys.readouterr()
+    assert caught.value.code == 0, told.err
+    assert not (tmp_path / "runs").exists()
+    assert "point 2 of 2" in told.err and "2 points, of which nothing was done" in told.err
+    with pytest.raises(SystemExit) as caught:
+        main([*command, *more])
+    assert caught.value.code == 0
+    capsys.readouterr()
+    runs = [Run(path) for path in sorted((tmp_path / "runs").iterdir())]
+    assert len(runs) == 2
+    for run in runs:
+        assert run.recipe.steps[0][1]["train"]["steps"] == 2 and run.recipe.steps[0][1]["batch"] == 4
+        assert {row.n for row in run.measurements()} == {12}, "utterances of the test split"
+    for wrong, words in (
+        (["--set", "steps.0"], "a place and a value are wanted"),
+        (["--set", "seed=3"], "'seed' is varied by this recipe"),
+        (["--set", "steps.7.task=asr"], "the recipe has 1 steps"),
+        (["--limit", "0"], "limit=0, but at least 1"),
+    ):
+        with pytest.raises(SystemExit) as caught:
+            main([*command, *wrong])
+        assert caught.value.code == 2 and words in " ".join(capsys.readouterr().err.split())

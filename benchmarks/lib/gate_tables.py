@@ -38,6 +38,12 @@ interval is that of the test recordings. Times are one thread's own seconds for 
 
 {keywords}
 
+At equal operations, and at equal time, along straight lines between the points:
+
+{equal_macs}
+
+{equal_time}
+
 {words}
 
 {phones}
@@ -208,6 +214,27 @@ def miss(measured: float, predicted: float) -> float:
     return abs((1 + predicted) / (1 + measured) - 1)
 
 
+def at_equal(task: str, cost: str, places: list[float]) -> str:
+    """The mean score of each kind of target at equal cost, along straight lines between its points."""
+    whole = read("gates")["rows"][f"{task}, whole"]
+    lines = []
+    for kind, name in KINDS.items():
+        found = [rows for (each, _), rows in rows_of(task).items() if each == kind and all(cost in r for r in rows)]
+        curve = sorted([(mean(rows, cost), mean(rows, "score")) for rows in found] + [(whole[cost], whole["score"])])
+        if len(curve) > 2:
+            lines.append([name, *(between(curve, place * whole[cost]) for place in places)])
+    title = "time" if cost == "time" else "MACs"
+    return table([f"{task}, share of the {title}", *(f"{place:.0%}".replace("%", " %") for place in places)], lines)
+
+
+def between(curve: list[tuple[float, float]], place: float) -> str:
+    """The score of a curve at a cost, along the straight line between its neighbours; nothing beyond its ends."""
+    for (first, low), (second, high) in zip(curve[:-1], curve[1:], strict=True):
+        if first <= place <= second:
+            return percent(low + (high - low) * (place - first) / (second - first))
+    return ""
+
+
 def kept_times() -> str:
     """What was predicted and measured, a line a run."""
     lines = [
@@ -283,6 +310,8 @@ def render_gates() -> str:
         about=about(record),
         updates=" or ".join(updates.values()),
         keywords=curve("keywords"),
+        equal_macs=at_equal("keywords", "macs", [0.8, 0.6, 0.5, 0.4, 0.3]),
+        equal_time=at_equal("keywords", "time", [0.8, 0.7, 0.6, 0.5, 0.4]),
         words=words.GATES,
         latency_about=about(read("latency")),
         latency=latency_table(),

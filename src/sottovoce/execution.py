@@ -16,7 +16,7 @@ from sottovoce.measures import MEASURES
 from sottovoce.methods import METHODS
 from sottovoce.models.hub import save
 from sottovoce.names import get_data, get_model, model_stamp
-from sottovoce.preflight import check_run
+from sottovoce.preflight import check_run, some, told_in_words
 from sottovoce.progress import bar, ignored, told_to
 from sottovoce.recipe import Recipe, Step, with_data
 from sottovoce.registry import Entry, Registry, parse_step
@@ -29,15 +29,21 @@ def run(
     *,
     model: str | None = None,
     data: str | None = None,
+    changes: Mapping[str, Any] | None = None,
+    limit: int | None = None,
+    dry: bool = False,
     skip_bad: bool = False,
     log: Callable[[str], object] = print,
 ) -> list[Run]:
     """Do what a recipe says, every point of its grid; finished points are read and not done again.
 
-    The recipe is a `Recipe`, a YAML file, YAML text or what YAML holds; `model` and `data` replace its own. Each point
-    is a run below `root`: its folder has the model, the measurements and a log. Names of models and data mean what
-    they mean on the command line: a Hub id, a folder, `random:` and a shape; `espeak`, a manifest, CORPUS@FOLDER. A
-    run that was stopped goes on from its last checkpoint.
+    The recipe is a `Recipe`, a YAML file, YAML text or what YAML holds; `model` and `data` replace its own, `changes`
+    other values, named as in `vary`. Each point is a run below `root`: its folder has the model, the measurements and a
+    log. Names of models and data mean what they mean on the command line: a Hub id, a folder, `random:` and a shape;
+    `espeak`, a manifest, CORPUS@FOLDER. A step or measure may name other data than the recipe, as its option `data`;
+    `limit` takes so many utterances of each split and task, by chance with the recipe's seed. What would stop a run
+    later is refused before any work, as far as it can be known; with `dry` that is all, and every point is told. A run
+    that was stopped goes on from its last checkpoint.
 
     Example:
         >>> recipe = {"model": "random:small-hubert", "steps": [{"drop_layers": {"keep": 6}}], "measures": ["size"]}
@@ -45,18 +51,23 @@ def run(
         >>> done.measurements()[0].value
         3092192
     """
-    whole = recipe if isinstance(recipe, Recipe) else _read(recipe)
+    whole = (recipe if isinstance(recipe, Recipe) else _read(recipe)).changed(changes or {})
     points = whole.points()
-    changes = {key: value for key, value in (("model", model), ("data", data)) if value is not None}
-    if changes:
-        changed = [Recipe.from_dict({**point.to_dict(), **changes}) for point in points]
+    named = {key: value for key, value in (("model", model), ("data", data)) if value is not None}
+    if named:
+        changed = [Recipe.from_dict({**point.to_dict(), **named}) for point in points]
         points = list({point.hash(): point for point in changed}.values())  # what varied may be replaced now
     for point in points:
         point.check(METHODS, MEASURES)
     names = sorted({name for point in points for name in point.data_names()})
-    known = {name: get_data(name, skip_bad=skip_bad, tell=log) for name in names}
-    for point in points:
+    known = {name: some(get_data(name, skip_bad=skip_bad, tell=log), limit, whole.seed) for name in names}
+    for number, point in enumerate(points, start=1):
+        if dry:
+            log(f"point {number} of {len(points)}: {told_in_words(point)}")
         check_run(point, root, methods=METHODS, measures=MEASURES, read=known.__getitem__)
+    if dry:
+        log(f"{len(points)} points, of which nothing was done: the recipe passes all that can be looked at before.")
+        return []
     stamps = run_stamps(sorted({point.model for point in points}), known)
     return execute_all(points, root, tools=Tools(read=known.__getitem__), extra_hash=stamps, log=log)
 

@@ -1,5 +1,6 @@
-"""What can be known of a run before its first update: data, labels, shapes that earlier steps will have made, disk."""
+"""What a run will do, and what can be known of it before its first update: data, labels, shapes, disk."""
 
+import random
 import shutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -18,9 +19,10 @@ from sottovoce.models.shapes import SHAPES
 from sottovoce.models.structure import settle
 from sottovoce.models.teachers import teacher_folder
 from sottovoce.names import RANDOM
-from sottovoce.recipe import Recipe, with_data
+from sottovoce.recipe import Recipe, Step, with_data
 from sottovoce.registry import Registry, check_options
 from sottovoce.tasks import TASKS
+from sottovoce.tasks.probe import check_answers
 from sottovoce.tasks.task import Material, material, require
 
 FRAMES = 50  # of states for a second of audio
@@ -44,7 +46,7 @@ def check_run(recipe: Recipe, root: str | Path, *, methods: Registry, measures: 
         with explained(f"step {number} ({cut(name)})"):
             data, options = data_and_options(recipe, name, whole, methods, read)
             if name == "finetune":
-                require(TASKS[options["task"]], splits_of(options["task"], data, options), "train")
+                check_labels(options["task"], splits_of(options["task"], data, options), "dev")
             model = after(model, methods[name].outline, options)
     for number, (name, whole) in enumerate(recipe.measures, start=1):
         with explained(f"measure {number} ({cut(name)})"):
@@ -94,12 +96,21 @@ def splits_of(task: str, data: Sequence[Utterance] | None, options: Mapping[str,
     return material(TASKS[task], data, limit=options.get("limit"), seed=options.get("seed", 0))
 
 
+def check_labels(name: str, splits: dict[str, Material], scored: str) -> None:
+    """Refuse a training split that is not there, or that lacks labels of the split to be scored."""
+    task = TASKS[name]
+    require(task, splits, "train")
+    check_answers(task, splits, task.kind.labels(splits["train"].answers), scored)
+
+
 def check_task_measure(
     name: str, data: Sequence[Utterance] | None, options: Mapping[str, Any], model: Any, root: Path
 ) -> None:
     """Refuse a measure of a task whose splits are not there, or whose states no disk holds."""
     mode, splits = options.get("mode", "auto"), splits_of(name, data, options)
-    require(TASKS[name], splits, *(("test",) if mode in ("head", "auto") else ("train", "test")))
+    require(TASKS[name], splits, "test")
+    if mode in ("probe", "finetune"):
+        check_labels(name, splits, "test")
     if mode != "probe" or model is None or TASKS[name].kind.pooled:
         return
     layer, body = options.get("layer", "sum"), Anatomy(model)
@@ -121,3 +132,41 @@ def explained(where: str) -> Iterator[None]:
         yield
     except SottovoceError as error:
         raise SottovoceError(f"{where}: {error}") from None
+
+
+def some(data: Sequence[Any], limit: int | None, seed: int) -> Sequence[Any]:
+    """So many utterances of each split and task, by chance; all of them without a limit.
+
+    Example:
+        >>> len(some(data, 2, seed=0)) <= 2 * 3
+        True
+    """
+    if limit is None:
+        return data
+    if limit < 1:
+        raise SottovoceError(f"limit={limit}, but at least 1 utterance of a split is wanted.")
+    groups: dict[tuple[Any, Any], list[int]] = {}
+    for number, utterance in enumerate(data):
+        groups.setdefault((utterance.split, utterance.task), []).append(number)
+    kept: set[int] = set()
+    for key, numbers in groups.items():
+        kept.update(numbers if len(numbers) <= limit else random.Random(f"{seed}/{key}").sample(numbers, limit))
+    return [utterance for number, utterance in enumerate(data) if number in kept]
+
+
+def told_in_words(point: Recipe) -> str:
+    """A point's model, data, steps and measures in a line.
+
+    Example:
+        >>> told_in_words(Recipe("hubert", steps=(("drop_layers", {"keep": 9}),), measures=(("size", {}),)))
+        "hubert; steps: drop_layers(keep=9); measures: size()"
+    """
+
+    def listed(steps: Sequence[Step]) -> str:
+        return ", ".join(f"{name}({', '.join(f'{k}={v!r}' for k, v in given.items())})" for name, given in steps)
+
+    parts = [point.model, *([f"data: {point.data}"] if point.data else [])]
+    parts += [
+        f"{name}: {listed(steps)}" for name, steps in (("steps", point.steps), ("measures", point.measures)) if steps
+    ]
+    return "; ".join(parts)

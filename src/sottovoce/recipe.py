@@ -125,6 +125,21 @@ class Recipe:
         targets = [self._target(key) for key in self.vary]
         return [self._at(targets, values) for values in itertools.product(*self.vary.values())]
 
+    def changed(self, changes: Mapping[str, Any]) -> "Recipe":
+        """The recipe with other values at some places, named as in `vary`.
+
+        Example:
+            >>> recipe = Recipe("hubert", steps=(("finetune", {"task": "asr"}),))
+            >>> recipe.changed({"steps.finetune.train.steps": 10}).steps[0][1]
+            {'task': 'asr', 'train': {'steps': 10}}
+        """
+        for key in changes:
+            if key in self.vary:
+                raise SottovoceError(f"'{cut(key)}' is varied by this recipe; leave it out, or vary something else.")
+        targets = [self._target(key) for key in changes]
+        made = dataclasses.replace(self, vary={})._at(targets, list(changes.values()))
+        return dataclasses.replace(made, vary=self.vary)
+
     def hash(self, extra: Mapping[str, str] | None = None) -> str:
         """Twelve hex digits of the recipe and of what else decides the result, such as the data's own hash.
 

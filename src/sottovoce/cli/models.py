@@ -27,7 +27,7 @@ from sottovoce.cli.common import (
 )
 from sottovoce.cli.listing import complete_measure, complete_method, list_entries
 from sottovoce.errors import SottovoceError
-from sottovoce.files import atomic_write, leads
+from sottovoce.files import atomic_write, leads, load_yaml
 from sottovoce.progress import bar
 
 Seconds = Annotated[float, typer.Option(help="The length of the audio.")]
@@ -43,6 +43,9 @@ Step = Annotated[
         autocompletion=complete_method,
     ),
 ]
+
+
+TIMED = 5  # passes of each model, at the end of compress
 
 
 @app.command()
@@ -137,7 +140,16 @@ def compress(
     work: Work = None,
     overwrite: Overwrite = False,
     skip_bad: SkipBad = False,
-    time: Annotated[bool, typer.Option(help="Take the times of both models in the end.")] = True,
+    changes: Annotated[
+        list[str] | None,
+        typer.Option("--set", help="Another value in the recipe: steps.finetune.train.steps=10. Repeat for more."),
+    ] = None,
+    limit: Annotated[
+        int | None, typer.Option(help="For a recipe: so many utterances of each split and task, by chance.")
+    ] = None,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="For a recipe: check and tell every point, and stop.")
+    ] = False,
     as_json: AsJson = False,
 ) -> None:
     """Make a smaller model by steps on the line, or by a recipe, and say what that saved and what it cost."""
@@ -146,9 +158,12 @@ def compress(
             "compress needs either --step drop_layers:keep=9 or --recipe FILE; `sottovoce methods` lists."
         )
     if recipe is not None:
-        for run in sv.run(recipe, output, model=model, data=data, skip_bad=skip_bad, log=tell):
+        more: dict[str, Any] = {"changes": values_of(changes or []), "limit": limit, "dry": dry_run}
+        for run in sv.run(recipe, output, model=model, data=data, skip_bad=skip_bad, log=tell, **more):
             show(f"wrote {run.folder}")
         return
+    if changes or limit is not None or dry_run:
+        raise SottovoceError("--set, --limit and --dry-run are for --recipe; give steps their options with --step.")
     if model is None:
         raise SottovoceError("compress by steps needs a model: a Hub id, a folder, or small-hubert or small-melhubert.")
     from sottovoce.cli.outputs import new_model
@@ -171,10 +186,21 @@ def compress(
             made.save(small)
     if not as_json:
         show(f"wrote {output}: {short(sv.size(small)[0].value)} parameters")
-    compared(model, small, known, time=time, as_json=as_json)
+    compared(model, small, known, as_json=as_json)
 
 
-def compared(model: str, small: Any, data: Any, *, time: bool, as_json: bool) -> None:
+def values_of(changes: list[str]) -> dict[str, Any]:
+    """Places of a recipe with their new values, each read as YAML."""
+    found: dict[str, Any] = {}
+    for text in changes:
+        key, equals, value = text.partition("=")
+        if not (equals and key.strip()) or key.strip() in found:
+            raise SottovoceError(f"--set {text}: a place and a value are wanted, each place once: seed=1.")
+        found[key.strip()] = load_yaml(value, name=f"--set {key}")
+    return found
+
+
+def compared(model: str, small: Any, data: Any, *, as_json: bool) -> None:
     """What a model costs and scores beside the one that was made of it, and which of its parts went."""
     from sottovoce.costs import scores_of_two
     from sottovoce.models.differences import differences
@@ -182,11 +208,8 @@ def compared(model: str, small: Any, data: Any, *, time: bool, as_json: bool) ->
     from sottovoce.tables import number, summary_table
 
     whole = get_model(model)
-    if time:
-        with bar("timing in turns", 22) as tick:
-            costs = sv.cost_of_two(whole, small, tick=tick)
-    else:
-        costs = (sv.cost(whole, time=False), sv.cost(small, time=False))
+    with bar("timing in turns", 2 * (TIMED + 2)) as tick:
+        costs = sv.cost_of_two(whole, small, repeats=TIMED, tick=tick)
     scores = scores_of_two(whole, small, data)
     if as_json:
         for place, name in enumerate(("before", "after")):
