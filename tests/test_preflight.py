@@ -34,10 +34,11 @@ def published(corpus: str, folder: Path) -> list[Utterance]:
     """A few recordings of a corpus in its authors' layout, without their lengths."""
     LAYOUTS[corpus][0](folder / corpus)
     found = read_data(f"{corpus}@{folder / corpus}")
-    if len({utterance.label for utterance in found}) > 1:
-        return found
-    # The layouts of some corpora here have one class, which nothing can be taught.
-    return [*found, *(replace(u, id=f"{u.id}-2", label="another") for u in found if u.label is not None)]
+    # Of some corpora the layouts here have too few recordings for every class to be in every split.
+    known = sorted({u.label for u in found if u.split == "train" and u.label is not None})
+    found = [u if u.label is None or u.label in known else replace(u, label=known[0]) for u in found]
+    more = [replace(u, id=f"{u.id}-2", label="another") for u in found if u.label is not None]
+    return [*found, *more] if len(known) == 1 else found
 
 
 def reader(folder: Path) -> Any:
