@@ -409,6 +409,16 @@ def test_rates_of_their_own_and_the_step() -> None:
         torch.testing.assert_close(parameter, dict(by_hand.named_parameters())[name], rtol=1e-5, atol=1e-6)
 
 
+def test_a_finished_training_keeps_weights_alone(tmp_path: Path) -> None:
+    """Of the 20 rounds of a base-size model, moments would be 15 GB; they are needed to go on and for nothing else."""
+    objective, source = Regression(), Toy()
+    train(objective, source, Training(steps=3, lr=1e-2), folder=tmp_path)
+    assert load_file(tmp_path / "checkpoint" / "optimizer.safetensors") == {}
+    again = Regression()
+    assert train(again, source, Training(steps=3, lr=1e-2), folder=tmp_path).steps == 3
+    assert all(torch.equal(a, b) for a, b in zip(objective.parameters(), again.parameters(), strict=True))
+
+
 def test_rates_of_their_own_resume_bit_equal(tmp_path: Path) -> None:
     whole, halves = Ramped(), Ramped()
     train(whole, Toy(), TRAINING)

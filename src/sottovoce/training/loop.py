@@ -150,7 +150,7 @@ class _Loop:
                         self.save()
                     raise
             if self.rank == 0:
-                self.save()
+                self.save(finished=True)
             if self.world > 1:
                 self.accelerator.wait_for_everyone()
             if self.position.best is not None:
@@ -325,11 +325,11 @@ class _Loop:
         values = {f"validation/{name}": value for name, value in {"score": score, **more}.items()}
         self.accelerator.log(values, step=position.step)
 
-    def save(self) -> None:
+    def save(self, *, finished: bool = False) -> None:
         """A checkpoint of now."""
         self.position.scaler = self.scaler.state_dict() if self.scaler.is_enabled() else {}
         with deferred():
-            self.keeper.save(self.objective, self.optimizers, self.position)
+            self.keeper.save(self.objective, self.optimizers, self.position, finished=finished)
 
 
 @contextlib.contextmanager

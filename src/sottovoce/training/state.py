@@ -120,11 +120,22 @@ class Keeper:
         place = None if self.folder is None else put_back(self.folder / "checkpoint")
         return place if place is not None and place.is_dir() else None
 
-    def save(self, objective: torch.nn.Module, optimizers: Sequence[torch.optim.Optimizer], position: Position) -> None:
-        """Replace the checkpoint by the present state."""
+    def save(
+        self,
+        objective: torch.nn.Module,
+        optimizers: Sequence[torch.optim.Optimizer],
+        position: Position,
+        *,
+        finished: bool = False,
+    ) -> None:
+        """Replace the checkpoint by the present state; of a finished training, nobody needs the optimizers' tensors.
+
+        These are two thirds of a checkpoint, and a method that trains in rounds keeps one of every round.
+        """
         if self.folder is None:
             return
-        moments = {f"{key}.{name}": value for name, key, value in moments_of(objective, optimizers)}
+        kept = () if finished else moments_of(objective, optimizers)
+        moments = {f"{key}.{name}": value for name, key, value in kept}
         with atomic_folder(self.folder / "checkpoint") as folder:
             save_file(contiguous(trained_tensors(objective)), folder / "trained.safetensors")
             save_file(contiguous(moments), folder / "optimizer.safetensors")
