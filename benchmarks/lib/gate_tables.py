@@ -5,6 +5,8 @@ import statistics
 from collections.abc import Iterator
 from typing import Any
 
+from scipy.stats import spearmanr
+
 from lib import gate_words as words
 from lib.tables import about, interval, percent, read, table, there
 from sottovoce.plots import line_plot
@@ -66,8 +68,9 @@ The large error of the last row is probably one of memory and not of shapes: in 
 whole model's pass returned its memory to the system and fetched it anew.
 
 Of the models above that were pruned for a time, `prune_jointly` told what it had predicted and what it measured then.
-Their median error is {missed}, the largest {missed_most}; the latency model's own was {stated} (the median over whole
-models that it had not seen), and {within} of {pruned} runs were within it. The machine was busy with other work.
+Their median error is {missed}, the largest {missed_most}; the latency models' own were {stated} (medians over whole
+models that they had not seen, one of each seed and task), and {within} of {pruned} runs were within it. The machine was
+busy with other work when they were made.
 
 {kept}
 
@@ -91,6 +94,9 @@ Shares of the units of each layer that stay at a target of {shape_target}, here 
 arXiv 2302.14132 for wav2vec2-base at 40 % (ASR).
 
 {shapes}
+
+Convolutions go from the first two on and heads from the top, here as there. Feed-forward units do not: there the top
+layers lose most, here all but the first lose about as much.
 """
 
 DPHUBERT = """
@@ -195,6 +201,26 @@ def latency_table() -> str:
     return table(["latency model of", "made in", "unseen parts", "unseen wholes", "ten models", "by MACs"], lines)
 
 
+def said() -> dict[str, str]:
+    """The numbers in the words below the tables."""
+    found = rows_of("keywords")
+    alone, joint = found["stack alone", "macs:-55%"], found["macs", "macs:-55%"]
+    least = found["macs", "macs:-70%"]
+    rows = [row for name, row in read("gates")["rows"].items() if name.startswith("keywords") and "time" in row]
+    fast = [line.split(" | ")[-1].removesuffix(" |") for line in at_equal("keywords", "time", [0.4]).splitlines()]
+    follows = spearmanr([row["macs"] for row in rows], [row["time"] for row in rows]).statistic
+    return {
+        "small": costs(joint)[0],
+        "alone": score(alone),
+        "joint": score(joint),
+        "smaller": costs(least)[0],
+        "least": score(least),
+        "fast_macs": next(cell for cell, kind in zip(fast[2:], KINDS, strict=True) if kind == "macs"),
+        "fast_time": next(cell for cell, kind in zip(fast[2:], KINDS, strict=True) if kind == "latency"),
+        "follows": f"{follows:.2f}",
+    }
+
+
 def told(row: dict[str, Any]) -> tuple[float, float, float]:
     """What a run for a time measured, what it had predicted, and the latency model's own error, as shares."""
     found = re.search(r"\((-?[\d.]+)%, (-?[\d.]+)% was predicted; .* by ([\d.]+)%\)", " ".join(row["said"]))
@@ -293,7 +319,7 @@ def render_dphubert() -> str:
         updates=f"{first} + {second}",
         seeds=len(probed("dphubert")),
         table=table(["", "parameters", "MACs of 10 s", *tasks], lines),
-        words=words.DPHUBERT,
+        words=words.DPHUBERT.strip(),
     )
 
 
@@ -312,12 +338,12 @@ def render_gates() -> str:
         keywords=curve("keywords"),
         equal_macs=at_equal("keywords", "macs", [0.8, 0.6, 0.5, 0.4, 0.3]),
         equal_time=at_equal("keywords", "time", [0.8, 0.7, 0.6, 0.5, 0.4]),
-        words=words.GATES,
+        words=words.GATES.format(**said()).strip(),
         latency_about=about(read("latency")),
         latency=latency_table(),
         missed=percent(statistics.median(missed)),
         missed_most=percent(missed[-1]),
-        stated=" and ".join(percent(own) for own in sorted(stated)),
+        stated=f"{percent(min(stated))} to {percent(max(stated))}",
         within=str(sum(miss(measured, predicted) <= own for measured, predicted, own in runs)),
         pruned=str(len(missed)),
         kept=kept_times(),
