@@ -9,6 +9,7 @@ sys.path.insert(0, str(Path(__file__).parent))
 from lib import gate_tables as gates  # noqa: E402
 from lib import layer_tables as layers  # noqa: E402
 from lib import method_tables as methods  # noqa: E402
+from lib import sharing_tables as sharing  # noqa: E402
 from lib import teacher_tables as teachers  # noqa: E402 (it lies beside this file, which a test loads from elsewhere)
 from lib.tables import about, interval, number, percent, read, table, there  # noqa: E402
 from lib.teacher_text import FEWER, HEADS, NO_PROBES, PROBES  # noqa: E402
@@ -204,7 +205,8 @@ def render_teachers() -> str:
 def render() -> str:
     """The whole page."""
     analysis = layers.render_analysis()
-    return f"{render_rest()}\n{render_teachers()}\n{analysis}{methods.render_methods()}{gates.render_gates()}"
+    pruned = f"{methods.render_methods()}{gates.render_gates()}{sharing.render_sharing()}"
+    return f"{render_rest()}\n{render_teachers()}\n{analysis}{pruned}"
 
 
 def render_rest() -> str:
@@ -254,6 +256,7 @@ if __name__ == "__main__":
         *layers.layer_pictures(),
         *methods.method_pictures(),
         *gates.pictures(),
+        *sharing.pictures(),
     ]:
         (PICTURES / name).write_text(picture, encoding="utf-8")
     PAGE.write_text(render(), encoding="utf-8")
