@@ -33,8 +33,8 @@ PRETRAINING = """
 {about}
 
 Models with random weights learn to name units of the bundled teacher for {updates} updates of {batch:g} s of audio:
-with one layer for all twelve steps and a depth drawn from 2 to 12 for each update, with twelve layers and all steps, and
-with one layer and all steps. Training time is the processor's own, on one thread. Consistency is the mean over all
+with one layer for all twelve steps and a depth drawn from 2 to 12 for each update, with twelve layers and all steps,
+and with one layer and all steps. Training time is the processor's own, on one thread. Consistency is the mean over all
 pairs of depths, before the training and behind it: CKA, and the squared Frechet distance over the variance.
 
 {table}
