@@ -11,7 +11,8 @@ from conftest import TINY, edited, tiny
 
 import sottovoce as sv
 from sottovoce import demo
-from sottovoce.cli import main
+from sottovoce.cli import common, main
+from sottovoce.cli.common import bars
 from sottovoce.measurement import Measurement
 
 
@@ -72,6 +73,22 @@ def test_compress_by_steps(capsys: pytest.CaptureFixture[str], saved: Path) -> N
     rows = [json.loads(line) for line in out.splitlines()]
     assert code == 0 and {row["model"] for row in rows} == {"before", "after"}
     assert {row["metric"] for row in rows} >= {"parameters", "macs", "latency"}
+
+
+def test_progress_without_a_terminal_is_lines(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Now and then one, and none of what is over before."""
+    with bars("encoding", 3) as advance:
+        advance()
+    assert capsys.readouterr().err == ""
+    monkeypatch.setattr(common, "EVERY", 0.0)
+    with bars("training", 200) as advance:
+        advance(50, note="loss 0.4")
+        advance(150)
+    lines = capsys.readouterr().err.splitlines()
+    assert [line.partition(" in ")[0] for line in lines] == ["training: 50 of 200", "training: 200 of 200"]
+    assert lines[0].endswith("s, loss 0.4")
 
 
 def test_compress_by_a_recipe_is_resumed(capsys: pytest.CaptureFixture[str], saved: Path, tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 import json
 import sys
+import time
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
@@ -22,6 +23,7 @@ app = typer.Typer(
     no_args_is_help=True,
     pretty_exceptions_enable=False,
 )
+EVERY = 30.0  # seconds between lines of progress
 out = Console(soft_wrap=False)
 err = Console(stderr=True, soft_wrap=True, highlight=False)
 
@@ -67,7 +69,13 @@ _SCREEN: ContextVar[Progress | None] = ContextVar("screen", default=None)
 
 @contextmanager
 def bars(text: str, total: float | None) -> Iterator[Advance]:
-    """A bar on the error stream, gone when done; bars that run at the same time stand below one another."""
+    """A bar on the error stream, gone when done; bars that run at the same time stand below one another.
+
+    Where that is no terminal, a line every half a minute instead.
+    """
+    if not err.is_terminal:
+        yield Lines(text, total).advance
+        return
     with one_screen() as screen:
         task = screen.add_task(text, total=total, note="")
 
@@ -78,6 +86,24 @@ def bars(text: str, total: float | None) -> Iterator[Advance]:
             yield advance
         finally:
             screen.remove_task(task)
+
+
+class Lines:
+    """Progress as plain lines, for logs: what of how much is done, and since when."""
+
+    def __init__(self, text: str, total: float | None) -> None:
+        self.text, self.total, self.done = text, total, 0.0
+        self.begun = self.told = time.monotonic()
+
+    def advance(self, amount: float = 1, note: str = "") -> None:
+        """Count, and tell now and then."""
+        self.done += amount
+        now = time.monotonic()
+        if now - self.told < EVERY:
+            return
+        self.told = now
+        whole = "" if self.total is None else f" of {self.total:g}"
+        tell(f"{self.text}: {self.done:g}{whole} in {now - self.begun:.0f} s{f', {note}' if note else ''}")
 
 
 @contextmanager
