@@ -10,7 +10,7 @@ from speech import toy_folder
 
 import sottovoce as sv
 from sottovoce.errors import SottovoceError
-from sottovoce.execution import Tools, execute_all, run_stamps, steps_named
+from sottovoce.execution import Tools, execute, execute_all, run_stamps, steps_named
 from sottovoce.names import get_data, get_model, model_stamp, on_device
 from sottovoce.runs import Run
 
@@ -181,3 +181,35 @@ def test_a_grid_goes_on_when_a_point_fails(place: Path, tmp_path: Path) -> None:
     broken["on"] = False
     runs = execute_all(recipe.points(), tmp_path / "runs", **more)
     assert all(run.finished for run in runs) and len(runs) == 2
+
+
+def test_measures_that_were_done_are_not_done_again(place: Path, tmp_path: Path) -> None:
+    """A run that fails in its last measure goes on there."""
+    counted: list[str] = []
+    measures = sv.registry.Registry("measure")
+
+    def first(model: Any, data: Any = None) -> list[sv.Measurement]:
+        """The first measure."""
+        counted.append("first")
+        return [sv.Measurement("first", "answer", 42.0, where={"layer": 3})]
+
+    def last(model: Any, data: Any = None) -> list[sv.Measurement]:
+        """The last measure."""
+        counted.append("last")
+        if counted.count("last") == 1:
+            raise SottovoceError("no light.")
+        return [sv.Measurement("last", "answer", 43.0)]
+
+    for function in (first, last):
+        measures.add(sv.registry.Entry(function.__name__, "measure", function))
+    recipe = sv.Recipe(str(place / "tiny"), measures=(("first", {}), ("last", {})))
+    tools = Tools(measures=measures)
+    with pytest.raises(SottovoceError, match="no light"):
+        execute(recipe, tmp_path, tools=tools, log=lambda text: None)
+    done = execute(recipe, tmp_path, tools=tools, log=lambda text: None)
+    assert counted == ["first", "last", "last"]
+    assert [(row.measure, row.value, dict(row.where)) for row in done.measurements()] == [
+        ("first", 42.0, {"layer": 3}),
+        ("last", 43.0, {}),
+    ]
+    assert not list(done.folder.rglob("rows")), "tidied when the run is finished"

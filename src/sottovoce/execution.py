@@ -10,7 +10,7 @@ from typing import Any
 from sottovoce.costs import gain
 from sottovoce.data.utterance import manifest_hash
 from sottovoce.errors import SottovoceError
-from sottovoce.files import MARK, Busy, claimed, leads, tidy, working_in
+from sottovoce.files import MARK, Busy, atomic_write, claimed, leads, tidy, whole_lines, working_in
 from sottovoce.measurement import Measurement
 from sottovoce.measures import MEASURES
 from sottovoce.methods import METHODS
@@ -21,6 +21,8 @@ from sottovoce.progress import bar, ignored, told_to
 from sottovoce.recipe import Recipe, Step, with_data
 from sottovoce.registry import Entry, Registry, parse_step
 from sottovoce.runs import Run, find, folder_of, version_of
+
+ROWS = "rows"  # of a measure that is done, until its run is
 
 
 def run(
@@ -290,11 +292,9 @@ class _Work:
             for number, (name, options) in enumerate(
                 _announced("measure", recipe.measures, recipe.seed, self.say), start=1
             ):
-                entry, (own, options) = tools.measures[name], with_data((name, options))
-                with working_in(run.folder / "work" / f"measure-{number}"):
-                    rows = entry(model, data if own is None else tools.read(own), **seeded(entry, options, recipe.seed))
+                rows = self.rows(number, name, options, model, data)
                 if first:
-                    run.add(rows if own is None else [replace(row, where={**row.where, "data": own}) for row in rows])
+                    run.add(rows)
             self.wait()
             if first:
                 run.finish()
@@ -306,6 +306,20 @@ class _Work:
                     run.fail(error)
             raise
         return run
+
+    def rows(self, number: int, name: str, options: Mapping[str, Any], model: Any, data: Any) -> list[Measurement]:
+        """What a measure says; what it said before the run was stopped lies in its folder and is read."""
+        entry, (own, rest) = self.tools.measures[name], with_data((name, options))
+        place = self.run.folder / "work" / f"measure-{number}"
+        if (place / ROWS).is_file():
+            return [Measurement.from_json(line.decode()) for line in whole_lines(place / ROWS).splitlines()]
+        with working_in(place):
+            given = data if own is None else self.tools.read(own)
+            rows = list(entry(model, given, **seeded(entry, rest, self.recipe.seed)))
+        rows = rows if own is None else [replace(row, where={**row.where, "data": own}) for row in rows]
+        if leads():
+            atomic_write(place / ROWS, "".join(row.to_json() + "\n" for row in rows))
+        return rows
 
     def say(self, text: str) -> None:
         """Tell the user, and the run's own log."""
