@@ -212,4 +212,4 @@ def test_measures_that_were_done_are_not_done_again(place: Path, tmp_path: Path)
         ("first", 42.0, {"layer": 3}),
         ("last", 43.0, {}),
     ]
-    assert not list(done.folder.rglob("rows")), "tidied when the run is finished"
+    assert not list(done.folder.rglob("rows.jsonl")), "tidied when the run is finished"

@@ -22,7 +22,7 @@ from sottovoce.recipe import Recipe, Step, with_data
 from sottovoce.registry import Entry, Registry, parse_step
 from sottovoce.runs import Run, find, folder_of, version_of
 
-ROWS = "rows"  # of a measure that is done, until its run is
+ROWS = "rows.jsonl"  # of a measure that is done, until its run is
 
 
 def run(

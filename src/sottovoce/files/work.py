@@ -19,7 +19,7 @@ from sottovoce.files.write import atomic_write, explained
 _SAVING = "saving.json"
 # The names of all files that long work makes, and of what a killed process may have left of them.
 _OWN = re.compile(
-    r"(trained|optimizer|optimiser|codebook|\d{6})\.safetensors|state\.json|index\.jsonl|rows\.bin|\..+\.(new|old)"
+    r"(trained|optimizer|optimiser|codebook|\d{6})\.safetensors|state\.json|(index|rows)\.jsonl|rows\.bin|\..+\.(new|old)"
     rf"|{re.escape(MARK)}|{re.escape(_SAVING)}"
 )
 _LOGS = re.compile(r"log\.jsonl|events\..*")
