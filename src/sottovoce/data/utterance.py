@@ -3,8 +3,9 @@
 import hashlib
 import json
 import os
-from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass, fields
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field, fields, replace
+from functools import partial
 from pathlib import Path, PurePosixPath
 from typing import Any, NamedTuple
 
@@ -34,7 +35,8 @@ class Utterance:
     """A piece of speech and what is known about it.
 
     `task` says which task the label (and the split) is for; without it, the utterance serves every task whose
-    labels it has. A recording that serves two tasks with two splits has a line for each.
+    labels it has. A recording that serves two tasks with two splits has a line for each. `meta` is what else its list
+    says, which nothing computes with: no hash and no comparison knows it.
 
     Example:
         >>> Utterance("a-1", Path("a-1.flac"), seconds=2.5, text="we call it bear", speaker="a").seconds
@@ -51,6 +53,7 @@ class Utterance:
     task: str | None = None
     split: str | None = None
     license: str | None = None
+    meta: Mapping[str, Any] | None = field(default=None, compare=False)
 
 
 def recording(utterance: Utterance) -> str:
@@ -65,6 +68,7 @@ def recording(utterance: Utterance) -> str:
 
 MANIFEST = "manifest.jsonl"  # the name of the manifest of a folder
 COLUMNS = ("id", "path", *(entry.name for entry in fields(Utterance) if entry.name not in ("id", "audio")))
+ALIASES = {"audio_filepath": "path", "duration": "seconds"}  # as NeMo calls them
 TEXTS = ("text", "speaker", "label", "task", "split", "license")
 LONGEST_LINE = 1 << 20  # bytes of a line of a manifest: half an hour of phones has a tenth of them
 LONGEST_PATH = 4096
@@ -77,10 +81,12 @@ def read_manifest(
     root: str | Path | None = None,
     split: str | None = None,
     on_bad: Callable[[str], None] | None = None,
+    parse: Callable[[bytes, Path], Utterance] | None = None,
 ) -> list[Utterance]:
     """The utterances of a manifest, their audio paths resolved from `root` (the manifest's folder if not given).
 
     A bad line is an error with its number and reason; with `on_bad` that is told instead, and the line left out.
+    `parse` reads a line where `parse_line` is too strict: `parse_own` takes what people write by hand.
 
     Example:
         >>> train = read_manifest("digits/manifest.jsonl", split="train")
@@ -92,7 +98,7 @@ def read_manifest(
         if not line or (line.isspace() and len(line) < LONGEST_LINE):
             continue
         try:
-            utterance = parse_line(line, place)
+            utterance = (parse or parse_line)(line, place)
             if utterance.id in seen:
                 raise SottovoceError(f"the id {_shown(utterance.id)} stands in line {seen[utterance.id]} already")
         except SottovoceError as error:
@@ -115,6 +121,38 @@ def parse_line(line: str | bytes, root: Path) -> Utterance:
         >>> parse_line('{"id": "a", "path": "a.wav", "seconds": 1.0}', Path("digits")).audio
         PosixPath('digits/a.wav')
     """
+    record = _record(line)
+    for key in record:
+        if key not in COLUMNS:
+            raise unknown("column", key[:80], COLUMNS)
+    return _utterance(record, root, inside)
+
+
+def parse_own(line: str | bytes, root: Path, *, follow_links: bool = False) -> Utterance:
+    """One line of a manifest that somebody wrote by hand: without a length, which is 0 then, by other names of the
+    columns (`ALIASES`), with columns of his own, which become `meta`, and with absolute paths below the root.
+
+    Example:
+        >>> parse_own('{"id": "a", "audio_filepath": "a.wav", "room": "hall"}', Path("digits")).meta
+        {'room': 'hall'}
+    """
+    record = _record(line)
+    for alias, name in ALIASES.items():
+        if alias in record and name in record:
+            raise SottovoceError(f"'{alias}' and '{name}' say the same; take one of them out")
+        if alias in record:
+            record[name] = record.pop(alias)
+    other = {key: record.pop(key) for key in list(record) if key not in COLUMNS}
+    if other and isinstance(record.get("meta"), dict | None):
+        record["meta"] = {**(record.get("meta") or {}), **other}
+    unmeasured = record.get("seconds") is None
+    found = _utterance(
+        record | ({"seconds": 1.0} if unmeasured else {}), root, partial(below, follow_links=follow_links)
+    )
+    return replace(found, seconds=0.0) if unmeasured else found
+
+
+def _record(line: str | bytes) -> dict[str, Any]:
     if len(line) > LONGEST_LINE:
         raise SottovoceError(f"it has more than {LONGEST_LINE} bytes; give a JSONL file, of one utterance a line")
     try:
@@ -123,9 +161,10 @@ def parse_line(line: str | bytes, root: Path) -> Utterance:
         raise SottovoceError(str(error).replace("(line 1: ", "(")) from None
     if "licence" in record:  # as manifests of earlier versions spell it
         record["license"] = record.pop("licence")
-    for key in record:
-        if key not in COLUMNS:
-            raise unknown("column", key[:80], COLUMNS)
+    return record
+
+
+def _utterance(record: dict[str, Any], root: Path, placed: Callable[[Path, str], Path]) -> Utterance:
     for key in ("id", "path"):
         if not isinstance(record.get(key), str) or not record[key]:
             raise SottovoceError(f"'{key}' is {_shown(record.get(key))}, but a string is wanted")
@@ -136,14 +175,18 @@ def parse_line(line: str | bytes, root: Path) -> Utterance:
     for key in TEXTS:
         if not isinstance(record.get(key), str | None):
             raise SottovoceError(f"'{key}' is {_shown(record[key])}, but a string is wanted")
-    known = {key: record.get(key) for key in TEXTS}
+    if not isinstance(record.get("meta"), dict | None):
+        raise SottovoceError(f"'meta' is {_shown(record['meta'])}, but an object is wanted")
+    known = {key: record.get(key) for key in (*TEXTS, "meta")}
     return Utterance(
-        record["id"], inside(root, record["path"]), seconds, phones=parse_phones(record.get("phones")), **known
+        record["id"], placed(root, record["path"]), seconds, phones=parse_phones(record.get("phones")), **known
     )
 
 
-def inside(root: Path, path: str) -> Path:
+def inside(root: Path, path: str, *, follow_links: bool = False) -> Path:
     """A path below its root; one that leads out of it is refused, for manifests come from strangers.
+
+    `follow_links` lets symbolic links lead out of it, where somebody asked for that.
 
     Example:
         >>> inside(Path("digits"), "a/b.wav")
@@ -152,9 +195,36 @@ def inside(root: Path, path: str) -> Path:
     joined = root / _relative(path, root)
     with reached(joined):
         joined.stat()
-    if not Path(os.path.realpath(joined)).is_relative_to(os.path.realpath(root)):
+    if not follow_links and not stays(joined, root):
         raise SottovoceError(f"the path '{path}' leads out of {root} over a link; give one that stays in it")
     return joined
+
+
+def stays(path: Path, root: Path) -> bool:
+    """Whether a path is below a folder when all links are followed.
+
+    Example:
+        >>> stays(Path("digits/a.wav"), Path("digits"))
+        True
+    """
+    return Path(os.path.realpath(path)).is_relative_to(os.path.realpath(root))
+
+
+def below(root: Path, path: str, *, follow_links: bool = False) -> Path:
+    """`inside` for lists of one's own, in which absolute paths are usual: those below the root are taken.
+
+    Example:
+        >>> below(Path("/digits"), "/digits/a.wav")
+        PosixPath('/digits/a.wav')
+    """
+    if len(path) <= LONGEST_PATH and os.path.isabs(path):
+        for top in (os.path.abspath(root), os.path.realpath(root)):
+            if PurePosixPath(path).is_relative_to(top):
+                return inside(root, PurePosixPath(path).relative_to(top).as_posix(), follow_links=follow_links)
+        raise SottovoceError(
+            f"the path '{path}' is absolute and not below {root}; give the folder above the audio as DATA@ROOT"
+        )
+    return inside(root, path, follow_links=follow_links)
 
 
 def _relative(path: str, root: Path) -> PurePosixPath:
@@ -282,11 +352,13 @@ def lines(utterances: Iterable[Utterance], root: Path) -> Iterator[str]:
         record |= {key: getattr(utterance, key) for key in TEXTS if getattr(utterance, key) is not None}
         if utterance.phones is not None:
             record["phones"] = [list(phone) for phone in utterance.phones]
+        if utterance.meta:
+            record["meta"] = dict(utterance.meta)
         yield json.dumps(record, ensure_ascii=False)
 
 
 def manifest_hash(utterances: Iterable[Utterance]) -> str:
-    """Twelve hexadecimal digits that name a list of utterances: part of a run's hash.
+    """Twelve hexadecimal digits that name a list of utterances: part of a run's hash. `meta` has no part in it.
 
     Example:
         >>> manifest_hash([]) == manifest_hash([])
@@ -294,7 +366,7 @@ def manifest_hash(utterances: Iterable[Utterance]) -> str:
     """
     digest = hashlib.sha256()
     for utterance in utterances:
-        record = [getattr(utterance, entry.name) for entry in fields(utterance) if entry.name != "audio"]
+        record = [getattr(utterance, entry.name) for entry in fields(utterance) if entry.name not in ("audio", "meta")]
         digest.update(json.dumps(record).encode())
         if isinstance(utterance.audio, np.ndarray):
             digest.update(np.ascontiguousarray(utterance.audio).tobytes())

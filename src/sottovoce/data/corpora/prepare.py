@@ -196,7 +196,7 @@ def _fetch(corpus: Corpus, place: Path, parts: Iterable[str]) -> None:
 def _measured(utterances: Sequence[Utterance], on_bad: OnBad | None) -> Iterator[Utterance]:
     """The utterances with the length of their files where it was not known."""
     seen: set[str] = set()
-    for result in _in_threads(_with_seconds, utterances, "reading headers"):
+    for result in in_threads(_with_seconds, utterances, "reading headers"):
         if not isinstance(result, Utterance):
             _tell(result, on_bad)
         elif result.id in seen:
@@ -220,7 +220,7 @@ def _cut(segments: Iterable[Segment], on_bad: OnBad | None) -> set[Path]:
     missing = [segment for segment in segments if not segment.audio.is_file()]
     talks = [list(group) for _, group in groupby(missing, key=lambda segment: segment.source)]
     failed: set[Path] = set()
-    for problems in _in_threads(_cut_one, talks, "cutting"):
+    for problems in in_threads(_cut_one, talks, "cutting"):
         for segment, message in problems:
             _tell(message, on_bad)
             failed.add(segment.audio)
@@ -271,7 +271,7 @@ def check(manifest: str | Path, *, root: str | Path | None = None, on_bad: OnBad
         tell(f"{manifest} has no line, and so no utterance.")
     files = sorted({Path(str(utterance.audio)) for utterance in utterances})
     lengths: dict[Path, float] = {}
-    for file, result in zip(files, _in_threads(_decoded, files, "decoding"), strict=True):
+    for file, result in zip(files, in_threads(_decoded, files, "decoding"), strict=True):
         if isinstance(result, str):
             tell(result)
         else:
@@ -311,8 +311,12 @@ def _parts(utterances: Iterable[Utterance]) -> tuple[Part, ...]:
     )
 
 
-def _in_threads(function: Callable[[T], R], items: Sequence[T], text: str) -> Iterator[R]:
-    """The results in the order of the items."""
+def in_threads(function: Callable[[T], R], items: Sequence[T], text: str) -> Iterator[R]:
+    """The results of a function that opens audio files, in the order of the items, behind a bar.
+
+    Example:
+        >>> lengths = list(in_threads(duration, files, "reading headers"))
+    """
     # libsndfile releases the interpreter while it decodes, so threads use every core.
     workers = min(32, (os.cpu_count() or 1) + 4)
     with closing(ahead(function, items, workers=workers, depth=AHEAD)) as results:
