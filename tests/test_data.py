@@ -244,7 +244,7 @@ def test_real_recordings(kind: str) -> None:
         ("~nobody-is-called-so/x", "begins with a home folder that is not known here"),
         (
             "empty",
-            "the folder 'empty' has no manifest.jsonl; make one (`sottovoce corpus prepare`), or give 'CORPUS@empty'",
+            "the folder 'empty' has no manifest.jsonl and is in no other format that is known: it is empty, and",
         ),
         ("nothing", "there is no data 'nothing'; give a manifest"),
         ("nothing/m.jsonl@empty", "there is no data 'nothing/m.jsonl@empty'"),

@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from sottovoce.cli.outputs import NewModel
 
 SPOKEN = "synthetic speech, made on this machine"
+MOST_LABELS = 12  # that are shown by name
 corpus = typer.Typer(no_args_is_help=True, help="Speech with labels: list, prepare, check.")
 app.add_typer(corpus, name="corpus")
 
@@ -56,35 +57,108 @@ def list_corpora(as_json: AsJson = False) -> None:
 
 @corpus.command()
 def prepare(
-    name: Annotated[str, typer.Argument(help="A corpus of `sottovoce corpus list`.")],
-    folder: Annotated[str, typer.Argument(help="Where it is, or where it shall be.")],
+    name: Annotated[str, typer.Argument(help="A corpus of `sottovoce corpus list`, or a folder or file of your own.")],
+    folder: Annotated[str | None, typer.Argument(help="Where the corpus is, or where it shall be.")] = None,
     part: Annotated[list[str] | None, typer.Option(help="Only this part. Repeat for more.")] = None,
     download: Annotated[bool, typer.Option("--download", help="Fetch what is missing.")] = False,
     skip_bad: SkipBad = False,
     size: Annotated[float | None, typer.Option(help="espeak: how much; 1, the default, is half an hour.")] = None,
-    seed: Annotated[int | None, typer.Option(help="espeak: another than 0, other sentences and voices.")] = None,
+    seed: Annotated[
+        int | None, typer.Option(help="Another than 0: of your own data, other splits; of espeak, other sentences.")
+    ] = None,
+    follow_links: Annotated[
+        bool, typer.Option("--follow-links", help="Your own data: copy what links outside the folder lead to.")
+    ] = False,
     overwrite: Overwrite = False,
+    as_json: AsJson = False,
 ) -> None:
-    """Write FOLDER/manifest.jsonl for a corpus that lies in FOLDER, is fetched there, or is made there (espeak)."""
-    from sottovoce.data.corpora import espeak
-    from sottovoce.data.corpora.prepare import prepare as prepare_corpus
+    """Write manifest.jsonl for a corpus in FOLDER, fetched or made there, or for your own data (FOLDER alone)."""
     from sottovoce.data.sources import ESPEAK
-    from sottovoce.data.utterance import MANIFEST
 
-    made = name == ESPEAK
-    given = {"--part": bool(part), "--download": download} if made else {"--size": size, "--seed": seed}
+    corpora = {"--part": bool(part), "--download": download}
+    own = {"--follow-links": follow_links}
+    if folder is None:
+        refuse_options(name, {**corpora, "--size": size}, "it is data of your own")
+        prepare_own_data(name, seed, follow_links, skip_bad, overwrite, as_json)
+        return
+    if name == ESPEAK:
+        refuse_options(name, {**corpora, **own}, f"{ESPEAK} is made on this machine")
+    else:
+        refuse_options(name, {"--size": size, "--seed": seed}, f"only {ESPEAK} is made on this machine")
+        refuse_options(name, own, "it is a known corpus")
+    prepare_known(name, folder, part, download, size, seed, skip_bad=skip_bad, overwrite=overwrite, as_json=as_json)
+
+
+def refuse_options(name: str, given: dict[str, Any], why: str) -> None:
+    """An error for options that what is prepared has no use for."""
     for option, value in given.items():
         if value is not None and value is not False:
-            why = f"{ESPEAK} is made on this machine" if made else f"only {ESPEAK} is made on this machine"
             raise SottovoceError(f"{option} is of no use for {name}: {why}; leave it out.")
+
+
+def prepare_known(
+    name: str,
+    folder: str,
+    part: list[str] | None,
+    download: bool,
+    size: float | None,
+    seed: int | None,
+    *,
+    skip_bad: bool,
+    overwrite: bool,
+    as_json: bool,
+) -> None:
+    """A corpus of the list, or speech that is made here."""
+    from sottovoce.data.corpora import espeak
+    from sottovoce.data.corpora.prepare import prepare as prepare_corpus
+    from sottovoce.data.own.read import understood
+    from sottovoce.data.sources import ESPEAK
+    from sottovoce.data.utterance import MANIFEST, read_manifest
+
     bad: list[str] = []
-    on_bad = bad.append if skip_bad else None
-    if made:
+    if name == ESPEAK:
         espeak.write(folder, size=1.0 if size is None else size, seed=seed or 0, overwrite=overwrite)
         manifest = local_path(folder) / MANIFEST
     else:
+        on_bad = bad.append if skip_bad else None
         manifest = prepare_corpus(name, folder, parts=part, download=download, on_bad=on_bad, overwrite=overwrite)
+    if as_json:
+        print_json([{**asdict(understood(read_manifest(manifest), name, manifest)), "bad": bad}])
+        return
     finish_corpus(manifest, bad)
+
+
+def prepare_own_data(
+    name: str, seed: int | None, follow_links: bool, skip_bad: bool, overwrite: bool, as_json: bool
+) -> None:
+    """Data in a format of another tool, and what was understood of it."""
+    from sottovoce.data.own.read import prepare_own
+    from sottovoce.data.sources import own_place
+
+    bad: list[str] = []
+    place, root = own_place(name)
+    found = prepare_own(
+        place,
+        root=root,
+        seed=seed,
+        follow_links=follow_links,
+        on_bad=bad.append if skip_bad else None,
+        overwrite=overwrite,
+    )
+    if as_json:
+        print_json([{**asdict(found), "bad": bad}])
+        return
+    show(f"{name} is {found.format}: {found.utterances:,} utterances, {found.hours:.2f} hours")
+    counts = ", ".join(f"{split or 'none'} {count:,}" for split, count in found.splits.items())
+    show(f"splits: {counts}" + (f" (made here, {found.made_splits})" if found.made_splits else ""))
+    labels = ", ".join(f"{label} {count:,}" for label, count in list(found.labels.items())[:MOST_LABELS])
+    more = f" and {len(found.labels) - MOST_LABELS:,} more" if len(found.labels) > MOST_LABELS else ""
+    show(f"speakers: {found.speakers:,}; with text: {found.texts:,}; labels: {labels or 'none'}{more}")
+    if found.pieces:
+        show(f"written as files of their own: {found.pieces:,}")
+    for what in found.left_out:
+        show(f"left out: {what}")
+    finish_corpus(Path(found.manifest), bad)
 
 
 @corpus.command("from-hub")

@@ -8,7 +8,8 @@ from pathlib import Path
 from sottovoce.data.corpora import CORPORA
 from sottovoce.data.corpora.corpus import Corpus
 from sottovoce.data.corpora.prepare import listed
-from sottovoce.data.utterance import MANIFEST, Utterance, read_manifest
+from sottovoce.data.own.read import read_own
+from sottovoce.data.utterance import MANIFEST, Utterance
 from sottovoce.errors import SottovoceError, unknown
 from sottovoce.files import local_path
 
@@ -17,25 +18,30 @@ ESPEAK = "espeak"
 _WANTED = f"a manifest, a folder with a {MANIFEST}, '{ESPEAK}', or CORPUS@FOLDER"
 
 
-def read_data(name: str | Path, *, on_bad: Callable[[str], None] | None = None) -> list[Utterance]:
+def read_data(
+    name: str | Path, *, on_bad: Callable[[str], None] | None = None, follow_links: bool = False
+) -> list[Utterance]:
     """The utterances behind a name; of several, joined by ` + `.
 
     - `espeak`: made on the spot, offline; `espeak:2.5` is two and a half times as much, and `espeak:2.5,de,fr` has
       unlabelled speech of other languages beside it.
     - a manifest, or a folder with one (what `sottovoce corpus prepare` makes); `MANIFEST@ROOT` where its audio paths
       begin elsewhere.
+    - a file or a folder of other tools (NeMo, Lhotse, Kaldi, Hugging Face, CSV, TSV), or folders of audio, a class
+      each; splits are made where there are none, and what must be cut first is refused (docs/speech.md).
     - `CORPUS@FOLDER`: a known corpus as its authors publish it, in a folder.
     - `CORPUS`: that corpus, prepared or as published, in the folder of this name below the folder that
       `SOTTOVOCE_DATA` names.
     - `CORPUS:PART`, `CORPUS:PART@FOLDER`: one of a corpus's own parts, such as `librispeech:test-other`.
 
-    A bad line is an error; with `on_bad` that is told instead, and the line left out.
+    A bad line is an error; with `on_bad` that is told instead, and the line left out. Symbolic links may lead out of
+    the folder with `follow_links` alone.
 
     Example:
         >>> {utterance.split for utterance in read_data("speech-mini@speech-mini + espeak:4")}
     """
     names = parts_of(name)
-    found = [utterance for part in names for utterance in read_one(part, on_bad)]
+    found = [utterance for part in names for utterance in read_one(part, on_bad, follow_links)]
     if len(names) > 1 and len({utterance.id for utterance in found}) < len(found):
         raise SottovoceError(f"'{name}' has the same id twice; give each corpus once.")
     return found
@@ -131,7 +137,31 @@ def part_named(text: str) -> tuple[str, Corpus, str] | None:
     return f"{name}{at}{root}", corpus, part
 
 
-def read_one(text: str, on_bad: Callable[[str], None] | None) -> list[Utterance]:
+def own_place(text: str) -> tuple[Path, Path | None]:
+    """The file or folder of one's own data, and where its audio paths begin if `@ROOT` says so.
+
+    Example:
+        >>> own_place("speech@audio")
+        Traceback (most recent call last):
+        sottovoce.errors.SottovoceError: there is no file or folder 'speech'; give your own data, or CORPUS and FOLDER.
+    """
+    first, at, last = text.rpartition("@")
+    whole = local_path(text, "the data")
+    place, root = (
+        (whole, None) if whole.exists() or not (at and first and last) else (local_path(first), local_path(last))
+    )
+    if not place.exists():
+        if text in CORPORA or text == ESPEAK:
+            raise SottovoceError(
+                f"'{text}' is a corpus, but where? Give its folder: `sottovoce corpus prepare {text} FOLDER`."
+            )
+        raise SottovoceError(f"there is no file or folder '{place}'; give your own data, or CORPUS and FOLDER.")
+    if root is not None and not root.is_dir():
+        raise SottovoceError(f"'{root}' is no folder, but the audio of {place} is looked for in it; give its folder.")
+    return place, root
+
+
+def read_one(text: str, on_bad: Callable[[str], None] | None, follow_links: bool = False) -> list[Utterance]:
     """The utterances behind one name."""
     found = named(text)
     if found is None:
@@ -153,17 +183,9 @@ def read_one(text: str, on_bad: Callable[[str], None] | None) -> list[Utterance]
             f"there is no data '{text}'; give {_WANTED} "
             f"(corpora: {', '.join(CORPORA)}; `sottovoce corpus` prepares them)."
         )
-    if path.is_dir():
-        if not os.path.lexists(path / MANIFEST):
-            advice = f"make one (`sottovoce corpus prepare`), or give 'CORPUS@{path}'"
-            raise SottovoceError(f"the folder '{path}' has no {MANIFEST}; {advice}.")
-        path = path / MANIFEST
     if root is not None and root.exists() and not root.is_dir():
         raise SottovoceError(f"'{root}' is no folder, but the audio of {path} is looked for in it; give its folder.")
-    utterances = read_manifest(path, root=root, on_bad=on_bad)
-    if not utterances:
-        raise SottovoceError(f"the manifest '{path}' has no utterance that can be used; give another.")
-    return utterances
+    return read_own(path, root=root, follow_links=follow_links, on_bad=on_bad)
 
 
 def speak_some(name: str) -> list[Utterance]:
