@@ -16,6 +16,7 @@ from sottovoce.models.front_end import LogMel
 from sottovoce.models.hub import load, new
 from sottovoce.models.shapes import SHAPES
 from sottovoce.models.teachers import teacher_folder
+from sottovoce.progress import told_to
 
 BASELINE = "log-mel"
 RANDOM = "random:"  # before a shape: its random weights, also where a model of this name comes with the package
@@ -48,7 +49,8 @@ def get_data(
         210
     """
     bad: list[str] = []
-    utterances = read_data(name, on_bad=bad.append if skip_bad else None)
+    with told_to(tell):
+        utterances = read_data(name, on_bad=bad.append if skip_bad else None)
     if skip_bad:
         utterances = only_sound(utterances, bad.append)
         tell(f"{len(bad)} left out as bad, {len(utterances)} kept")

@@ -147,14 +147,12 @@ def own_place(text: str) -> tuple[Path, Path | None]:
     """
     first, at, last = text.rpartition("@")
     whole = local_path(text, "the data")
-    place, root = (
-        (whole, None) if whole.exists() or not (at and first and last) else (local_path(first), local_path(last))
-    )
+    place, root = whole, None
+    if not whole.exists() and at and first and last:
+        place, root = local_path(first, "the data"), local_path(last, "the folder of the audio")
     if not place.exists():
         if text in CORPORA or text == ESPEAK:
-            raise SottovoceError(
-                f"'{text}' is a corpus, but where? Give its folder: `sottovoce corpus prepare {text} FOLDER`."
-            )
+            raise SottovoceError(f"'{text}' is a corpus, but where it lies is not said; give CORPUS and FOLDER.")
         raise SottovoceError(f"there is no file or folder '{place}'; give your own data, or CORPUS and FOLDER.")
     if root is not None and not root.is_dir():
         raise SottovoceError(f"'{root}' is no folder, but the audio of {place} is looked for in it; give its folder.")

@@ -130,7 +130,8 @@ def _kinds(folder: Path) -> tuple[dict[str, list[Path]], list[str]]:
 def _chosen(place: Path, kinds: dict[str, list[Path]], root: Path | None, unused: list[str]) -> Found:
     """The one format of a folder, and of several lists those that are splits."""
     if len(kinds) > 1:
-        what = ", ".join(f"{FORMATS[kind][0]} ({paths[0].name})" for kind, paths in kinds.items())
+        marks = {"kaldi": "wav.scp", "audiofolder": "metadata"}
+        what = ", ".join(f"{FORMATS[kind][0]} ({marks.get(kind, paths[0].name)})" for kind, paths in kinds.items())
         raise SottovoceError(f"'{place}' holds several formats: {what}; give the one file or folder that is meant.")
     ((kind, paths),) = kinds.items()
     if paths == [place]:

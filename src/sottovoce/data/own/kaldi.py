@@ -26,16 +26,17 @@ def read_kaldi(source: Source, bad: Bad) -> Iterator[Row]:
             )
         else:
             recordings[name] = where, rest
-    texts = {name: rest for _, name, rest in _pairs(place / "text", bad, "what is said")}
-    speakers = {name: rest for _, name, rest in _pairs(place / "utt2spk", bad, "who speaks")}
-    if all(name == who for name, who in speakers.items()):
+    texts = {name: (where, rest) for where, name, rest in _pairs(place / "text", bad, "what is said")}
+    speakers = {name: (where, rest) for where, name, rest in _pairs(place / "utt2spk", bad, "who speaks")}
+    if all(name == who for name, (_, who) in speakers.items()):
         speakers = {}  # as Kaldi has it where speakers are not known
     pieces = list(_segments(place / "segments", recordings, bad))
-    known = {row.id for row in pieces} if (place / "segments").exists() else set(recordings)
-    for file, names in (("text", texts), ("utt2spk", speakers)):
-        for name in names.keys() - known:
-            bad(f"{place / file}: the utterance '{name}' is not in {'segments' if pieces else 'wav.scp'}")
-    if not (place / "segments").exists():
+    listed = "segments" if (place / "segments").exists() else "wav.scp"
+    known = {row.id for row in pieces} if listed == "segments" else set(recordings)
+    for name, (where, _) in [*texts.items(), *speakers.items()]:
+        if name not in known:
+            bad(f"{where}: the utterance '{name}' is not in {listed}, or cannot be used")
+    if listed == "wav.scp":
         pieces = [Row(where, source.folder, path, name) for name, (where, path) in recordings.items()]
     for row in pieces:
         name = row.id or ""
@@ -50,8 +51,8 @@ def read_kaldi(source: Source, bad: Bad) -> Iterator[Row]:
             row.seconds,
             row.start,
             channel=row.channel,
-            text=texts.get(name),
-            speaker=speakers.get(name),
+            text=texts[name][1] if name in texts else None,
+            speaker=speakers[name][1] if name in speakers else None,
             split=source.split,
         )
 
