@@ -590,6 +590,11 @@ FAULTS: dict[str, tuple[list[Callable[[Path], None]], str, bool]] = {
         r"b/c' is a folder in a class folder, whose audio has no class",
         True,
     ),
+    "a list in a class": (
+        [wrote("b/l.jsonl", GOOD)],
+        r"has no list, but '.*b' is a manifest .*; give that folder",
+        False,
+    ),
     "splits and classes": (
         [wrote("train/yes/a.wav", b"")],
         r"mixes folders of splits \(train\) with other audio",

@@ -18,7 +18,7 @@ GROUPS = {"probes": "phones", "cost": "speed"}
 @app.command("analyze")
 def analyze_model(
     model: Model,
-    data: Annotated[str, typer.Option(help="espeak, a manifest, a prepared folder, or CORPUS@FOLDER.")],
+    data: Annotated[str, typer.Option(help="espeak, a manifest, a folder (prepared, or your own), or CORPUS@FOLDER.")],
     output: Annotated[Path, typer.Option("-o", "--output", help="Where the run and its page go.", **PATH)],
     part: Annotated[
         list[str] | None,

@@ -41,7 +41,10 @@ Model = Annotated[str, MODEL]
 OptionalModel = Annotated[str | None, MODEL]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON lines instead of tables.")]
 Data = Annotated[
-    str | None, typer.Option(help="espeak, a manifest, a prepared folder, or CORPUS@FOLDER; `sottovoce corpus list`.")
+    str | None,
+    typer.Option(
+        help="espeak, a manifest, a folder (prepared, or your own), or CORPUS@FOLDER; `sottovoce corpus list`."
+    ),
 ]
 
 

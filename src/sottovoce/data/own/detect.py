@@ -86,6 +86,11 @@ def detect(place: Path, *, root: Path | None = None, prepared: bool = True) -> F
     inner = {name: _kinds(place / name)[0] for name in class_folders(place) if name.lower() in SPLITS}
     if any(inner.values()):
         return _of_splits(place, inner, root)
+    for name in class_folders(place):
+        for kind in _kinds(place / name)[0]:  # what its list says would be lost
+            raise SottovoceError(
+                f"'{place}' has no list, but '{place / name}' is {FORMATS[kind][0]}; give that folder."
+            )
     if has_audio(place):
         hidden = [name for name in entries(place)[0] if name.startswith("_")]
         return Found(
