@@ -307,6 +307,15 @@ def test_meta_is_an_object(tmp_path: Path) -> None:
     assert read_manifest(tmp_path / "m.jsonl")[0].meta == {"room": "hall"}
     with pytest.raises(SottovoceError, match=r"'meta' is 'hall', but an object is wanted"):
         parse_own('{"id": "a", "path": "a.wav", "meta": "hall"}', tmp_path)
+    wav(tmp_path / "a.wav", sound())
+    line = {"id": "a", "path": "a.wav", "seconds": 3.0}
+    jsonl(tmp_path / "manifest.jsonl", [line])
+    with pytest.raises(SottovoceError, match=r"several lists, and none is named as a split: m\.jsonl, manifest\.jsonl"):
+        prepare_own(tmp_path)
+    (tmp_path / "m.jsonl").unlink()
+    assert sv.read_data(tmp_path)[0].seconds == 3.0, "no header is opened where a length is given"
+    with pytest.raises(SottovoceError, match=r"'a' of .* is 0.40 s long, but the list says 3.00 s; correct it"):
+        prepare_own(tmp_path)
     with pytest.raises(SottovoceError, match="'duration' and 'seconds' say the same"):
         parse_own('{"id": "a", "path": "a.wav", "duration": 1.0, "seconds": 1.0}', tmp_path)
 
@@ -413,10 +422,17 @@ def test_the_command_says_what_it_understood(
     unsplit(tmp_path / "classes")
     wav(tmp_path / "classes/_background_noise_/a.wav", sound())
     (tmp_path / "classes/no/0.wav").write_bytes(b"RIFF")
+    (tmp_path / "classes/no/9.m4a").write_bytes(b"ftyp")
     code, _, err = run(capsys, "corpus", "prepare", "classes")
     assert code == 2 and "classes/no/0.wav" in err
     code, out, err = run(capsys, "corpus", "prepare", "classes", "--skip-bad")
-    assert code == 0 and "labels: yes 5, no 4" in out and "_background_noise_/" in out and "1 left out as bad" in err
+    assert (
+        code == 0
+        and "labels: yes 5, no 4" in out
+        and "_background_noise_/" in out
+        and "(.m4a)" in out
+        and "1 left out as bad" in err
+    )
     for arguments, words in (
         (["classes", "--size", "2"], "--size is of no use for classes: it is data of your own"),
         (["classes", "--download"], "--download is of no use for classes"),

@@ -51,6 +51,25 @@ def has_audio(folder: Path) -> bool:
     return search(folder, 2)
 
 
+def not_audio(folder: Path) -> list[str]:
+    """What to say of the files below a folder whose names are of no audio that can be decoded.
+
+    Example:
+        >>> not_audio(Path("commands"))
+        ['2 files that are no audio that can be decoded (.m4a)']
+    """
+
+    def others(place: Path, deeper: int) -> Iterator[str]:
+        folders, files = entries(place)
+        yield from (Path(name).suffix or name for name in files if not is_audio(name))
+        for name in folders if deeper else ():
+            yield from others(place / name, deeper - 1)
+
+    found = [kind for name in class_folders(folder) for kind in others(folder / name, 1)]
+    kinds = ", ".join(sorted(set(found))[:5])
+    return [f"{len(found)} files that are no audio that can be decoded ({kinds})"] if found else []
+
+
 def read_classes(source: Source, bad: Bad) -> Iterator[Row]:
     """The files of a folder: their folders are their classes, if there are two or more.
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from sottovoce.data.own.audiofolder import LISTS, read_audiofolder
-from sottovoce.data.own.classes import class_folders, entries, has_audio, read_classes
+from sottovoce.data.own.classes import class_folders, entries, has_audio, not_audio, read_classes
 from sottovoce.data.own.columns import ROLES, roles_of
 from sottovoce.data.own.disk import MARKS, read_disk
 from sottovoce.data.own.kaldi import read_kaldi
@@ -78,11 +78,10 @@ def detect(place: Path, *, root: Path | None = None, prepared: bool = True) -> F
     if prepared and os.path.lexists(place / MANIFEST):
         return Found(_of_list(place / MANIFEST, strict=False) or OURS, (Source(place / MANIFEST, root),))
     kinds, unused = _kinds(place)
-    # Beside other lists, a manifest of this name is what an earlier `corpus prepare` made of them.
-    lists = {kind: [path for path in paths if path.name != MANIFEST] for kind, paths in kinds.items()}
-    lists = {kind: paths for kind, paths in lists.items() if paths}
-    if lists or kinds:
-        return _chosen(place, lists or kinds, root, unused)
+    if len(kinds) > 1 and kinds.get(OURS) == [place / MANIFEST]:
+        del kinds[OURS]  # what an earlier `corpus prepare` made of the others
+    if kinds:
+        return _chosen(place, kinds, root, unused)
     inner = {name: _kinds(place / name)[0] for name in class_folders(place) if name.lower() in SPLITS}
     if any(inner.values()):
         return _of_splits(place, inner, root)
@@ -93,6 +92,7 @@ def detect(place: Path, *, root: Path | None = None, prepared: bool = True) -> F
             )
     if has_audio(place):
         hidden = [name for name in entries(place)[0] if name.startswith("_")]
+        unused += not_audio(place)
         return Found(
             "folders", (Source(place, root),), (*unused, *(f"{name}/, whose name begins with _" for name in hidden))
         )

@@ -3,11 +3,13 @@
 import hashlib
 import re
 from collections.abc import Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from itertools import groupby
 from pathlib import Path
 
 import numpy as np
+import soundfile
 
 from sottovoce.data.audio import OpenAudio, open_audio, write_flac
 from sottovoce.data.corpora.prepare import in_threads
@@ -69,10 +71,13 @@ def samples(audio: OpenAudio, start: float, seconds: float, channel: int | None)
         (8000,)
     """
     first, last = round(start * audio.rate), round((start + seconds) * audio.rate)
-    if first:
+    try:
         audio.reader.seek(first)
-    # Not as 16 bits at once: libsndfile makes zeros of a file of floating-point numbers then.
-    found = audio.reader.read(last - first, dtype="float32", always_2d=True)
+        # Not as 16 bits at once: libsndfile makes zeros of a file of floating-point numbers then.
+        found = audio.reader.read(last - first, dtype="float32", always_2d=True)
+    except soundfile.SoundFileError as error:
+        why = str(error).rstrip(".")
+        raise SottovoceError(f"{audio.name} cannot be decoded from {start:.2f} s on ({why}); copy it again.") from None
     if len(found) < last - first - 1:
         there = f"{len(found)} of {last - first} samples are there"
         raise SottovoceError(f"{audio.name} is cut off: from {start:.2f} s on, {there}; copy it again.")
@@ -111,14 +116,20 @@ def _cut_one(pieces: Sequence[Piece]) -> list[tuple[Piece, str]]:
     problems: list[tuple[Piece, str]] = []
     if not missing:
         return problems
-    item = missing[0].item
-    source = item.row.content() if item.row.content is not None else Path(str(item.utterance.audio))
-    try:
-        for piece in missing:
-            with open_audio(source, item.row.where if isinstance(source, bytes) else "") as audio:
-                found = samples(audio, piece.item.start or 0.0, piece.item.utterance.seconds, piece.item.row.channel)
-                rate = audio.rate
-            write_flac(piece.path, found, rate, overwrite=True)
-    except SottovoceError as error:
-        return [(piece, str(error)) for piece in missing if not _whole(piece)]
+    first = missing[0].item
+    source = first.row.content() if first.row.content is not None else Path(str(first.utterance.audio))
+    with ExitStack() as stack:
+        try:
+            audio = stack.enter_context(open_audio(source, first.row.where if isinstance(source, bytes) else ""))
+        except SottovoceError as error:
+            return [(piece, str(error)) for piece in missing]
+        for piece in sorted(missing, key=lambda piece: piece.item.start or 0.0):
+            item = piece.item
+            try:
+                found = samples(audio, item.start or 0.0, item.utterance.seconds, item.row.channel)
+            except SottovoceError as error:
+                problems.append((piece, str(error)))
+                continue
+            # Not among the faults of the recording: a full disk must not leave the piece out.
+            write_flac(piece.path, found, audio.rate, overwrite=True)
     return problems

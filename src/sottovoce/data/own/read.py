@@ -12,7 +12,7 @@ import numpy as np
 from sottovoce.data.audio import as_speech, decode, duration, open_audio
 from sottovoce.data.corpora.prepare import in_threads
 from sottovoce.data.own.detect import FORMATS, OURS, Found, detect
-from sottovoce.data.own.measure import Item, measured
+from sottovoce.data.own.measure import DISAGREES, Item, measured
 from sottovoce.data.own.pieces import cut
 from sottovoce.data.own.row import Bad, OnBad, Row, teller
 from sottovoce.data.own.splits import divide
@@ -58,7 +58,7 @@ def read_own(
     """
     found = detect(place, root=root)
     if found.format == OURS:
-        return _ours(found, teller(on_bad), on_bad, follow_links)
+        return _ours(found, on_bad, follow_links)
     items = _items(found, teller(on_bad), follow_links)
     pieces = [item for item in items if item.start is not None]
     if pieces:
@@ -100,7 +100,7 @@ def prepare_own(
     target = top / MANIFEST
     check_writable(target)
     if found.format == OURS:
-        listed = _ours(found, teller(on_bad), on_bad, follow_links)
+        listed = _ours(found, on_bad, follow_links, check=True)
         items = [_listed(utterance, top) for utterance in listed]
     else:
         items = _items(found, teller(on_bad), follow_links)
@@ -162,8 +162,9 @@ def _items(found: Found, bad: Bad, follow_links: bool) -> list[Item]:
     return items
 
 
-def _ours(found: Found, bad: Bad, on_bad: OnBad | None, follow_links: bool) -> list[Utterance]:
-    """The utterances of our own manifests, and lengths by headers where they have none."""
+def _ours(found: Found, on_bad: OnBad | None, follow_links: bool, *, check: bool = False) -> list[Utterance]:
+    """The utterances of our own manifests, and lengths by headers where they have none; `check` opens all."""
+    bad = teller(on_bad)
     parse = partial(parse_own, follow_links=follow_links)
     utterances: list[Utterance] = []
     for source in found.sources:
@@ -173,15 +174,18 @@ def _ours(found: Found, bad: Bad, on_bad: OnBad | None, follow_links: bool) -> l
     twice = [name for name, times in Counter(row.id for row in utterances).items() if times > 1]
     if twice:
         raise SottovoceError(f"the id '{twice[0]}' is in two of the lists; give each utterance its own.")
-    unmeasured = [row for row in utterances if not row.seconds]
+    unmeasured = [row for row in utterances if check or not row.seconds]
     lengths = dict(zip((row.id for row in unmeasured), in_threads(_length, unmeasured, "reading headers"), strict=True))
     kept: list[Utterance] = []
     for row in utterances:
         length = lengths.get(row.id)
         if isinstance(length, str):
             bad(f"'{row.id}' of {found.sources[0].place}: {length}")
+        elif length is not None and row.seconds and abs(length - row.seconds) > DISAGREES:
+            what = f"{row.audio} is {length:.2f} s long, but the list says {row.seconds:.2f} s"
+            bad(f"'{row.id}' of {found.sources[0].place}: {what}; correct it")
         else:
-            kept.append(row if length is None else replace(row, seconds=length))
+            kept.append(row if length is None or row.seconds else replace(row, seconds=length))
     if not kept:
         raise SottovoceError(
             f"the manifest '{found.sources[0].place}' has no utterance that can be used; give another."
