@@ -525,6 +525,16 @@ FAULTS: dict[str, tuple[list[Callable[[Path], None]], str, bool]] = {
         r"l\.csv, line 3: it has 1 columns, but .* has 2",
         True,
     ),
+    "columns below a line that is not UTF-8": (
+        [wrote("l.csv", b'path,text\na/1.wav,"x\ny"\na/2.wav,\xff\na/2.wav\n')],
+        r"l\.csv, line (4: it is not UTF-8|5: it has 1 columns)",
+        True,
+    ),
+    "a name of 300 letters": (
+        [wrote("l.csv", f"path\na/1.wav\n{'x' * 300}\n"), wrote("clips/x", "")],
+        r"line 3: .*File name too long",
+        True,
+    ),
     "quotes": ([wrote("l.csv", 'path,text\na/1.wav,"x\n')], r"l\.csv, line 2: it is no line of a table", False),
     "two columns of a name": ([wrote("l.csv", "path,path\na,b\n")], r"line 1: two columns are called 'path'", False),
     "no column of audio": (
