@@ -525,11 +525,6 @@ FAULTS: dict[str, tuple[list[Callable[[Path], None]], str, bool]] = {
         r"l\.csv, line 3: it has 1 columns, but .* has 2",
         True,
     ),
-    "columns below a line that is not UTF-8": (
-        [wrote("l.csv", b'path,text\na/1.wav,"x\ny"\na/2.wav,\xff\na/2.wav\n')],
-        r"l\.csv, line (4: it is not UTF-8|5: it has 1 columns)",
-        True,
-    ),
     "a name of 300 letters": (
         [wrote("l.csv", f"path\na/1.wav\n{'x' * 300}\n"), wrote("clips/x", "")],
         r"line 3: .*File name too long",
@@ -650,6 +645,14 @@ def test_faults_are_one_sentence_with_their_place(tmp_path: Path, name: str) -> 
     else:
         with pytest.raises(SottovoceError):
             sv.read_data(tmp_path, on_bad=told.append)
+
+
+def test_lines_of_tables_are_counted_as_editors_count_them(tmp_path: Path) -> None:
+    wav(tmp_path / "1.wav", sound())
+    (tmp_path / "l.csv").write_bytes(b'path,text\n1.wav,"x\ny"\n1.wav,\xff\n\n2.wav\n3.wav,"a\nb"\n')
+    told: list[str] = []
+    assert [one.text for one in sv.read_data(tmp_path, on_bad=told.append)] == ["x\ny"]
+    assert [re.findall(r"l\.csv, line (\d+)", message)[0] for message in told] == ["4", "6", "7"], told
 
 
 def test_folders_of_nothing(tmp_path: Path) -> None:
