@@ -167,7 +167,9 @@ def read_one(text: str, on_bad: Callable[[str], None] | None, follow_links: bool
     if found.part is not None:
         (corpus, part), (name, _, _) = found.part, part_named(text) or (text, None, "")
         of_part = corpus.part or (lambda path: "")
-        kept = [u for u in read_one(name, on_bad) if isinstance(u.audio, Path) and of_part(u.audio) == part]
+        kept = [
+            u for u in read_one(name, on_bad, follow_links) if isinstance(u.audio, Path) and of_part(u.audio) == part
+        ]
         if not kept:
             raise SottovoceError(
                 f"'{found.path}' has nothing of the part {part}; get it with `sottovoce corpus prepare`."
