@@ -1,5 +1,6 @@
 """Commands about speech: corpora, tasks, training."""
 
+import os
 from collections import Counter
 from dataclasses import asdict
 from pathlib import Path
@@ -10,6 +11,7 @@ from rich.table import Column, Table
 
 import sottovoce as sv
 from sottovoce.cli.common import (
+    PATH,
     AsJson,
     Model,
     Output,
@@ -87,6 +89,32 @@ def prepare(
         refuse_options(name, {"--size": size, "--seed": seed}, f"only {ESPEAK} is made on this machine")
         refuse_options(name, own, "it is a known corpus")
     prepare_known(name, folder, part, download, size, seed, skip_bad=skip_bad, overwrite=overwrite, as_json=as_json)
+
+
+@corpus.command()
+def pronounce(
+    data: Annotated[str, typer.Argument(help="Speech with text, by name, as everywhere.")],
+    output: Annotated[Path, typer.Option("-o", "--output", help="The manifest to write.", **PATH)],
+    by: Annotated[str, typer.Option(help="espeak, or a lexicon: a word and its phones a line.")] = "espeak",
+    skip_bad: SkipBad = False,
+    overwrite: Overwrite = False,
+) -> None:
+    """Write a manifest with the phones of every text, for phone recognition where nobody has aligned them."""
+    from sottovoce.data.pronouncing import pronounced
+    from sottovoce.data.utterance import keep_manifest
+    from sottovoce.names import get_data
+
+    bad: list[str] = []
+    utterances = pronounced(get_data(data), by, on_bad=bad.append if skip_bad else None)
+    folders = [str(u.audio.parent) for u in utterances if isinstance(u.audio, Path)]
+    if len(folders) < len(utterances) or not folders:
+        raise SottovoceError(f"'{data}' has no audio files whose list could be written; give recordings.")
+    root = Path(os.path.commonpath(folders))
+    keep_manifest(output, utterances, root=root, overwrite=overwrite)
+    for message in bad:
+        tell(message)
+    known = sum(utterance.pronunciation is not None for utterance in utterances)
+    show(f"wrote {output}: {known:,} of {len(utterances):,} utterances with phones; read it as {output}@{root}")
 
 
 def refuse_options(name: str, given: dict[str, Any], why: str) -> None:

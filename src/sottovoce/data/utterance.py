@@ -36,7 +36,8 @@ class Utterance:
 
     `task` says which task the label (and the split) is for; without it, the utterance serves every task whose
     labels it has. A recording that serves two tasks with two splits has a line for each. `meta` is what else its list
-    says, which nothing computes with: no hash and no comparison knows it.
+    says, which nothing computes with: no hash and no comparison knows it. `pronunciation` is the phones of the text,
+    where nobody knows their times.
 
     Example:
         >>> Utterance("a-1", Path("a-1.flac"), seconds=2.5, text="we call it bear", speaker="a").seconds
@@ -54,6 +55,7 @@ class Utterance:
     split: str | None = None
     license: str | None = None
     meta: Mapping[str, Any] | None = field(default=None, compare=False)
+    pronunciation: tuple[str, ...] | None = None
 
 
 def recording(utterance: Utterance) -> str:
@@ -178,9 +180,11 @@ def _utterance(record: dict[str, Any], root: Path, placed: Callable[[Path, str],
     if not isinstance(record.get("meta"), dict | None):
         raise SottovoceError(f"'meta' is {_shown(record['meta'])}, but an object is wanted")
     known = {key: record.get(key) for key in (*TEXTS, "meta")}
-    return Utterance(
-        record["id"], placed(root, record["path"]), seconds, phones=parse_phones(record.get("phones")), **known
-    )
+    phones, said = parse_phones(record.get("phones")), record.get("pronunciation")
+    if said is not None and not (isinstance(said, str) and said.strip()):
+        raise SottovoceError(f"'pronunciation' is {_shown(said)}, but phones with spaces between them are wanted")
+    known["pronunciation"] = None if said is None else tuple(said.split())
+    return Utterance(record["id"], placed(root, record["path"]), seconds, phones=phones, **known)
 
 
 def inside(root: Path, path: str, *, follow_links: bool = False) -> Path:
@@ -352,6 +356,8 @@ def lines(utterances: Iterable[Utterance], root: Path) -> Iterator[str]:
         record |= {key: getattr(utterance, key) for key in TEXTS if getattr(utterance, key) is not None}
         if utterance.phones is not None:
             record["phones"] = [list(phone) for phone in utterance.phones]
+        if utterance.pronunciation is not None:
+            record["pronunciation"] = " ".join(utterance.pronunciation)
         if utterance.meta:
             record["meta"] = dict(utterance.meta)
         yield json.dumps(record, ensure_ascii=False)
@@ -366,7 +372,10 @@ def manifest_hash(utterances: Iterable[Utterance]) -> str:
     """
     digest = hashlib.sha256()
     for utterance in utterances:
-        record = [getattr(utterance, entry.name) for entry in fields(utterance) if entry.name not in ("audio", "meta")]
+        kept = [entry.name for entry in fields(utterance) if entry.name not in ("audio", "meta", "pronunciation")]
+        record = [getattr(utterance, name) for name in kept]
+        if utterance.pronunciation is not None:  # data without any has the hash that it always had
+            record.append(utterance.pronunciation)
         digest.update(json.dumps(record).encode())
         if isinstance(utterance.audio, np.ndarray):
             digest.update(np.ascontiguousarray(utterance.audio).tobytes())

@@ -6,8 +6,9 @@ from sottovoce.tasks.task import Task
 
 
 def spoken(utterance: Utterance) -> list[str] | None:
-    """The phones without silence."""
-    return [phone.name for phone in utterance.phones or () if phone.name != SILENCE] or None
+    """The phones without silence, or how the text is pronounced where the phones have no times."""
+    heard = [phone.name for phone in utterance.phones or () if phone.name != SILENCE]
+    return heard or list(utterance.pronunciation or ()) or None
 
 
 PR = Task(
@@ -15,6 +16,6 @@ PR = Task(
     about="phone recognition by CTC",
     kind=Transcribe(),
     answer=spoken,
-    needs="phones",
+    needs="phones, or a pronunciation (`sottovoce corpus pronounce`)",
     paper="SUPERB (arXiv 2105.01051)",
 )
