@@ -319,7 +319,7 @@ def render_dphubert() -> str:
         updates=f"{first} + {second}",
         seeds=len(probed("dphubert")),
         table=table(["", "parameters", "MACs of 10 s", *tasks], lines),
-        words=words.DPHUBERT.strip(),
+        words=words.DPHUBERT.format(first=first).strip(),
     )
 
 
