@@ -22,8 +22,8 @@ closed unlearned cost more accuracy than any kind of target.
 DPHUBERT = """
 DPHuBERT is far ahead of its own shape from scratch, in all three probes and beyond every interval: what it keeps are
 weights, and not only a shape. Against the lowest two layers it is ahead in keywords with both seeds, by about the
-interval of one; in speakers within it; in phones it is a tie. That it is ahead of one-shot pruning is **not** shown: heads and units that go
-at once by Taylor scores, healed for as many updates, end where learned gates do. The reason may be the budget: the
-gates have {first} updates to choose in, of which half pass before the target is where it ends, and the Taylor model
-learns in its final shape from the first. DPHuBERT itself has 50 000 and 25 000.
+interval of one; in speakers within it; in phones it is a tie. That it is ahead of one-shot pruning is **not** shown:
+heads and units that go at once by Taylor scores, healed for as many updates, end where learned gates do. The reason may
+be the budget: the gates have {first} updates to choose in, of which half pass before the target is where it ends, and
+the Taylor model learns in its final shape from the first. DPHuBERT itself has 50 000 and 25 000.
 """
