@@ -19,13 +19,7 @@ Paper 4 (*Layer Consistency*, arXiv 2105.00812) is public to us by its abstract 
 reconstruction of its method on small-melhubert's shape, twelve layers and log-mel frames; its own three numbers are
 of other models, data and trainings.
 
-{pretraining}
-
-{steps}
-
-{tying}
-
-{exits}
+{parts}
 """
 PRETRAINING = """
 ### Pretraining
@@ -135,7 +129,7 @@ def render_pretraining() -> str:
 
 def render_steps() -> str:
     """The time of updates and passes by their depth."""
-    if not there("sharing_steps", "sharing_depths", "sharing_pretraining"):
+    if not there("sharing_steps", "sharing_depths", "sharing_tying"):
         return ""
     updates, passes = read("sharing_steps")["rows"], read("sharing_depths")["rows"]
     lines = [
@@ -147,7 +141,7 @@ def render_steps() -> str:
         )
     ]
     seven = (updates["6"]["ratio"] + updates["8"]["ratio"]) / 2
-    sizes = [of_way(way)[0]["parameters"] for way in ("separate, all steps", "shared, depth drawn")]
+    sizes = [read("sharing_tying")["rows"][name]["parameters"] for name in ("whole", "shared, 1")]
     return STEP.format(
         about=about(read("sharing_steps")),
         table=table(["steps", *map(str, range(2, STEPS + 1, 2))], lines),
@@ -188,15 +182,11 @@ def render_exits() -> str:
 
 
 def render_sharing() -> str:
-    """The section; nothing where there is no record of its beginning."""
-    if not there("sharing_pretraining"):
+    """The section; nothing where there is no record."""
+    if not any(there(f"sharing_{part}") for part in ("pretraining", "tying", "exits")):
         return ""
-    return TEXT.format(
-        pretraining=render_pretraining().strip(),
-        steps=render_steps().strip(),
-        tying=render_tying().strip(),
-        exits=render_exits().strip(),
-    )
+    parts = [render_pretraining(), render_steps(), render_tying(), render_exits()]
+    return TEXT.format(parts="\n\n".join(part.strip() for part in parts if part))
 
 
 def pictures() -> Iterator[tuple[str, str]]:
