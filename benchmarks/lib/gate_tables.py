@@ -66,7 +66,8 @@ and measured time, beside what multiply-accumulates alone say.
 
 The last row is off in one direction: its passes take longer than foretold, by {slower} on the mean, while their order
 is right. It came out alike when this was repeated on a quiet machine. The convolutions of 144 channels write the
-longest arrays here, of up to 18 MB; that the system fetches their memory anew in every pass would explain it, and is not shown.
+longest arrays here, of up to 18 MB. That the system fetches their memory anew in every pass would explain it, and is
+not shown.
 
 Of the models above that were pruned for a time, `prune_jointly` told what it had predicted and what it measured then.
 Their median error is {missed}, the largest {missed_most}; the latency models' own were {stated} (medians over whole
