@@ -17,14 +17,13 @@ from typing import Any, NamedTuple
 
 import torch
 from lib.corpora import of_task, shown
-from lib.records import made, ratio, record
+from lib.records import made, ratios_over, record
 
 import sottovoce as sv
 from sottovoce.files import load_yaml, working_in
 from sottovoce.models.anatomy import Anatomy
 from sottovoce.models.widths import widths_of
 from sottovoce.progress import told_to
-from sottovoce.timing import in_turns
 
 NEEDS = {"speech": "speech-mini@FOLDER"}
 TEACHER = "small-hubert-wide"
@@ -136,10 +135,8 @@ def timed(task: str, names: dict[str, Path]) -> dict[str, float]:
     inputs = Anatomy(models[f"{task}, whole"]).dummy_inputs(SECONDS[task])
     # The thread's own time: what else the machine does costs long passes more than short ones.
     torch.set_num_threads(1)
-    passes = {name: (lambda model=model: model(**inputs)) for name, model in models.items()}
-    with torch.no_grad():
-        times = in_turns(passes, rounds=25, clock=time.thread_time)
-    return {name: ratio(times, name, f"{task}, whole")["ratio"] for name in models}
+    found = ratios_over(models, f"{task}, whole", inputs, rounds=25, clock=time.thread_time)
+    return {name: row["ratio"] for name, row in found.items()}
 
 
 def main(corpus: str, *kinds: str) -> None:

@@ -19,7 +19,7 @@ from typing import Any
 
 import torch
 from lib.corpora import of_task, shown
-from lib.records import made, probe_options, ratio, record
+from lib.records import made, probe_options, ratio, ratios_over, record
 
 import sottovoce as sv
 from sottovoce.data.batches import samples
@@ -165,13 +165,9 @@ def depths(corpus: str) -> None:
         inputs = Anatomy(model).dummy_inputs(seconds)
         models = {str(count): sv.METHODS["shallow"](model, layers=count) for count in range(1, STEPS + 1)}
 
-        def passing(model: Any, inputs: dict[str, Any] = inputs) -> Callable[[], Any]:
-            return lambda: model(**inputs)
-
-        with torch.no_grad():
-            times = in_turns({name: passing(each) for name, each in models.items()}, rounds=40, clock=time.thread_time)
+        found = ratios_over(models, str(STEPS), inputs, rounds=40, clock=time.thread_time)
         for count in models:
-            keep("sharing_depths", f"{seconds:g} s, {count}", ratio(times, count, str(STEPS)), corpus)
+            keep("sharing_depths", f"{seconds:g} s, {count}", found[count], corpus)
 
 
 def healed(model: Any, data: Any) -> Any:

@@ -15,7 +15,7 @@ import sottovoce as sv
 from sottovoce.errors import SottovoceError
 from sottovoce.files import working_in
 from sottovoce.models.anatomy import Anatomy
-from sottovoce.models.edits import keep_layers, set_order, tie_layers, use_exit
+from sottovoce.models.edits import keep_layers, set_order, shared_stack, tie_layers, use_exit
 from sottovoce.models.encoder import Encoder
 from sottovoce.models.exits import changed
 from sottovoce.models.own import OwnLinear, OwnNorm
@@ -24,7 +24,7 @@ from sottovoce.pretraining.objective import Masked
 from sottovoce.sharing.depth import Depth, depth_of, first_steps
 from sottovoce.sharing.groups import groups_of, order_of
 from sottovoce.sharing.tying import Own, tie
-from sottovoce.studies.exits import depths_of, scores_of_exits, stack_of
+from sottovoce.studies.exits import depths_of, scores_of_exits
 from sottovoce.tasks import TASKS
 from sottovoce.tasks.batch import Batch
 
@@ -279,7 +279,7 @@ def test_utterances_leave_when_steps_change_little(family: str) -> None:
         found = [step for step in range(1, LAYERS) if float(changes[step][row]) <= threshold]
         wanted.append(1 + found[0] if found else LAYERS)
     output = model(**inputs)[0]
-    assert depths_of(stack_of(model)).tolist() == wanted
+    assert depths_of(shared_stack(model)).tolist() == wanted
     body = Anatomy(model)
     for row, depth in enumerate(wanted if family != "whisper" else []):  # whose tiny model is a classifier
         state = hidden[depth][row]
@@ -289,7 +289,7 @@ def test_utterances_leave_when_steps_change_little(family: str) -> None:
     # States are asked of all steps, and training runs them.
     assert len(hidden_of(model, **inputs)) == LAYERS + 1
     use_exit(model, None)
-    assert torch.equal(model(**inputs)[0], model(**inputs)[0]) and stack_of(model).exits is None
+    assert torch.equal(model(**inputs)[0], model(**inputs)[0]) and shared_stack(model).exits is None
 
 
 def test_padding_is_nothing_to_exits(folder: Path) -> None:
@@ -302,13 +302,13 @@ def test_padding_is_nothing_to_exits(folder: Path) -> None:
     audio[1] = audio[1][:4000]
     encoder = Encoder(model, outputs=True)
     together = model(**encoder.inputs(audio))[0]
-    depths = depths_of(stack_of(model)).tolist()
+    depths = depths_of(shared_stack(model)).tolist()
     sv.save(model, folder)
     again = sv.load(folder)
-    assert stack_of(again).exits == (0.02, 1)
+    assert shared_stack(again).exits == (0.02, 1)
     for row, piece in enumerate(audio):
         alone = again(**Encoder(again, outputs=True).inputs([piece]))[0][0]
-        assert depths_of(stack_of(again)).tolist() == [depths[row]]
+        assert depths_of(shared_stack(again)).tolist() == [depths[row]]
         torch.testing.assert_close(together[row, : len(alone)], alone, rtol=1e-4, atol=1e-4)
 
 
@@ -324,10 +324,10 @@ def test_a_threshold_is_found_and_the_cost_is_told(tmp_path: Path, folder: Path)
     found = scores_of_exits(TASKS["keywords"], tuned, DATA, least=1)
     steps = [each.steps for each in found]
     assert steps[0] == LAYERS and steps[1:] == sorted(steps[1:], reverse=True) and steps[-1] < LAYERS
-    assert stack_of(tuned).exits is None, "the model is as it was"
+    assert shared_stack(tuned).exits is None, "the model is as it was"
     quick = sv.METHODS["shallow"](tuned, DATA, exit="50% of keywords")
     sv.save(quick, folder)
-    assert stack_of(sv.load(folder)).exits == stack_of(quick).exits is not None
+    assert shared_stack(sv.load(folder)).exits == shared_stack(quick).exits is not None
     fewer = sv.METHODS["shallow"](tuned, layers=2)
     assert Anatomy(fewer).order == (0, 0)
 

@@ -3,6 +3,7 @@
 import json
 import platform
 import statistics
+import time
 from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Any
@@ -29,15 +30,28 @@ def ratio(times: dict[str, list[float]], new: str, old: str) -> dict[str, float]
     }
 
 
-def times_over(models: dict[str, Any], whole: str, inputs: dict[str, Any], *, rounds: int) -> dict[str, float]:
-    """Time of each model's pass over that of one of them, all in turns."""
+def ratios_over(
+    models: dict[str, Any],
+    whole: str,
+    inputs: dict[str, Any],
+    *,
+    rounds: int,
+    clock: Callable[[], float] = time.perf_counter,
+) -> dict[str, dict[str, float]]:
+    """Time of each model's pass over that of one of them, all in turns, by the wall or by another clock."""
 
     def passing(model: Any) -> Callable[[], Any]:
         return lambda: model(**inputs)
 
+    passes = {name: passing(model) for name, model in models.items()}
     with torch.no_grad():
-        times = in_turns({name: passing(model) for name, model in models.items()}, rounds=rounds)
-    return {name: ratio(times, name, whole)["ratio"] for name in models}
+        times = in_turns(passes, rounds=rounds, clock=clock)
+    return {name: ratio(times, name, whole) for name in models}
+
+
+def times_over(models: dict[str, Any], whole: str, inputs: dict[str, Any], *, rounds: int) -> dict[str, float]:
+    """The medians alone."""
+    return {name: found["ratio"] for name, found in ratios_over(models, whole, inputs, rounds=rounds).items()}
 
 
 def made(name: str, *, teacher: str | None = None) -> dict[str, Any]:

@@ -10,7 +10,7 @@ from typing import Any
 from sottovoce.costs import gain
 from sottovoce.data.utterance import manifest_hash
 from sottovoce.errors import SottovoceError
-from sottovoce.files import MARK, Busy, atomic_write, claimed, leads, tidy, whole_lines, working_in
+from sottovoce.files import MARK, Busy, atomic_write, claimed, leads, tidy, working_in
 from sottovoce.measurement import Measurement
 from sottovoce.measures import MEASURES
 from sottovoce.methods import METHODS
@@ -20,7 +20,7 @@ from sottovoce.preflight import check_run, some, told_in_words
 from sottovoce.progress import bar, ignored, told_to
 from sottovoce.recipe import Recipe, Step, with_data
 from sottovoce.registry import Entry, Registry, parse_step
-from sottovoce.runs import Run, find, folder_of, version_of
+from sottovoce.runs import Run, find, folder_of, measurements_in, version_of
 
 ROWS = "rows.jsonl"  # of a measure that is done, until its run is
 
@@ -106,12 +106,23 @@ def measured(model: Any, data: Any, steps: Sequence[Step], *, seed: int = 0) -> 
         'parameters'
     """
     with bar("measuring", len(steps)) as advance:
-        for name, whole in steps:
-            own, options = with_data((name, whole))
-            given = data if own is None else get_data(own)
-            for row in MEASURES[name](model, given, **seeded(MEASURES[name], options, seed)):
-                yield row if own is None else replace(row, where={**row.where, "data": own})
+        for name, options in steps:
+            yield from rows_of(MEASURES[name], model, data, options, seed=seed, read=get_data)
             advance(note=name)
+
+
+def rows_of(
+    entry: Entry, model: Any, data: Any, options: Mapping[str, Any], *, seed: int, read: Callable[[str], Any]
+) -> list[Measurement]:
+    """What a measure says, on the data that its options name, if they do; its rows then name it too.
+
+    Example:
+        >>> rows_of(MEASURES["size"], model, None, {}, seed=0, read=get_data)[0].metric  # doctest: +SKIP
+        'parameters'
+    """
+    own, rest = with_data((entry.name, options))
+    rows = entry(model, data if own is None else read(own), **seeded(entry, rest, seed))
+    return rows if own is None else [replace(row, where={**row.where, "data": own}) for row in rows]
 
 
 def steps_named(measures: str | Sequence[str | Step]) -> list[Step]:
@@ -309,14 +320,12 @@ class _Work:
 
     def rows(self, number: int, name: str, options: Mapping[str, Any], model: Any, data: Any) -> list[Measurement]:
         """What a measure says; what it said before the run was stopped lies in its folder and is read."""
-        entry, (own, rest) = self.tools.measures[name], with_data((name, options))
         place = self.run.folder / "work" / f"measure-{number}"
         if (place / ROWS).is_file():
-            return [Measurement.from_json(line.decode()) for line in whole_lines(place / ROWS).splitlines()]
+            return measurements_in(place / ROWS)
+        entry = self.tools.measures[name]
         with working_in(place):
-            given = data if own is None else self.tools.read(own)
-            rows = list(entry(model, given, **seeded(entry, rest, self.recipe.seed)))
-        rows = rows if own is None else [replace(row, where={**row.where, "data": own}) for row in rows]
+            rows = rows_of(entry, model, data, options, seed=self.recipe.seed, read=self.tools.read)
         if leads():
             atomic_write(place / ROWS, "".join(row.to_json() + "\n" for row in rows))
         return rows

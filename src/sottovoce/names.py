@@ -29,13 +29,23 @@ def get_model(name: str) -> Any:
         >>> get_model("random:small-hubert").config.num_hidden_layers
         12
     """
-    if name.startswith(RANDOM) and not Path(name).exists():
-        return new(name.removeprefix(RANDOM))
-    if Path(name).exists() or teacher_folder(name) is not None:
-        return load(name)
-    if name == BASELINE:
-        return LogMel()
-    return new(name) if name in SHAPES or name in FAMILIES else load(name)
+    if (shape := drawn(name)) is not None:
+        return new(shape)
+    return LogMel() if name == BASELINE and not Path(name).exists() else load(name)
+
+
+def drawn(name: str) -> str | None:
+    """The shape whose random weights a name stands for; None where a model is to be loaded.
+
+    Example:
+        >>> drawn("random:small-hubert"), drawn("wav2vec2-base"), drawn("small-hubert")
+        ('small-hubert', 'wav2vec2-base', None)
+    """
+    if Path(name).exists():
+        return None
+    if name.startswith(RANDOM):
+        return name.removeprefix(RANDOM)
+    return name if teacher_folder(name) is None and (name in SHAPES or name in FAMILIES) else None
 
 
 def get_data(

@@ -2,8 +2,7 @@
 
 import random
 import shutil
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,13 +12,11 @@ from sottovoce.data.utterance import Utterance
 from sottovoce.errors import SottovoceError, cut
 from sottovoce.models.anatomy import Anatomy
 from sottovoce.models.checkpoint import outline
-from sottovoce.models.families import FAMILIES
 from sottovoce.models.hub import find_shape
-from sottovoce.models.shapes import SHAPES
 from sottovoce.models.structure import settle
 from sottovoce.models.teachers import teacher_folder
-from sottovoce.names import RANDOM
-from sottovoce.recipe import Recipe, Step, with_data
+from sottovoce.names import drawn
+from sottovoce.recipe import Recipe, Step, explained, with_data
 from sottovoce.registry import Registry, check_options
 from sottovoce.tasks import TASKS
 from sottovoce.tasks.probe import check_answers
@@ -71,9 +68,8 @@ def shape_of(name: str) -> Any:
         >>> shape_of("small-hubert").device
         device(type='meta')
     """
-    bare = name.removeprefix(RANDOM)
-    place = bare if bare != name or bare in SHAPES or bare in FAMILIES else teacher_folder(name) or name
-    if not (str(place) in SHAPES or str(place) in FAMILIES or Path(place).is_dir()):
+    place = drawn(name) or (name if Path(name).is_dir() else teacher_folder(name))
+    if place is None:
         return None
     config = find_shape(str(place))
     known = transformers.AutoModel._model_mapping
@@ -123,15 +119,6 @@ def check_task_measure(
             f"its probe keeps {wanted / 1e9:.0f} GB of states, and {free / 1e9:.0f} GB are free; take one layer "
             "(layer=9), fewer utterances (limit=2000), or a folder on another disk."
         )
-
-
-@contextmanager
-def explained(where: str) -> Iterator[None]:
-    """Say first where an error was, and that nothing was done yet."""
-    try:
-        yield
-    except SottovoceError as error:
-        raise SottovoceError(f"{where}: {error}") from None
 
 
 def some(data: Sequence[Any], limit: int | None, seed: int) -> Sequence[Any]:

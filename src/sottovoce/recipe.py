@@ -62,7 +62,7 @@ class Recipe:
             return cls.from_dict(load_yaml(str(source), name="recipe"))
         text = read_text(source, "the recipe", largest=4 * LARGEST_YAML)  # UTF-8 has up to four bytes a character
         record = load_yaml(text, name=str(source))
-        with _explained(source):
+        with explained(source):
             return cls.from_dict(record)
 
     @classmethod
@@ -162,7 +162,7 @@ class Recipe:
         for point in self.points():
             for kind, steps, known in (("step", point.steps, methods), ("measure", point.measures, measures)):
                 for number, (name, options) in enumerate(steps, start=1):
-                    with _explained(f"{kind} {number} ({cut(name)})"):
+                    with explained(f"{kind} {number} ({cut(name)})"):
                         check_options(known[name], with_data((name, options))[1])
 
     def data_names(self) -> list[str]:
@@ -193,7 +193,7 @@ class Recipe:
                     raise SottovoceError(f"vary: '{cut(name)}' and '{cut(key)}' {alike}; give it once.")
             keys[target] = key
             for value in values:
-                with _explained(f"vary: {cut(key)}"):
+                with explained(f"vary: {cut(key)}"):
                     self._at([target], [value])
 
     def _target(self, key: str) -> tuple[Any, ...]:
@@ -265,8 +265,15 @@ def is_file_name(text: str | Path) -> bool:
 
 
 @contextmanager
-def _explained(where: object) -> Iterator[None]:
-    """Say first where an error was."""
+def explained(where: object) -> Iterator[None]:
+    """Say first where an error was.
+
+    Example:
+        >>> with explained("step 1 (drop_layers)"):
+        ...     raise SottovoceError("keep=99 is too much.")
+        Traceback (most recent call last):
+        sottovoce.errors.SottovoceError: step 1 (drop_layers): keep=99 is too much.
+    """
     try:
         yield
     except SottovoceError as error:

@@ -130,15 +130,7 @@ class Run:
 
     def measurements(self) -> list[Measurement]:
         """Every measurement that was written whole; the line that a crash cut short is left out."""
-        path = self.folder / "measurements.jsonl"
-        measurements = []
-        for number, line in enumerate(whole_lines(path).splitlines(), start=1):
-            try:
-                measurements.append(Measurement.from_json(line.decode()))
-            except (ValueError, TypeError, AttributeError) as error:
-                reason = reason_of(error)
-                raise SottovoceError(f"'{path}', line {number} is not a measurement ({reason}); delete it.") from None
-        return measurements
+        return measurements_in(self.folder / "measurements.jsonl")
 
     def log(self, text: str) -> None:
         """Append a line to `log.txt`, with the time."""
@@ -158,6 +150,23 @@ class Run:
 
     def _write(self, record: Mapping[str, Any]) -> None:
         atomic_write(self.folder / "run.json", json.dumps(record, indent=2) + "\n")
+
+
+def measurements_in(path: Path) -> list[Measurement]:
+    """The measurements of a file, a line each; a last line that was cut short is left out.
+
+    Example:
+        >>> measurements_in(Path("runs/measure-3f2a/measurements.jsonl"))[0].metric  # doctest: +SKIP
+        'parameters'
+    """
+    measurements = []
+    for number, line in enumerate(whole_lines(path).splitlines(), start=1):
+        try:
+            measurements.append(Measurement.from_json(line.decode()))
+        except (ValueError, TypeError, AttributeError) as error:
+            reason = reason_of(error)
+            raise SottovoceError(f"'{path}', line {number} is not a measurement ({reason}); delete it.") from None
+    return measurements
 
 
 def check_folder(folder: Path) -> None:

@@ -1,6 +1,7 @@
 """Commands about models: what they cost, what is wrong with them, smaller ones, what they score."""
 
 from dataclasses import asdict
+from functools import cache, partial
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -175,18 +176,18 @@ def compress(
 
     steps = [parse_step(text, sv.METHODS) for text in step or ()]
     with new_model(output, overwrite, work, model=model, data=data) as made:
-        known = get_data(data, skip_bad=skip_bad, tell=tell) if data is not None else None
-        asked = sv.Recipe(model, data, steps=tuple(steps))
-        read = lambda name: (known or []) if name == data else get_data(name)  # noqa: E731
-        check_run(asked, output, methods=sv.METHODS, measures=sv.MEASURES, read=read)
-        small = take_steps(get_model(model), known, steps, work=made.work, report=tell if as_json else show)
+        read = cache(partial(get_data, skip_bad=skip_bad, tell=tell))
+        known = read(data) if data is not None else None
+        check_run(sv.Recipe(model, data, 0, tuple(steps)), output, methods=sv.METHODS, measures=sv.MEASURES, read=read)
+        whole = get_model(model)
+        small = take_steps(whole, known, steps, work=made.work, read=read, report=tell if as_json else show)
         if not leads():
             return
         with bar("saving and loading again"):
             made.save(small)
     if not as_json:
         show(f"wrote {output}: {short(sv.size(small)[0].value)} parameters")
-    compared(model, small, known, as_json=as_json)
+    compared(model, whole, small, known, as_json=as_json)
 
 
 def values_of(changes: list[str]) -> dict[str, Any]:
@@ -200,14 +201,12 @@ def values_of(changes: list[str]) -> dict[str, Any]:
     return found
 
 
-def compared(model: str, small: Any, data: Any, *, as_json: bool) -> None:
+def compared(model: str, whole: Any, small: Any, data: Any, *, as_json: bool) -> None:
     """What a model costs and scores beside the one that was made of it, and which of its parts went."""
     from sottovoce.costs import scores_of_two
     from sottovoce.models.differences import differences
-    from sottovoce.names import get_model
     from sottovoce.tables import number, summary_table
 
-    whole = get_model(model)
     with bar("timing in turns", 2 * (TIMED + 2)) as tick:
         costs = sv.cost_of_two(whole, small, repeats=TIMED, tick=tick)
     scores = scores_of_two(whole, small, data)

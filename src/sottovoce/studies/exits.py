@@ -8,9 +8,7 @@ import numpy as np
 import torch
 
 from sottovoce.data.utterance import Utterance
-from sottovoce.errors import SottovoceError
-from sottovoce.models.anatomy import Anatomy
-from sottovoce.models.edits import use_exit
+from sottovoce.models.edits import shared_stack, use_exit
 from sottovoce.models.encoder import Encoder
 from sottovoce.models.parts import Repeated
 from sottovoce.studies.speech import ready
@@ -64,13 +62,14 @@ def scores_of_exits(
     require(task, splits, split)
     labels = head_labels(model)
     check_answers(task, splits, labels, split)
-    headed, layers = Headed(task, model), stack_of(model)
+    headed, layers = Headed(task, model), shared_stack(model)
     questions = Questions(task, splits[split], Encoder(model, outputs=True), size=size)
     before, whole = layers.exits, len(layers.order)
+    use_exit(model, 0.0, least=least)  # refuses what cannot leave; from here on the switch alone is moved
     try:
         with ready(Encoder(model)):
             if thresholds is None:
-                use_exit(model, 0.0)
+                layers.exits = (0.0, 1)
                 spread = changes_of(model, headed, questions)
                 thresholds = sorted({float(q) for q in np.quantile(spread, np.linspace(0.02, 0.98, THRESHOLDS))})
             run = np.zeros((1 + len(thresholds), 2))
@@ -78,7 +77,7 @@ def scores_of_exits(
             def outputs(batch: Any) -> list[torch.Tensor]:
                 found = []
                 for row, threshold in enumerate([0.0, *thresholds]):
-                    use_exit(model, threshold, least=whole if row == 0 else least)
+                    layers.exits = (threshold, whole if row == 0 else least)
                     found.append(headed.outputs(batch)[0])
                     lengths = batch.frames.double().cpu().numpy()
                     run[row] += [float((depths_of(layers) * lengths).sum()), float(lengths.sum())]
@@ -86,9 +85,8 @@ def scores_of_exits(
 
             scores = judge(outputs, questions, labels, GREEDY)
     finally:
-        use_exit(model, None)
-        if before is not None:
-            use_exit(model, before[0], least=before[1])
+        threshold, fewest = before or (None, 1)
+        use_exit(model, threshold, least=fewest)
     means = run[:, 0] / run[:, 1]
     return [
         Exit(threshold, float(mean), found[0])
@@ -96,21 +94,11 @@ def scores_of_exits(
     ]
 
 
-def stack_of(model: Any) -> Repeated:
-    """The stack of a model whose layers run more than once; another one is refused."""
-    layers = Anatomy(model).layers
-    if not isinstance(layers, Repeated):
-        raise SottovoceError(
-            "no layer of this model runs more than once, so no step can be spared; share layers first."
-        )
-    return layers
-
-
 def depths_of(layers: Repeated) -> np.ndarray:
     """How many steps each utterance of the last pass ran.
 
     Example:
-        >>> depths_of(stack_of(model))
+        >>> depths_of(shared_stack(model))
         array([4, 12])
     """
     assert layers.last is not None and layers.last.depths is not None
@@ -120,7 +108,7 @@ def depths_of(layers: Repeated) -> np.ndarray:
 def changes_of(model: Any, headed: Headed, questions: Questions) -> np.ndarray:
     """What each step changes in each utterance, as the whole stack runs."""
     rows = []
-    layers = stack_of(model)
+    layers = shared_stack(model)
     with torch.no_grad():
         for items in questions.plan(0):
             headed.outputs(questions.load(items).to(next(model.parameters()).device))

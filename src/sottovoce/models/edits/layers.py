@@ -53,8 +53,9 @@ def set_order(model: Any, order: Sequence[int], *, steps: Sequence[int] | None =
 def hand_on_own_parts(stored: Any, old: Sequence[int], new: Sequence[int], steps: Sequence[int] | None) -> None:
     """Let each application of a layer have the own parts of the one that it was."""
     for layer in set(new):
-        count = new.count(layer) if steps is None else 0
-        kept = list(range(count)) or [old[:step].count(layer) for step in steps or () if old[step] == layer]
+        kept = list(range(new.count(layer)))
+        if steps is not None:
+            kept = [old[:step].count(layer) for step in steps if old[step] == layer]
         if kept != list(range(list(old).count(layer))):
             keep_applications(stored[layer], kept)
 
@@ -123,12 +124,9 @@ def use_exit(model: Any, threshold: float | None, *, least: int = 1) -> None:
     """
     body = Anatomy(model)
     stack_needed(body, "layers")
-    if not isinstance(body.layers, Repeated):
-        raise SottovoceError(
-            "no layer of this model runs more than once, so no step can be spared; share layers first."
-        )
+    layers = shared_stack(model)
     if threshold is None:
-        body.layers.exits = None
+        layers.exits = None
         return
     if body.family.gated_position_bias:
         raise SottovoceError(f"{body.name} hands its table of positions from step to step, so no utterance can leave.")
@@ -139,7 +137,22 @@ def use_exit(model: Any, threshold: float | None, *, least: int = 1) -> None:
             f"threshold={threshold} and least={least}, but a change from 0 to 2 and 1 to {len(body.order)} steps are "
             "wanted."
         )
-    body.layers.exits = (float(threshold), least)
+    layers.exits = (float(threshold), least)
+
+
+def shared_stack(model: Any) -> Repeated:
+    """The stack of a model whose layers run more than once; another one is refused.
+
+    Example:
+        >>> shared_stack(model).order
+        (0, 0, 0)
+    """
+    layers = Anatomy(model).layers
+    if not isinstance(layers, Repeated):
+        raise SottovoceError(
+            "no layer of this model runs more than once, so no step can be spared; share layers first."
+        )
+    return layers
 
 
 @edit
