@@ -16,8 +16,10 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+import sottovoce
 from sottovoce.errors import SottovoceError
 
+PACKAGE = Path(sottovoce.__file__).parent
 SECONDS = 10.0  # for one input
 GUARD = 4 << 30  # bytes of address space above what the import takes: this machine is not only the test's
 MEMORY = 500 << 20  # bytes that one input may take above that
@@ -230,13 +232,14 @@ def _peak() -> int:
 
 
 def _where(error: BaseException) -> str:
+    # Asked of the package, and not of paths: a clone is in a folder of this name, too.
     frames = [
-        frame for frame in traceback.extract_tb(error.__traceback__) if f"{os.sep}sottovoce{os.sep}" in frame.filename
+        frame for frame in traceback.extract_tb(error.__traceback__) if Path(frame.filename).is_relative_to(PACKAGE)
     ]
     if not frames:
         return ""
     last = frames[-1]
-    return f"{last.filename.rpartition(f'{os.sep}sottovoce{os.sep}')[2]}:{last.lineno} {last.name}"
+    return f"{Path(last.filename).relative_to(PACKAGE).as_posix()}:{last.lineno} {last.name}"
 
 
 def text_of(path: Path) -> str:
