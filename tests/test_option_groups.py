@@ -240,7 +240,7 @@ def test_every_method_that_trains_has_every_option_of_a_training() -> None:
         assert sv.METHODS[method].takes("seed")
     assert set(group("mimic", "task_train")) == set(group("mimic", "train"))
     for method in ("drop_layers", "prune_heads", "prune_ffn", "prune_weights"):
-        assert set(group(method, "heal")) == {"steps", "lr", "batch"}
+        assert set(group(method, "heal")) == {"steps", "lr", "batch", "before"}
     assert (group("drop_layers", "heal")["batch"].default, group("prune_ffn", "heal")["batch"].default) == (16, 4)
 
 
@@ -295,7 +295,7 @@ def test_yaml_the_line_and_python_say_the_same_training() -> None:
         (
             "prune_ffn",
             {"heal": {"steps": -1}},
-            "prune_ffn: heal.steps=-1, but a number of updates is wanted: at least 0.",
+            "prune_ffn: heal.steps=-1, but a number of updates is wanted, or one for each round: at least 0.",
         ),
         ("prune_ffn", {"heal": {"lr": 0.0}}, "prune_ffn: heal.lr=0.0, but a finite rate above 0 is wanted."),
         ("pretrain", {"mask": {"span": 0}}, "pretrain: mask.span=0, but a number from 1 to 10000 is wanted."),

@@ -2,7 +2,7 @@
 
 from sottovoce.healing.continuing import heal, heal_logged
 from sottovoce.healing.objectives import Objective, check_task, objective_of, own_task
-from sottovoce.healing.rounds import Heal, in_rounds, portions, wanted
+from sottovoce.healing.rounds import Heal, healed, in_rounds, portions, wanted
 
 __all__ = [
     "Heal",
@@ -10,6 +10,7 @@ __all__ = [
     "check_task",
     "heal",
     "heal_logged",
+    "healed",
     "in_rounds",
     "objective_of",
     "own_task",

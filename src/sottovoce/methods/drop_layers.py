@@ -5,8 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from sottovoce.errors import SottovoceError
-from sottovoce.healing import Heal, check_task, wanted
-from sottovoce.healing import heal as heal_model
+from sottovoce.healing import Heal, check_task, healed, wanted
 from sottovoce.models.anatomy import Anatomy
 from sottovoce.models.edits import keep_layers
 from sottovoce.registry import register_method
@@ -70,7 +69,7 @@ def drop_layers(
     target = None if until is None else Target.of(until)
     given = keep if keep is not None else drop
     if given is not None and not isinstance(given, int):
-        if by != "backward" or rescore or heal.steps:
+        if by != "backward" or rescore or heal.trains:
             raise SottovoceError("drop_layers: where layers are named there is no order; leave out by, rescore, heal.")
         keep_layers(model, named_layers(keep, drop, steps))
         return model
@@ -78,7 +77,7 @@ def drop_layers(
     if target is not None:
         target.check(model, data)
     options = Options(by, limit, task or (None if target is None else target.task.name), seed)
-    if rescore or heal.steps:
+    if rescore or heal.trains:
         return one_by_one(model, data, most, target, options, heal, task, rescore=rescore)
     cuts = options.cuts(model, data)
     if target is not None:
@@ -152,16 +151,17 @@ def one_by_one(
     """Layer after layer, each judged or healed before the next one goes."""
     least = 0.0 if target is None else target.least(score_of(model, data, target), data)
     rescore = (rescore or options.by == "angular") and options.by not in PLACES
+    heal.check(most)
     with wanted(model, data, heal, task, looks=False) as objective:
+        model = healed(model, objective, heal, 0, seed=options.seed, name="whole")
         order = [] if rescore else options.order(model, data)
         left = list(range(len(Anatomy(model).order)))  # by the numbers of the whole stack
         for number in range(most):
             goes = left[options.order(model, data)[0]] if rescore else order[number]
             smaller = cut_copy(model, [step for step, name in enumerate(left) if name != goes])
-            if objective is not None:
-                smaller = heal_model(
-                    smaller, objective, heal.settings(seed=options.seed + number + 1), name=f"without-{goes}"
-                )
+            smaller = healed(
+                smaller, objective, heal, number + 1, seed=options.seed + number + 1, name=f"without-{goes}"
+            )
             if target is not None and higher_is_better(score_of(smaller, data, target)) < least:
                 break
             model = smaller

@@ -24,9 +24,12 @@ def outlined(
     drop: int | None = None,
     per: Literal["layer", "model"] = "layer",
     round_to: int = 1,
+    rounds: int = 1,
+    heal: Heal = Heal(),
     **rest: Any,
 ) -> bool:
-    """Narrower feed-forward parts; over the whole model, how wide each is hangs on scores."""
+    """Narrower feed-forward parts; over the whole model, how wide each is depends on scores."""
+    heal.check(rounds)
     start = unit_widths(model)
     end = wanted_widths(start, keep, drop, round_to, per)
     for (layer, which), before, width in zip(parts_of(model), start, end, strict=True) if per == "layer" else ():

@@ -18,8 +18,18 @@ from sottovoce.studies.speech import not_tested
 By = Literal["l1", "taylor", "diagonality", "random"]
 
 
-def outlined(model: Any, *, keep: int | None = None, drop: int | None = None, per: str = "layer", **rest: Any) -> bool:
-    """Fewer heads in each layer; over the whole model, how many of each hangs on scores."""
+def outlined(
+    model: Any,
+    *,
+    keep: int | None = None,
+    drop: int | None = None,
+    per: str = "layer",
+    rounds: int = 1,
+    heal: Heal = Heal(),
+    **rest: Any,
+) -> bool:
+    """Fewer heads in each layer; over the whole model, how many of each layer depends on scores."""
+    heal.check(rounds)
     body = Anatomy(model)
     counts = head_counts(body)
     gone = to_drop(counts, keep, drop, per)

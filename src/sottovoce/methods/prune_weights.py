@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 import torch
@@ -18,7 +18,7 @@ from sottovoce.analysis.sparsity import (
 )
 from sottovoce.errors import SottovoceError
 from sottovoce.files import scratch, work_folder, working_in
-from sottovoce.healing import Heal, Objective, check_task, heal_logged, wanted
+from sottovoce.healing import Heal, Objective, check_task, heal_logged, healed, wanted
 from sottovoce.models.anatomy import Anatomy
 from sottovoce.models.edits import zero_weights
 from sottovoce.registry import register_method
@@ -52,8 +52,17 @@ class Between:
         return Convergence(every=steps, look_back=max(1, int(LOOK_BACK * steps)), drop=self.converge)
 
 
-def outlined(model: Any, **rest: Any) -> bool:
+def outlined(
+    model: Any,
+    *,
+    heal: Heal = Heal(),
+    sparsity: float = 0.5,
+    schedule: Literal["once", "paper", "cubic"] = "once",
+    rounds: int = 10,
+    **rest: Any,
+) -> bool:
     """The same shape."""
+    heal.check(len(sparsity_steps(sparsity, schedule=schedule, rounds=rounds)))
     return True
 
 
@@ -90,18 +99,22 @@ def prune_weights(
         raise SottovoceError("mimic layers stand where this model's layers were; there are none to prune.")
     check_wishes(sparsity, pattern, schedule, heal, between)
     steps = sparsity_steps(sparsity, schedule=schedule, rounds=rounds)
+    heal.check(len(steps))
+    if schedule == "paper" and heal.before is None:
+        heal = replace(heal, before=heal.after(1))  # as long as between two steps
     masks = chosen(
         model, pattern, steps[0], None, block=block, revive=between.revive
     )  # here, to refuse before any other work
     check_task(task)
-    state = between.state(heal.steps)
+    state = between.state(heal.after(1))
 
     with a_place(), wanted(model, data, heal, task, looks=False) as objective:
+        model = healed(model, objective, heal, 0, seed=1000 * seed, name="step-0")
         for number, share in enumerate(steps, start=1):
             if number > 1:
                 masks = chosen(model, pattern, share, masks, block=block, revive=between.revive)
             zero_weights(model, masks)
-            if objective is not None:
+            if objective is not None and heal.after(number):
                 state = settled(model, masks, objective, heal, between, state, number, seed)
         if between.revive:
             zero_weights(model, chosen(model, pattern, sparsity, masks, block=block, revive=True))
@@ -120,10 +133,10 @@ def check_wishes(sparsity: float, pattern: str, schedule: str, heal: Heal, betwe
     converge = between.converge
     if (converge is not None or between.revive) and not heal.steps:
         raise SottovoceError("between is about training between the steps; give heal.steps, a number of updates.")
-    if converge is not None and (converge < 0 or heal.steps < 2):
+    if converge is not None and (converge < 0 or not isinstance(heal.steps, int) or heal.steps < 2):
         raise SottovoceError(
-            f"between.converge={converge}, heal.steps={heal.steps}: a fall of at least 0 and 2 updates or more are "
-            "wanted."
+            f"between.converge={converge}, heal.steps={heal.steps}: a fall of at least 0 and one number of updates, 2 "
+            "or more, are wanted."
         )
 
 
@@ -170,7 +183,7 @@ def settled(
     while True:
         attempt += 1
         with zeros_stay(model, {} if between.revive else masks):
-            own = heal.settings(seed=1000 * (seed + number) + attempt)
+            own = heal.settings(heal.after(number), seed=1000 * (seed + number) + attempt)
             losses = heal_logged(model, objective, own, f"step-{number}-{attempt}")
         if state is None:
             return None
