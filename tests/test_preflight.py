@@ -113,8 +113,17 @@ FAULTS: dict[str, tuple[dict[str, Any], str]] = {
         r"measure 1 \(keywords\): keywords: the test split has no utterance with",
     ),
     "states that no disk holds": (
-        {"measures": [{"phones": {"mode": "probe"}}], "data": "for years"},
-        r"measure 1 \(phones\): its probe keeps .* GB of states, and .* GB are free",
+        {"measures": [{"phones": {"mode": "probe", "train": {"states": "kept"}}}], "data": "for years"},
+        r"measure 1 \(phones\): its probe is to keep .* GB of states, and .* GB are free",
+    ),
+    "healing of other rounds than there are": (
+        {
+            "steps": [
+                {"drop_layers": {"keep": 3}},
+                {"prune_heads": {"drop": 2, "rounds": 2, "heal": {"steps": [9, 9, 9]}}},
+            ]
+        },
+        r"step 2 \(prune_heads\): heal.steps has 3 numbers, but there are 2 rounds",
     ),
     "an order that no stack holds": (
         {"steps": [{"pretrain": {"stack": {"depth": "uniform:2..9"}}}]},

@@ -13,6 +13,7 @@ from sottovoce.data.pronouncing import by_espeak, lexicon, phones_of, pronounced
 from sottovoce.data.utterance import Utterance, manifest_hash, read_manifest, write_manifest
 from sottovoce.errors import SottovoceError
 from sottovoce.tasks import TASKS
+from sottovoce.tasks.task import material
 
 CMU = ";;; the lexicon\nlow  L OW1\nmiddle M IH1 D AH0 L\nhigh HH AY1 # tall\nhigh(2) HH AY0\nit's IH1 T S\n"
 
@@ -50,6 +51,17 @@ def test_phone_recognition_learns_from_texts(tmp_path: Path) -> None:
     assert manifest_hash(said) != manifest_hash(plain)
     assert all(utterance.pronunciation is None for utterance in pronounced(toys(3, 0, 0), tmp_path / "cmu.dict"))
     rows = sv.MEASURES["pr"](tiny("hubert"), said, mode="probe", train={"steps": 3})
+    assert rows[0].metric == "phone_error_rate" and rows[0].n == 6
+
+
+def test_phone_recognition_pronounces_texts_where_no_utterance_has_phones() -> None:
+    pytest.importorskip("espeakng_loader")
+    plain = [replace(utterance, phones=None) for utterance in toys(24, 6, 6)]
+    found = material(TASKS["pr"], plain)
+    assert found["test"].answers[0] == phones_of(plain[-6].text or "", by_espeak)[0] and len(found["test"]) == 6
+    some = material(TASKS["pr"], [*toys(1, 0, 0), *plain[1:]])
+    assert {split: len(part) for split, part in some.items()} == {"train": 1, "dev": 0, "test": 0}
+    rows = sv.MEASURES["pr"](tiny("hubert"), plain, mode="probe", train={"steps": 3})
     assert rows[0].metric == "phone_error_rate" and rows[0].n == 6
 
 

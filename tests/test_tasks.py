@@ -4,6 +4,7 @@ import json
 from collections import Counter
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -28,7 +29,8 @@ from sottovoce.tasks import TASKS
 from sottovoce.tasks.batch import Questions
 from sottovoce.tasks.finetune import finetune_model, has_head, part, score_head
 from sottovoce.tasks.kinds import GREEDY, Classify, Decoding, Frames, Pooled, Transcribe
-from sottovoce.tasks.probe import Probe, collect, feature_statistics, probe
+from sottovoce.tasks.probe import Probe, probe
+from sottovoce.tasks.states import States, collect, feature_statistics, some_states
 from sottovoce.tasks.task import material
 from sottovoce.training import Training
 
@@ -139,9 +141,41 @@ def test_states_on_the_shelf_are_the_encoders(tmp_path: Path) -> None:
                 torch.from_numpy(np.array(means[utterance.id]))[0], wanted.mean(0), rtol=1e-3, atol=1e-4
             )
     rows = np.concatenate([shelf[u.id] for u in splits["test"].utterances]).astype(np.float64)
-    mean, std = feature_statistics(shelf, splits["test"])
+    mean, std = feature_statistics((shelf[u.id] for u in splits["test"].utterances), shelf.row)
     np.testing.assert_allclose(mean, rows.mean(0), rtol=1e-5, atol=1e-6)
     np.testing.assert_allclose(std, rows.std(0), rtol=1e-4, atol=1e-6)
+
+
+@pytest.mark.parametrize("layer", ["sum", "each", 2])
+def test_streamed_states_teach_what_kept_ones_do(layer: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Also where the disk has no room, and only then; nothing is then written."""
+    train = {"steps": 12, "lr": 5e-3}
+    asked: dict[str, Any] = {"mode": "probe", "layer": layer, "batch": 12}
+    model = tiny("wavlm")
+    with working_in(tmp_path / "kept"):
+        kept = sv.MEASURES["phones"](model, DATA, train=train, **asked)
+    assert len(list((tmp_path / "kept").rglob("rows.bin"))) == 1
+    with working_in(tmp_path / "streamed"):
+        streamed = sv.MEASURES["phones"](model, DATA, train={**train, "states": "streamed"}, **asked)
+    monkeypatch.setattr("sottovoce.tasks.states.shutil.disk_usage", lambda place: SimpleNamespace(free=1000))
+    with working_in(tmp_path / "full"):
+        full = sv.MEASURES["phones"](model, DATA, train=train, **asked)
+    assert not [*(tmp_path / "streamed").rglob("rows.bin"), *(tmp_path / "full").rglob("rows.bin")]
+    assert full == streamed
+    for one, other in zip(kept, streamed, strict=True):
+        assert (one.metric, one.where, one.n) == (other.metric, other.where, other.n)
+        # Batches are planned by seconds in the one case, by frames in the other; here they are the same.
+        assert one.value == pytest.approx(other.value, abs=2e-3)
+
+
+def test_statistics_of_streamed_states_are_of_some_utterances(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sottovoce.tasks.states.FEW", 5)
+    encoder, part = Encoder(tiny("hubert")), material(TASKS["phones"], DATA)["train"]
+    with encoder.exact():
+        some = list(some_states(encoder, part, [0, 1], seed=0))
+        assert len(some) == 5 and len(part) > 5 and some[0].shape[1:] == (2, encoder.width)
+        again = list(some_states(encoder, part, [0, 1], seed=0))
+    assert all((one == other).all() for one, other in zip(some, again, strict=True))
 
 
 def test_the_mean_may_come_before_the_linear() -> None:
@@ -154,7 +188,13 @@ def test_the_mean_may_come_before_the_linear() -> None:
 def test_heads_of_different_layers_do_not_meet() -> None:
     task, splits = TASKS["keywords"], material(TASKS["keywords"], DATA)
     labels = task.kind.labels(splits["train"].answers)
-    heads = Probe(task, labels, torch.zeros(3, 6), torch.ones(3, 6), summed=False, inner=4)
+    heads = Probe(
+        task,
+        labels,
+        States(None, lambda batch: batch.inputs["states"], torch.zeros(3, 6), torch.ones(3, 6)),
+        summed=False,
+        inner=4,
+    )
     source = Questions(task, splits["train"], Encoder(LogMel()), labels)
     batch = replace(source.load([0, 1, 2]), inputs={"states": torch.randn(3, 1, 3, 6)}, frames=torch.ones(3))
 

@@ -92,7 +92,7 @@ def shelved(
     shelf = Shelf(folder, identity=identity, row=(len(states), encoder.width), dtype="float16")
 
     def answer(inputs: Inputs, audio: Audio) -> list[np.ndarray]:
-        return trimmed(encoder, as_float16(torch.stack(list(ask(inputs)), dim=2)), audio)
+        return trimmed(encoder, as_float16(torch.stack(list(ask(inputs)), dim=2)).cpu().numpy(), audio)
 
     return heard_once(encoder, utterances, shelf, answer, doing=doing, states=states, precision=precision)
 
@@ -107,14 +107,14 @@ def trimmed(encoder: Encoder, rows: np.ndarray, audio: Audio) -> list[np.ndarray
     return [row[:count] for row, count in zip(rows, encoder.counts(audio), strict=True)]
 
 
-def as_float16(state: torch.Tensor) -> np.ndarray:
+def as_float16(state: torch.Tensor) -> torch.Tensor:
     """States as float16, what is beyond it at its end.
 
     Example:
         >>> as_float16(torch.tensor([1e6]))
-        array([65504.], dtype=float16)
+        tensor([65504.], dtype=torch.float16)
     """
-    return state.float().clamp(-65504.0, 65504.0).half().cpu().numpy()
+    return state.float().clamp(-65504.0, 65504.0).half()
 
 
 def refuse_full(folder: Path, wanted: int) -> None:

@@ -20,11 +20,10 @@ from sottovoce.recipe import Recipe, Step, explained, with_data
 from sottovoce.registry import Registry, check_options
 from sottovoce.tasks import TASKS
 from sottovoce.tasks.probe import check_answers
+from sottovoce.tasks.states import BYTES, ROOM
 from sottovoce.tasks.task import Material, material, require
 
 FRAMES = 50  # of states for a second of audio
-STATE_BYTES = 2  # a number of a state that a probe keeps
-ROOM = 0.95  # the share of a disk that may be filled
 
 Read = Callable[[str], Sequence[Utterance]]
 
@@ -107,17 +106,19 @@ def check_task_measure(
     require(TASKS[name], splits, "test")
     if mode in ("probe", "finetune"):
         check_labels(name, splits, "test")
-    if mode != "probe" or model is None or TASKS[name].kind.pooled:
+    lessons = options.get("train")
+    kept = lessons is not None and lessons.states == "kept"
+    if mode != "probe" or model is None or TASKS[name].kind.pooled or not kept:
         return
     layer, body = options.get("layer", "sum"), Anatomy(model)
     states = 1 if isinstance(layer, int) else len(body.order) + 1
     seconds = sum(u.seconds for split in ("train", "test") for u in splits[split].utterances)
-    wanted = seconds * FRAMES * states * body.setting("hidden_size") * STATE_BYTES
+    wanted = seconds * FRAMES * states * body.setting("hidden_size") * BYTES
     free = shutil.disk_usage(next(place for place in (root, *root.absolute().parents) if place.is_dir())).free
     if wanted > ROOM * free:
         raise SottovoceError(
-            f"its probe keeps {wanted / 1e9:.0f} GB of states, and {free / 1e9:.0f} GB are free; take one layer "
-            "(layer=9), fewer utterances (limit=2000), or a folder on another disk."
+            f"its probe is to keep {wanted / 1e9:.0f} GB of states, and {free / 1e9:.0f} GB are free; leave "
+            "train.states=kept out, or take one layer (layer=9), fewer utterances (limit=2000), or another disk."
         )
 
 

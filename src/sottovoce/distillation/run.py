@@ -15,13 +15,13 @@ from sottovoce.distillation.plan import Distillation, matched
 from sottovoce.distillation.source import kept_states, pays, speech_of_both
 from sottovoce.distillation.student import find_teacher, make_student, refuse_other_inputs, wanted_clusters
 from sottovoce.errors import SottovoceError
+from sottovoce.files import place_for
 from sottovoce.models.encoder import Encoder, fingerprint
 from sottovoce.models.padding import exact_padding
 from sottovoce.pretraining.pseudo_labels import calibrate, spread_out
 from sottovoce.pretraining.run import JUDGED_SECONDS, train_and_dev
 from sottovoce.pretraining.unit_head import keep_unit_head
 from sottovoce.tasks.finetune import check_dropout, frozen_parts, set_dropout
-from sottovoce.tasks.probe import a_folder
 from sottovoce.training import Training, train
 from sottovoce.training.validation import totals
 
@@ -62,7 +62,7 @@ def distill_model(
     # A front end that is new has everything to learn.
     frozen = ["head", "front_end"] if plan.student.freeze_front_end and not plan.student.new_front_end else ["head"]
     about = [asdict(plan), fingerprint(teacher_view), student_view.normalizes, data_stamp([*learnt, *judged])]
-    with a_folder("distillation") as place, exact_padding(model), exact_padding(teacher), frozen_parts(model, frozen):
+    with place_for("distillation") as place, exact_padding(model), exact_padding(teacher), frozen_parts(model, frozen):
         learnt, judged = mapped(learnt, judged, place)
         calibrate(model, learnt)
         heard = spread_out(judged or learnt[:100], JUDGED_SECONDS)

@@ -14,7 +14,16 @@ from sottovoce.files.text import (
     read_lines,
     read_text,
 )
-from sottovoce.files.work import check_own, note_saving, own_folder, tidy, tidy_saved, work_folder, working_in
+from sottovoce.files.work import (
+    check_own,
+    note_saving,
+    own_folder,
+    place_for,
+    tidy,
+    tidy_saved,
+    work_folder,
+    working_in,
+)
 from sottovoce.files.write import append_lines, atomic_write, explained, whole_lines
 
 __all__ = [
@@ -40,6 +49,7 @@ __all__ = [
     "note_saving",
     "own_folder",
     "parse_json",
+    "place_for",
     "put_back",
     "reached",
     "read_json",

@@ -11,7 +11,7 @@ from pathlib import Path
 from sottovoce.errors import SottovoceError
 from sottovoce.files.claims import MARK, Busy, claimed
 from sottovoce.files.folders import folder_identity, precious_places
-from sottovoce.files.leftovers import real_path, sweep
+from sottovoce.files.leftovers import real_path, scratch, sweep
 from sottovoce.files.paths import local_path
 from sottovoce.files.text import json_object, read_text
 from sottovoce.files.write import atomic_write, explained
@@ -50,6 +50,22 @@ def work_folder() -> Path | None:
         True
     """
     return _WORK.get()
+
+
+@contextmanager
+def place_for(name: str) -> Iterator[Path]:
+    """A folder in that of the run that is under way, or one that vanishes; each process of several has its own.
+
+    Example:
+        >>> with place_for("states") as folder:
+        ...     pass
+    """
+    place = work_folder()
+    if place is not None:
+        yield place / f"{name}-{os.environ.get('RANK', '0')}"
+        return
+    with scratch() as folder:
+        yield folder / name
 
 
 @contextmanager

@@ -16,6 +16,7 @@ from sottovoce.distillation.objective import as_read, layer_states, without_mask
 from sottovoce.distillation.plan import Match, Pair, matched
 from sottovoce.distillation.student import find_teacher
 from sottovoce.errors import SottovoceError
+from sottovoce.files import place_for
 from sottovoce.healing.objectives import (
     Objective,
     TaskObjective,
@@ -33,7 +34,6 @@ from sottovoce.models.record import watching
 from sottovoce.pretraining.unit_head import unit_head_of
 from sottovoce.tasks.batch import Batch
 from sottovoce.tasks.finetune import Headed
-from sottovoce.tasks.probe import a_folder
 
 Loss = Literal["own", "task", "units", "distill", "both"]
 AS_DPHUBERT = Match(maps="shared")
@@ -69,7 +69,7 @@ def objective_for(
             "loss=units needs a model with a head over units beside it, as `sottovoce pretrain` leaves it; take "
             "loss=distill for a model without one."
         )
-    with a_folder("healing") as folder:
+    with place_for("healing") as folder:
         if clusters is not None:
             yield unit_objective(model, clusters, asked(data), size, folder)
         elif chosen is None:

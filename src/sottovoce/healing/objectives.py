@@ -24,6 +24,7 @@ from sottovoce.distillation.plan import Distillation, Match, Student, matched, u
 from sottovoce.distillation.source import speech_of_both
 from sottovoce.distillation.student import find_teacher
 from sottovoce.errors import SottovoceError, unknown
+from sottovoce.files import place_for
 from sottovoce.models.encoder import Encoder, fingerprint
 from sottovoce.models.heads import head_labels
 from sottovoce.pretraining.objective import Masked
@@ -34,7 +35,7 @@ from sottovoce.pretraining.unit_head import UnitHead, keep_unit_head, named_unit
 from sottovoce.tasks import TASKS
 from sottovoce.tasks.batch import Questions
 from sottovoce.tasks.finetune import Headed, can_score, in_memory
-from sottovoce.tasks.probe import a_folder, check_answers
+from sottovoce.tasks.probe import check_answers
 from sottovoce.tasks.task import Material, Task, material, require
 
 
@@ -249,7 +250,7 @@ def objective_of(
         ...     tuned = heal(tuned, objective, Training(steps=100))
     """
     chosen = own_task(model, asked(data), task)
-    with a_folder("healing") as folder:
+    with place_for("healing") as folder:
         if chosen is not None:
             yield task_objective(model, chosen, asked(data), size, folder)
         elif (clusters := unit_head_of(model)) is not None:

@@ -1,5 +1,6 @@
 """Every task as a measure: what a model knows of phones, words, speakers, emotions, intents."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -11,7 +12,8 @@ from sottovoce.tasks import TASKS, Task
 from sottovoce.tasks.decoding import NGrams
 from sottovoce.tasks.finetune import can_score, finetune_model, score_head
 from sottovoce.tasks.kinds import VERSION, Decoding
-from sottovoce.tasks.probe import probe
+from sottovoce.tasks.probe import Probed, probe
+from sottovoce.tasks.states import Keeping
 from sottovoce.training import Training
 from sottovoce.views import Lines, Shown, first_good_state
 
@@ -27,6 +29,9 @@ SHOWN = Shown(
 class Lessons:
     """How long a probe or a fine-tuned copy learns, and at which rate; None is 0.002 for a probe, else 0.0001.
 
+    A probe's states are `kept` on the disk after one pass, or `streamed`: made anew for every batch, which takes longer
+    and no room. `auto` keeps them where they fit. Means over time, which most tasks need, are always kept.
+
     Example:
         >>> Lessons(steps=400, lr=5e-3).steps
         400
@@ -34,6 +39,7 @@ class Lessons:
 
     steps: int = 1000
     lr: float | None = None
+    states: Keeping = "auto"
 
     def __post_init__(self) -> None:
         Training(steps=self.steps, lr=1.0 if self.lr is None else self.lr)
@@ -55,6 +61,25 @@ class Decode:
         """The same with the language model read."""
         width = self.beam if self.lm is None else max(self.beam, 8)
         return Decoding(width=width, lm=None if self.lm is None else NGrams.from_arpa(self.lm))
+
+
+def rows_of(task: Task, probed: Sequence[Probed]) -> list[Measurement]:
+    """The scores of probes, then what each state weighs in a learned sum.
+
+    Example:
+        >>> rows_of(TASKS["keywords"], probe(TASKS["keywords"], model, data, settings=Training()))[0].metric
+        'accuracy'
+    """
+    rows = [
+        score.measured(task.name, {} if found.layer is None else {"state": found.layer})
+        for found in probed
+        for score in found.scores
+    ]
+    return rows + [
+        Measurement(task.name, "layer_weight", weight, where={"state": state}, version=VERSION)
+        for found in probed
+        for state, weight in enumerate(found.weights)
+    ]
 
 
 def register(task: Task) -> Any:
@@ -88,18 +113,15 @@ def register(task: Task) -> Any:
         how = decode.decoding()
         if mode == "probe":
             settings = Training(steps=train.steps, lr=train.lr or 2e-3, clip=None, seed=seed)
-            reading: dict[str, Any] = {"layer": layer, "inner": inner, "final_norm": final_norm}
-            probed = probe(task, model, data, settings=settings, size=batch, limit=limit, how=how, **reading)
-            rows = [
-                score.measured(task.name, {} if found.layer is None else {"state": found.layer})
-                for found in probed
-                for score in found.scores
-            ]
-            return rows + [
-                Measurement(task.name, "layer_weight", weight, where={"state": state}, version=VERSION)
-                for found in probed
-                for state, weight in enumerate(found.weights)
-            ]
+            reading: dict[str, Any] = {
+                "layer": layer,
+                "inner": inner,
+                "final_norm": final_norm,
+                "keeping": train.states,
+            }
+            return rows_of(
+                task, probe(task, model, data, settings=settings, size=batch, limit=limit, how=how, **reading)
+            )
         if mode == "finetune":
             settings = Training(steps=train.steps, lr=train.lr or 1e-4, seed=seed)
             model = finetune_model(task, model, data, settings=settings, size=batch, freeze=freeze, limit=limit)

@@ -10,7 +10,7 @@ from torch import nn
 from sottovoce.data.batches import Speech, decoded
 from sottovoce.data.utterance import Utterance, recording
 from sottovoce.errors import SottovoceError
-from sottovoce.files import scratch, work_folder, working_in
+from sottovoce.files import place_for, scratch, work_folder, working_in
 from sottovoce.models.anatomy import Anatomy
 from sottovoce.models.edits import set_order
 from sottovoce.models.padding import exact_padding
@@ -24,7 +24,7 @@ from sottovoce.sharing.groups import groups_of, order_of
 from sottovoce.tasks import TASKS
 from sottovoce.tasks.batch import Batch
 from sottovoce.tasks.finetune import set_dropout
-from sottovoce.tasks.probe import a_folder, probe
+from sottovoce.tasks.probe import probe
 from sottovoce.tasks.task import material, require
 from sottovoce.training import Training, train
 from sottovoce.training.validation import totals
@@ -48,7 +48,7 @@ def pretrain_model(
         require(TASKS["phones"], material(TASKS["phones"], data), "train", "test")
     (order, depth), listener = stack_of(model, plan.stack), UnitNamer(model, plan)
     set_dropout(model, dropout, None)
-    with a_folder("pretraining") as place, exact_padding(model):
+    with place_for("pretraining") as place, exact_padding(model):
         audio = decoded([*learnt, *judged], place / "audio")
         sizes = {utterance.id for utterance in learnt}
         learnt = [utterance for utterance in audio if utterance.id in sizes]

@@ -14,6 +14,7 @@ from sottovoce.data.utterance import Utterance
 from sottovoce.distillation.objective import layer_states
 from sottovoce.distillation.source import worth_keeping
 from sottovoce.errors import SottovoceError
+from sottovoce.files import place_for
 from sottovoce.hearing import shelved
 from sottovoce.models.anatomy import Anatomy
 from sottovoce.models.encoder import Encoder, Inputs, fingerprint, frame_mask
@@ -24,7 +25,6 @@ from sottovoce.studies.similarity import likeness
 from sottovoce.studies.speech import not_tested
 from sottovoce.tasks.batch import Batch, Questions
 from sottovoce.tasks.finetune import frozen_parts, in_memory
-from sottovoce.tasks.probe import a_folder
 from sottovoce.tasks.task import Material
 from sottovoce.training import Training, train
 from sottovoce.training.validation import totals
@@ -153,7 +153,7 @@ def teach(
     learnt = rng.sample(learnt, limit) if limit is not None and limit < len(learnt) else learnt
     judged = rng.sample(judged, JUDGED) if len(judged) > JUDGED else judged
     view = Encoder(teacher)
-    with a_folder("mimic") as folder, frozen_parts(student, ["front_end", "projection", "head"]):
+    with place_for("mimic") as folder, frozen_parts(student, ["front_end", "projection", "head"]):
         parts = {
             name: in_memory(Material(tuple(rows), ()), folder / name)
             for name, rows in (("train", learnt), ("dev", judged))

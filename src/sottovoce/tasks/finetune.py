@@ -12,6 +12,7 @@ from torch import nn
 from sottovoce.data.batches import data_stamp, decoded
 from sottovoce.data.utterance import Utterance
 from sottovoce.errors import SottovoceError, unknown
+from sottovoce.files import place_for
 from sottovoce.models.anatomy import Anatomy
 from sottovoce.models.encoder import Encoder
 from sottovoce.models.front_end import LogMel
@@ -19,7 +20,7 @@ from sottovoce.models.heads import TASK, head_labels, with_head
 from sottovoce.models.padding import exact_padding
 from sottovoce.tasks.batch import Batch, Questions
 from sottovoce.tasks.kinds import BLANK, GREEDY, Decoding, Score
-from sottovoce.tasks.probe import a_folder, check_answers, judge
+from sottovoce.tasks.probe import check_answers, judge
 from sottovoce.tasks.task import Material, Task, material, require
 from sottovoce.training import Training, best_device, train
 
@@ -100,7 +101,7 @@ def finetune_model(
     check_dropout(dropout, mask_time)
     tuned = start(task, model, labels, settings.seed).requires_grad_(True)
     set_dropout(tuned, dropout, mask_time)
-    with a_folder(f"audio-{task.name}") as folder, exact_padding(tuned), frozen_parts(tuned, freeze):
+    with place_for(f"audio-{task.name}") as folder, exact_padding(tuned), frozen_parts(tuned, freeze):
         parts = {name: in_memory(part, folder / name) for name, part in splits.items() if name != "test" and part}
         objective, encoder = Headed(task, tuned), Encoder(tuned, outputs=True)
         dev = Questions(task, parts["dev"], encoder, size=size) if "dev" in parts else None

@@ -1,30 +1,25 @@
-"""What a frozen encoder knows: heads on its states, which one pass over the audio collects."""
+"""What a frozen encoder knows: heads on its states."""
 
-import os
 from collections.abc import Iterator, Sequence
-from contextlib import closing, contextmanager
+from contextlib import closing
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any, Literal, final
+from typing import Any, final
 
 import numpy as np
 import torch
 from torch import nn
 
 from sottovoce.data.batches import ahead, data_stamp
-from sottovoce.data.shelf import Shelf
 from sottovoce.errors import SottovoceError
-from sottovoce.files import scratch, work_folder
-from sottovoce.hearing import Audio, heard_once, shelved
-from sottovoce.models.encoder import Encoder, Inputs, fingerprint, mean_over_time
+from sottovoce.models.encoder import Encoder
 from sottovoce.progress import bar
 from sottovoce.tasks.batch import Batch, Questions
 from sottovoce.tasks.kinds import GREEDY, Decoding, Score, refuse_strangers
+from sottovoce.tasks.states import Keeping, Layer, States, chosen, states_for
 from sottovoce.tasks.task import Material, Task, material, require
 from sottovoce.training import Training, train
 
 DRAWS = 1000  # of a bootstrap
-Layer = int | Literal["sum", "each"]
 
 
 @dataclass(frozen=True)
@@ -49,20 +44,18 @@ class Probe(nn.Module):
     a layer's numbers, which says nothing about what it knows, plays no part.
     """
 
-    def __init__(
-        self, task: Task, labels: Sequence[str], mean: torch.Tensor, std: torch.Tensor, *, summed: bool, inner: int
-    ) -> None:
+    def __init__(self, task: Task, labels: Sequence[str], states: States, *, summed: bool, inner: int) -> None:
         super().__init__()
-        self.task, self.summed = task, summed
-        self.mean, self.std = nn.Buffer(mean), nn.Buffer(std)
-        depth, width = mean.shape
+        self.task, self.summed, self.states = task, summed, states.of
+        self.mean, self.std = nn.Buffer(states.mean), nn.Buffer(states.std)
+        depth, width = states.mean.shape
         self.mix = nn.Parameter(torch.zeros(depth)) if summed else None
         count = 1 if summed else depth
         self.heads = nn.ModuleList(task.kind.probe(width, len(labels), inner) for _ in range(count))
 
     def each(self, batch: Batch) -> Iterator[tuple[Any, torch.Tensor]]:
         """Every head with the states that it reads."""
-        states = (batch.inputs["states"].float() - self.mean) / self.std
+        states = (self.states(batch).float() - self.mean) / self.std
         if self.mix is not None:
             yield self.heads[0], torch.einsum("btlw,l->btw", states, self.mix.softmax(0))
             return
@@ -94,11 +87,13 @@ def probe(
     limit: int | None = None,
     how: Decoding = GREEDY,
     final_norm: bool = False,
+    keeping: Keeping = "auto",
 ) -> list[Probed]:
     """Scores of heads on a frozen encoder: on the learned sum of its layers, on one of them, or on each.
 
     The last state is what the last layer adds up to, or with `final_norm` what the norm at the end of the stack makes
-    of it, where layers begin with a norm: SUPERB's last state.
+    of it, where layers begin with a norm: SUPERB's last state. States are kept on the disk, or, where they do not
+    fit on it or `keeping` says so, made anew for every batch.
 
     Example:
         >>> [probed.scores[0].value for probed in probe(KEYWORDS, model, data, layer="each", settings=Training())]
@@ -111,30 +106,22 @@ def probe(
     check_answers(task, splits, labels, "test")
     if inner < 1:
         raise SottovoceError(f"inner={inner}, but a head of at least 1 number is wanted.")
-    with a_folder(f"states-{task.name}") as folder:
-        shelf = collect(encoder, [splits["train"], splits["test"]], folder, layers=layers, pooled=task.kind.pooled)
-        mean, std = feature_statistics(shelf, splits["train"])
+    how_kept: dict[str, Any] = {"keeping": keeping, "pooled": task.kind.pooled, "name": task.name}
+    with states_for(encoder, splits, layers, seed=settings.seed, **how_kept) as states:
         with torch.random.fork_rng():
             torch.manual_seed(settings.seed)
-            heads = Probe(task, labels, mean, std, summed=layer == "sum", inner=inner)
-        # The states are taken from the shelf; their frames have lost their padding.
-        source = Questions(task, splits["train"], encoder, labels, size, settings.seed, shelf)
-        about = [data_stamp(splits["train"].utterances), splits["train"].answers, size, final_norm]
+            heads = Probe(task, labels, states, summed=layer == "sum", inner=inner)
+        source = Questions(task, splits["train"], encoder, labels, size, settings.seed, states.shelf)
+        about = [data_stamp(splits["train"].utterances), splits["train"].answers, size, final_norm, *states.about]
         train(heads, source, settings, about=about, name=f"probe {task.name} {layer}")
-        heads.eval().to("cpu")
-        found = judge(heads.outputs, Questions(task, splits["test"], encoder, size=size, shelf=shelf), labels, how)
+        heads.eval()
+        test = Questions(task, splits["test"], encoder, size=size, shelf=states.shelf)
+        found = judge(
+            lambda batch: [said.cpu() for said in heads.outputs(batch.to(heads.mean.device))], test, labels, how
+        )
     weights = () if heads.mix is None else tuple(heads.mix.detach().softmax(0).tolist())
     names: list[int | None] = [None] if layer == "sum" else list(layers)
     return [Probed(name, tuple(scores), weights) for name, scores in zip(names, found, strict=True)]
-
-
-def chosen(layer: Layer, depth: int) -> list[int]:
-    """The numbers of the states that a probe needs."""
-    if isinstance(layer, str):
-        return list(range(depth))
-    if not 0 <= layer < depth:
-        raise SottovoceError(f"layer={layer}, but this encoder's states are 0 to {depth - 1}; give one of these.")
-    return [layer]
 
 
 def check_answers(task: Task, splits: dict[str, Material], labels: Sequence[str], *scored: str) -> None:
@@ -145,45 +132,6 @@ def check_answers(task: Task, splits: dict[str, Material], labels: Sequence[str]
         raise SottovoceError(f"{task.name}: the train split has one label only ({labels[0]}); give at least two.")
     for split in scored if not task.kind.verifies else ():
         refuse_strangers(task.name, splits[split].answers, labels, split)
-
-
-def collect(encoder: Encoder, parts: Sequence[Material], folder: Path, *, layers: Sequence[int], pooled: bool) -> Shelf:
-    """The states of utterances, or their means over time, from one pass of the audio through the encoder.
-
-    Example:
-        >>> collect(encoder, [train], folder, layers=range(13), pooled=True)["a-1"].shape
-        (1, 13, 768)
-    """
-    utterances = [utterance for part in parts for utterance in part.utterances]
-
-    def ask(inputs: Inputs) -> list[torch.Tensor]:
-        hidden = encoder.states(inputs)
-        return [hidden[layer] for layer in layers]
-
-    if not pooled:
-        return shelved(encoder, ask, layers, utterances, folder, of="each")
-    identity = f"means {fingerprint(encoder)} {list(layers)} {data_stamp(utterances)}"
-    shelf = Shelf(folder, identity=identity, row=(len(layers), encoder.width), dtype="float32")
-
-    def means(inputs: Inputs, audio: Audio) -> list[np.ndarray]:
-        frames = torch.tensor(encoder.counts(audio), device=encoder.device)
-        found = torch.stack([mean_over_time(state.float(), frames) for state in ask(inputs)], dim=1)
-        return list(found[:, None].cpu().numpy())
-
-    return heard_once(encoder, utterances, shelf, means, doing="encoding", pooled=True, states=layers)
-
-
-def feature_statistics(shelf: Shelf, part: Material) -> tuple[torch.Tensor, torch.Tensor]:
-    """Mean and standard deviation of every number of every layer over a split, in one reading of it."""
-    count, total, squares = 0, np.zeros(shelf.row), np.zeros(shelf.row)
-    for utterance in part.utterances:
-        rows = shelf[utterance.id].astype(np.float64)
-        count, total, squares = count + len(rows), total + rows.sum(0), squares + np.square(rows).sum(0)
-    mean = total / max(1, count)
-    # What never varies is left at its scale.
-    std = np.sqrt(np.maximum(squares / max(1, count) - mean**2, 0.0))
-    std[std < 1e-6 * (1.0 + np.abs(mean))] = 1.0
-    return torch.from_numpy(mean).float(), torch.from_numpy(std).float()
 
 
 def judge(
@@ -210,14 +158,3 @@ def judge(
     order = [item for items in plan for item in items]
     wanted = [source.material.answers[item] for item in order]
     return [kind.score(answers, wanted, centers, draws=draws) for answers in said]
-
-
-@contextmanager
-def a_folder(name: str) -> Iterator[Path]:
-    """A folder of the run that is under way, or one that vanishes; each process of several has its own."""
-    place = work_folder()
-    if place is not None:
-        yield place / f"{name}-{os.environ.get('RANK', '0')}"
-        return
-    with scratch() as folder:
-        yield folder / name

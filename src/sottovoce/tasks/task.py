@@ -8,6 +8,7 @@ from typing import Any
 
 from sottovoce.data.utterance import Utterance
 from sottovoce.errors import SottovoceError
+from sottovoce.progress import track
 from sottovoce.tasks.kinds import Kind
 
 SPLITS = ("train", "dev", "test")
@@ -28,6 +29,7 @@ class Task:
     answer: Callable[[Utterance], Any]
     needs: str
     paper: str = ""
+    otherwise: Callable[[Utterance], Any] | None = None  # asked where no utterance has an answer
 
 
 @dataclass(frozen=True)
@@ -59,22 +61,34 @@ def material(
         raise SottovoceError(f"{task.name} needs data: utterances with {task.needs}; give --data.")
     if limit is not None and limit < 1:
         raise SottovoceError(f"{task.name}: limit={limit}, but at least 1 utterance of a split is wanted.")
-    splits: dict[str, Material] = {}
-    for split in SPLITS:
-        rows = [u for u in data if u.split == split and u.task in (None, task.name)]
-        # Lines that are for this very task stand before lines that serve any.
-        rows = [u for u in rows if u.task == task.name] or rows
-        pairs = [(utterance, task.answer(utterance)) for utterance in rows]
-        pairs = [(utterance, answer) for utterance, answer in pairs if answer is not None]
-        if limit is not None and len(pairs) > limit:
-            pairs = random.Random(f"{seed}/{split}").sample(pairs, limit)
-        splits[split] = Material(tuple(u for u, _ in pairs), tuple(answer for _, answer in pairs))
+    splits = {split: answered(task, data, split, task.answer, limit, seed) for split in SPLITS}
+    if task.otherwise is not None and not any(splits.values()):
+        splits = {split: answered(task, data, split, task.otherwise, limit, seed) for split in SPLITS}
     counts = Counter(utterance.id for part in splits.values() for utterance in part.utterances)
     if counts and counts.most_common(1)[0][1] > 1:
         raise SottovoceError(
             f"{task.name}: the id '{counts.most_common(1)[0][0]}' stands for several utterances; give each its own."
         )
     return splits
+
+
+def answered(
+    task: Task, data: Sequence[Utterance], split: str, answer: Callable[[Utterance], Any], limit: int | None, seed: int
+) -> Material:
+    """The utterances of a split that have an answer; with a limit so many of them, by chance.
+
+    Example:
+        >>> len(answered(KEYWORDS, data, "train", KEYWORDS.answer, 100, seed=0))
+        100
+    """
+    rows = [u for u in data if u.split == split and u.task in (None, task.name)]
+    # Lines that are for this very task stand before lines that serve any.
+    rows = [u for u in rows if u.task == task.name] or rows
+    asked = track(rows, f"{task.name}: answers of {split}", len(rows))
+    pairs = [(utterance, found) for utterance in asked if (found := answer(utterance)) is not None]
+    if limit is not None and len(pairs) > limit:
+        pairs = random.Random(f"{seed}/{split}").sample(pairs, limit)
+    return Material(tuple(u for u, _ in pairs), tuple(found for _, found in pairs))
 
 
 def require(task: Task, splits: dict[str, Material], *wanted: str) -> None:
