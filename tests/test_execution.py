@@ -1,18 +1,22 @@
 """Recipes from Python: `sv.run` and `sv.measure` mean by a name what the command line means."""
 
 import json
+import os
 from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 from conftest import tiny
 from speech import toy_folder
 
 import sottovoce as sv
+from sottovoce.cli import main
 from sottovoce.errors import SottovoceError
 from sottovoce.execution import Tools, execute, execute_all, run_stamps, steps_named
-from sottovoce.names import get_data, get_model, model_stamp, on_device
+from sottovoce.names import chosen, get_data, get_model, model_stamp, on_device
 from sottovoce.runs import Run
+from sottovoce.training import accelerated_on, best_device
 
 
 @pytest.fixture(scope="module")
@@ -128,6 +132,31 @@ def test_a_device_that_is_not_there(place: Path) -> None:
     for name in ("cuad", "meta", "vulkan"):
         with pytest.raises(SottovoceError, match=f"there is no device '{name}' here .*; give cpu, cuda or mps"):
             on_device(model, name)
+
+
+def test_models_come_on_the_chosen_device_in_the_chosen_dtype(
+    place: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    name = str(place / "tiny")
+    plain = model_stamp(name)
+    with chosen("cpu", "bfloat16"):
+        assert get_model(name).dtype == torch.bfloat16 and best_device().type == "cpu"
+        assert os.environ["ACCELERATE_USE_CPU"] == "true" and model_stamp(name) == f"{plain} bfloat16"
+    assert "ACCELERATE_USE_CPU" not in os.environ and get_model(name).dtype == torch.float32
+    with accelerated_on("meta"):  # any other device than the CPU, for what Accelerate makes of it
+        assert best_device().type == "meta"
+    assert best_device().type != "meta" and "ACCELERATE_TORCH_DEVICE" not in os.environ
+    for given, says in (({"dtype": "int8"}, "unknown dtype 'int8'"), ({"device": "gpu"}, "no device 'gpu'")):
+        with pytest.raises(SottovoceError, match=says), chosen(**{"device": None, **given}):
+            pass
+    with pytest.raises(SystemExit):
+        main(["measure", name, "--measure", "size", "--dtype", "float16", "--device", "cpu", "--json"])
+    rows = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    bytes_of = {row["metric"]: row["value"] for row in rows if not row.get("where")}
+    assert bytes_of["bytes"] < 3 * bytes_of["parameters"]
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    with pytest.raises(SottovoceError, match="several processes"), accelerated_on("cpu"):
+        pass
 
 
 def test_steps_and_measures_have_data_of_their_own(place: Path, tmp_path: Path) -> None:

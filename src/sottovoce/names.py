@@ -1,6 +1,8 @@
 """What a name stands for: the models and the data that recipes, the command line and Python call by name."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext
+from contextvars import ContextVar
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +11,7 @@ import torch
 from sottovoce.data.batches import only_sound
 from sottovoce.data.sources import read_data
 from sottovoce.data.utterance import Utterance
-from sottovoce.errors import SottovoceError
+from sottovoce.errors import SottovoceError, unknown
 from sottovoce.models.checkpoint import loader_reason
 from sottovoce.models.families import FAMILIES
 from sottovoce.models.front_end import LogMel
@@ -17,8 +19,11 @@ from sottovoce.models.hub import load, new
 from sottovoce.models.shapes import SHAPES
 from sottovoce.models.teachers import teacher_folder
 from sottovoce.progress import told_to
+from sottovoce.training import accelerated_on
 
 BASELINE = "log-mel"
+DTYPES = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16}
+_CHOSEN: ContextVar[tuple[str | None, str | None]] = ContextVar("chosen", default=(None, None))
 RANDOM = "random:"  # before a shape: its random weights, also where a model of this name comes with the package
 
 
@@ -29,9 +34,36 @@ def get_model(name: str) -> Any:
         >>> get_model("random:small-hubert").config.num_hidden_layers
         12
     """
+    device, dtype = _CHOSEN.get()
     if (shape := drawn(name)) is not None:
-        return new(shape)
-    return LogMel() if name == BASELINE and not Path(name).exists() else load(name)
+        model = new(shape)
+    else:
+        model = LogMel() if name == BASELINE and not Path(name).exists() else load(name)
+    return on_device(model if dtype is None else model.to(DTYPES[dtype]), device)
+
+
+@contextmanager
+def chosen(device: str | None, dtype: str | None = None) -> Iterator[None]:
+    """Inside, models by name come on this device and in this dtype, and what trains or listens does so there.
+
+    Example:
+        >>> with chosen("cpu", "bfloat16"):
+        ...     get_model("random:small-hubert").dtype
+        torch.bfloat16
+    """
+    if dtype is not None and dtype not in DTYPES:
+        raise unknown("dtype", dtype, DTYPES)
+    if device is None:
+        told = nullcontext()
+    else:
+        on_device(torch.nn.Linear(1, 1), device)  # a device that is not there is refused before any work
+        told = accelerated_on(device)
+    token = _CHOSEN.set((device, dtype))
+    try:
+        with told:
+            yield
+    finally:
+        _CHOSEN.reset(token)
 
 
 def drawn(name: str) -> str | None:
@@ -77,7 +109,9 @@ def model_stamp(name: str) -> str:
         ''
     """
     files = sorted(Path(name).glob("*")) if Path(name).is_dir() else []
-    return " ".join(f"{path.name}:{path.stat().st_size}:{path.stat().st_mtime_ns}" for path in files if path.is_file())
+    told = [f"{path.name}:{path.stat().st_size}:{path.stat().st_mtime_ns}" for path in files if path.is_file()]
+    dtype = _CHOSEN.get()[1]
+    return " ".join(told if dtype is None else [*told, dtype])
 
 
 def on_device(model: Any, device: str | None) -> Any:

@@ -6,7 +6,7 @@ from typing import Annotated, Any
 import typer
 
 import sottovoce as sv
-from sottovoce.cli.common import PATH, AsJson, Model, SkipBad, app, out, print_json, show, tell
+from sottovoce.cli.common import PATH, AsJson, Model, SkipBad, app, out, print_json, show, tell, with_dtype
 from sottovoce.errors import SottovoceError
 from sottovoce.files import leads
 from sottovoce.recipe import Step
@@ -16,6 +16,7 @@ GROUPS = {"probes": "phones", "cost": "speed"}
 
 
 @app.command("analyze")
+@with_dtype
 def analyze_model(
     model: Model,
     data: Annotated[str, typer.Option(help="espeak, a manifest, a folder (prepared, or your own), or CORPUS@FOLDER.")],

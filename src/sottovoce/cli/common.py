@@ -1,9 +1,11 @@
 """What every command shares: the two consoles, common options, progress, JSON; nothing here imports torch."""
 
+import functools
+import inspect
 import json
 import sys
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from importlib.metadata import version
@@ -60,6 +62,39 @@ Work = Annotated[
 ]
 Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace the output if it is there already.")]
 SkipBad = Annotated[bool, typer.Option("--skip-bad", help="Leave out what cannot be read or decoded, and list it.")]
+
+
+DEVICE = typer.Option(help="cpu, cuda, mps; a GPU where there is one if not given.")
+DTYPE = typer.Option(help="Load models in float32, float16 or bfloat16.")
+
+
+def runs_models(command: Callable[..., None], *, dtype: bool = False) -> Callable[..., None]:
+    """A command that takes --device too, and with `dtype` --dtype, and does all of its work there and in it."""
+    options = {"device": Annotated[str | None, DEVICE]} | ({"dtype": Annotated[str | None, DTYPE]} if dtype else {})
+
+    @functools.wraps(command)
+    def told(**given: Any) -> None:
+        wanted = {name: given.pop(name, None) for name in options}
+        if all(value is None for value in wanted.values()):
+            command(**given)
+            return
+        from sottovoce.names import chosen  # with torch, which --help does without
+
+        with chosen(wanted["device"], wanted.get("dtype")):
+            command(**given)
+
+    whole = inspect.signature(command)
+    more = [
+        inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=of)
+        for name, of in options.items()
+    ]
+    places = [place.replace(kind=inspect.Parameter.KEYWORD_ONLY) for place in whole.parameters.values()]
+    told.__signature__ = whole.replace(parameters=[*places, *more])  # pyright: ignore[reportAttributeAccessIssue]
+    told.__annotations__ = {**command.__annotations__, **options}
+    return told
+
+
+with_dtype = functools.partial(runs_models, dtype=True)
 
 
 @app.callback()

@@ -23,8 +23,10 @@ from sottovoce.cli.common import (
     out,
     print_json,
     print_measurements,
+    runs_models,
     show,
     tell,
+    with_dtype,
 )
 from sottovoce.cli.listing import complete_measure, complete_method, list_entries
 from sottovoce.errors import SottovoceError
@@ -89,6 +91,7 @@ def convert(model: Model, output: Output, overwrite: Overwrite = False) -> None:
 
 
 @app.command()
+@with_dtype
 def cost(
     model: Model,
     versus: Annotated[str | None, typer.Option(help="A second model, timed in turns with the first.")] = None,
@@ -98,16 +101,15 @@ def cost(
     batch: Annotated[int, typer.Option(help="Utterances at a time.")] = 1,
     repeats: Annotated[int, typer.Option(help="Timed passes.")] = 9,
     threads: Annotated[int | None, typer.Option(help="CPU threads.")] = None,
-    device: Annotated[str | None, typer.Option(help="cpu, cuda, mps.")] = None,
     parts: Annotated[bool, typer.Option("--parts", help="Every convolution and layer on a line of its own.")] = False,
     as_json: AsJson = False,
 ) -> None:
     """Parameters, MACs, latency, memory and bytes, whole and by part."""
-    from sottovoce.names import get_model, on_device
+    from sottovoce.names import get_model
     from sottovoce.tables import cost_table, summary_table
 
     names = [model, *([versus] if versus is not None else [])]
-    models = [on_device(get_model(name), device) for name in names]
+    models = [get_model(name) for name in names]
     timing: dict[str, Any] = {"batch": batch, "repeats": repeats, "threads": threads}
     common: dict[str, Any] = {"seconds": seconds, "convention": convention}
     if versus is not None and time:
@@ -128,6 +130,7 @@ def cost(
 
 
 @app.command()
+@runs_models
 def compress(
     output: Annotated[
         Path, typer.Option("-o", "--output", help="The new model's folder; for a recipe, where runs go.", **PATH)
@@ -225,6 +228,7 @@ def compared(model: str, whole: Any, small: Any, data: Any, *, as_json: bool) ->
 
 
 @app.command()
+@with_dtype
 def measure(
     model: Model,
     measures: Annotated[

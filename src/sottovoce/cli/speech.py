@@ -23,6 +23,7 @@ from sottovoce.cli.common import (
     out,
     print_json,
     print_measurements,
+    runs_models,
     show,
     tell,
 )
@@ -276,6 +277,7 @@ Speech = Annotated[str, typer.Option(help="As for measure.")]
 
 
 @app.command()
+@runs_models
 def finetune(
     model: Model,
     task: Annotated[str, typer.Option(help="What to learn; `sottovoce tasks` lists.")],
@@ -309,6 +311,7 @@ def finetune(
 
 
 @app.command()
+@runs_models
 def pretrain(
     model: Model,
     data: Speech,

@@ -1,7 +1,8 @@
 """The one training loop."""
 
-from sottovoce.training.loop import Outcome, best_device, processes, train
+from sottovoce.training.devices import accelerated_on, best_device, processes
+from sottovoce.training.loop import Outcome, train
 from sottovoce.training.optimizers import Rates
 from sottovoce.training.settings import Training
 
-__all__ = ["Outcome", "Rates", "Training", "best_device", "processes", "train"]
+__all__ = ["Outcome", "Rates", "Training", "accelerated_on", "best_device", "processes", "train"]

@@ -24,6 +24,7 @@ from sottovoce.models.modes import own_modes
 from sottovoce.progress import Advance, bar
 from sottovoce.signals import STOPS, deferred
 from sottovoce.training.chance import own_chance, seed
+from sottovoce.training.devices import part_processes
 from sottovoce.training.optimizers import clipped_parameters, make_optimizers, tell_step
 from sottovoce.training.precision import autocast_to, fast_attention
 from sottovoce.training.settings import Training
@@ -350,29 +351,3 @@ def checkpointed(objective: nn.Module, on: bool) -> Iterator[None]:
         for model in models[:1]:
             disable = getattr(model, "activation_checkpointing_disable", None) or model.gradient_checkpointing_disable
             disable()
-
-
-def part_processes() -> None:
-    """Take leave of the other processes: who ends without doing so may be aborted."""
-    if torch.distributed.is_available() and torch.distributed.is_initialized():
-        torch.distributed.destroy_process_group()
-
-
-def processes() -> Accelerator:
-    """The processes that work together, as Accelerate sees them; one, if no more were launched.
-
-    Example:
-        >>> processes().is_main_process
-        True
-    """
-    # Not PartialState: if it is made first, it does not heed ACCELERATE_USE_CPU, and each process is alone.
-    return Accelerator(mixed_precision="no", gradient_accumulation_steps=1)
-
-
-def best_device() -> torch.device:
-    """Where Accelerate would run a model: a GPU if there is one, and CPU if the user said so.
-
-    Example:
-        >>> model.to(best_device())
-    """
-    return processes().device
