@@ -3,6 +3,7 @@
 from typing import Any
 
 import pytest
+import torch
 
 import sottovoce as sv
 from sottovoce import edits
@@ -103,6 +104,14 @@ def test_melhubert_macs_a_second(layers: int, rate: float) -> None:
     """The figure counts on SUPERB's lengths; the head over 512 clusters is no part of the encoder."""
     model = sv.new("melhubert", num_hidden_layers=layers)
     assert gigamacs(model, convention="superb") / 224.86 == pytest.approx(rate, rel=0.01)
+
+
+def test_melhubert_of_ten_milliseconds_has_twice_the_frames_of_half_the_width() -> None:
+    usual, quick = (sv.new(name, num_hidden_layers=1) for name in ("melhubert", "melhubert-10ms"))
+    assert parameters(usual) - parameters(quick) == 40 * 768
+    with torch.no_grad():
+        frames = [model.eval()(torch.zeros(1, 160_240)).last_hidden_state.shape[1] for model in (usual, quick)]
+    assert frames == [500, 1000]
 
 
 def test_a_log_mel_hubert_is_melhubert() -> None:

@@ -32,6 +32,14 @@ SHAPES: dict[str, dict[str, Any]] = {
         "sottovoce": {"version": 1, "log_mel": {"bins": 40, "stack": 2}},
     },
 }
+# Frames every 10 ms, one at a time.
+SHAPES["melhubert-10ms"] = {
+    **SHAPES["melhubert"],
+    "conv_dim": [40, 40],
+    "conv_kernel": [400, 1],
+    "conv_stride": [160, 1],
+    "sottovoce": {"version": 1, "log_mel": {"bins": 40, "stack": 1}},
+}
 # Twelve Conformer layers that hear log-mel frames: as much of arXiv 2105.00812 as its abstract tells.
 SHAPES["conformer-mel"] = {**SHAPES["melhubert"], "model_type": "wav2vec2-conformer"}
 # The teachers that travel with the package: twelve layers like the base models, narrow enough to be trained at home.
