@@ -3,16 +3,22 @@
 import json
 import re
 import shutil
+import signal
+import time
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+import soundfile
 import torch
 import transformers
 from safetensors.torch import load_file
-from speech import toy_folder
+from speech import RATE, toy_folder, toys
 from test_cli import run
+from zygote import Child, Zygote
+
+import sottovoce as sv
 
 ROOT = Path(__file__).resolve().parents[1]
 BLOCK = re.compile(r"^```(console|python)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
@@ -75,7 +81,7 @@ def left_by_trainer(head: str, folder: Path, *, old: bool, **shape: Any) -> None
 
 def follow(folder: Path, capsys: Any, head: str, *, keep: int) -> None:
     """Type what the page says, and look for what it shows."""
-    words = {"TASK": "asr" if head == "ForCTC" else "keywords", "keep=9": f"keep={keep}"}
+    words = {"TASK": "asr" if head == "ForCTC" else "keywords", "keep=9": f"keep={keep}", "steps=200": "steps=2"}
     words["PIPELINE"] = "automatic-speech-recognition" if head == "ForCTC" else "audio-classification"
     page = (ROOT / "docs" / "trial.md").read_text(encoding="utf-8")
     world: dict[str, Any] = {"arguments": settings(folder), "rows": rows(head), "audio": torch.randn(1, 16_000)}
@@ -109,7 +115,39 @@ def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """The folder in which the page is followed, with speech in it."""
     monkeypatch.chdir(tmp_path)
     toy_folder(tmp_path / "speech")
+    lines = []
+    for toy in toys():
+        name = f"{'validation' if toy.split == 'dev' else toy.split}/{toy.id}.wav"
+        (tmp_path / "my-recordings" / name).parent.mkdir(parents=True, exist_ok=True)
+        soundfile.write(str(tmp_path / "my-recordings" / name), np.asarray(toy.audio), RATE)
+        lines.append(json.dumps({"file_name": name, "text": toy.text, "label": toy.label, "speaker": toy.speaker}))
+    (tmp_path / "my-recordings" / "metadata.jsonl").write_text("\n".join(lines) + "\n")
     return tmp_path
+
+
+def killed_twice(zygote: Zygote, place: Path, head: str, *, keep: int, steps: int) -> None:
+    """Healing on one's own audiofolder: killed in the middle twice, it ends with the weights of one that was not."""
+    step = f"drop_layers:keep={keep},heal.steps={steps},heal.lr=1e-4"
+
+    def start(output: str) -> Child:
+        command = ["compress", "my-model", "--step", step, "--data", "my-recordings", "-o", output]
+        return zygote.start(command, cwd=place)
+
+    undisturbed = start("a").wait()
+    codes, reached = [], []
+    for kill in (1, 2):
+        process, log = start("b"), None
+        while process.poll() is None and (log is None or f'"step": {kill * steps // 3}' not in log.read_text()):
+            time.sleep(0.01)
+            log = next((place / "b-training").rglob("log.jsonl"), None)
+        process.kill(signal.SIGKILL)
+        codes.append(process.wait())
+        reached.append(len(log.read_text().splitlines()) if log is not None else 0)
+    codes += [start("b").wait(), undisturbed]
+    assert codes == [-signal.SIGKILL, -signal.SIGKILL, 0, 0] and 0 < reached[0] <= reached[1], (codes, reached)
+    one, other = (sv.load(place / name).state_dict() for name in "ab")
+    assert all(torch.equal(tensor, other[name]) for name, tensor in one.items())
+    assert sv.load(place / "b").config.num_hidden_layers == keep
 
 
 def test_the_page_on_a_tiny_model(head: str, old: bool, place: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -119,6 +157,19 @@ def test_the_page_on_a_tiny_model(head: str, old: bool, place: Path, capsys: pyt
     assert "model.safetensors" in kept and ("vocab.json" in kept) == (head == "ForCTC")
     code, _, err = run(capsys, "convert", "my-model", "-o", "my-model-safe")
     assert code == 0 and (place / "my-model-safe" / "model.safetensors").is_file(), err
+
+
+def test_healing_on_ones_own_recordings_is_killed_twice(head: str, place: Path, zygote: Zygote) -> None:
+    left_by_trainer(head, place / "my-model", old=False, **TINY)
+    killed_twice(zygote, place, head, keep=2, steps=30)
+
+
+@pytest.mark.slow
+def test_healing_on_ones_own_recordings_at_the_base_size(head: str, place: Path, zygote: Zygote) -> None:
+    left_by_trainer(head, place / "my-model", old=False, layerdrop=0.0)
+    killed_twice(zygote, place, head, keep=9, steps=12)
+    for name in ("my-model", "a", "b"):
+        shutil.rmtree(place / name)
 
 
 @pytest.mark.slow
