@@ -12,8 +12,11 @@ from speech import toy_folder
 
 import sottovoce as sv
 from sottovoce.cli import main
+from sottovoce.data import batches
+from sottovoce.data.sources import read_data
 from sottovoce.errors import SottovoceError
 from sottovoce.execution import Tools, execute, execute_all, run_stamps, steps_named
+from sottovoce.files import working_in
 from sottovoce.names import chosen, get_data, get_model, model_stamp, on_device
 from sottovoce.runs import Run
 from sottovoce.training import accelerated_on, best_device
@@ -242,3 +245,29 @@ def test_measures_that_were_done_are_not_done_again(place: Path, tmp_path: Path)
         ("last", 43.0, {}),
     ]
     assert not list(done.folder.rglob("rows.jsonl")), "tidied when the run is finished"
+
+
+def test_steps_of_a_run_share_their_decoded_audio(place: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    heard: list[str] = []
+    real = batches.samples
+    monkeypatch.setattr(batches, "samples", lambda u: (isinstance(u.audio, Path) and heard.append(u.id)) or real(u))
+    record: dict[str, Any] = {
+        "model": str(place / "tiny"),
+        "data": str(place / "speech"),
+        "steps": [
+            {"finetune": {"task": "keywords", "train": {"steps": 2}, "batch": 4}},
+            {"prune_heads": {"drop": 1, "heal": {"steps": 1}}},
+            {"finetune": {"task": "phones", "train": {"steps": 2}, "batch": 4}},
+        ],
+    }
+    kept: list[int] = []
+    monkeypatch.setattr("sottovoce.execution.tidy", lambda work: kept.append(len([*work.rglob("rows.bin")])))
+    sv.run(record, tmp_path / "runs", log=lambda text: None)
+    assert len(heard) == len(set(heard)) and heard, "each recording is decoded once"
+    assert kept == [1]
+    alone = sv.run({**record, "steps": record["steps"][:1]}, tmp_path / "alone", log=lambda text: None)
+    with working_in(tmp_path / "work"):
+        tuned = sv.finetune(sv.load(place / "tiny"), read_data(str(place / "speech")), **record["steps"][0]["finetune"])
+    assert alone[0].model is not None
+    wanted = sv.load(alone[0].model).state_dict()
+    assert all(torch.equal(tensor, wanted[name]) for name, tensor in tuned.state_dict().items())

@@ -92,4 +92,4 @@ def test_a_recipe_runs_to_its_end(name: str, corpora: Path, tmp_path: Path, monk
     for run, point in zip(runs, recipe.points(), strict=True):
         assert {row.measure for row in run.measurements()} == {measure for measure, _ in point.measures}
         if point.steps:
-            assert sv.size(sv.load(run.model))[0].value > 0
+            assert run.model is not None and sv.size(sv.load(run.model))[0].value > 0

@@ -266,7 +266,7 @@ def take_steps(
         entry = methods[name]
         own, options = with_data((name, options))
         given = data if own is None else read(own)
-        with working_in(work / f"step-{number}"), told_to(report if leads() else ignored):
+        with working_in(work / f"step-{number}", shared=work), told_to(report if leads() else ignored):
             before, model = model, entry(model, given, **seeded(entry, options, seed))
         if leads() and (text := gain_of(entry, before, model, given)):
             report(text)
@@ -324,7 +324,7 @@ class _Work:
         if (place / ROWS).is_file():
             return measurements_in(place / ROWS)
         entry = self.tools.measures[name]
-        with working_in(place):
+        with working_in(place, shared=self.run.folder / "work"):
             rows = rows_of(entry, model, data, options, seed=self.recipe.seed, read=self.tools.read)
         if leads():
             atomic_write(place / ROWS, "".join(row.to_json() + "\n" for row in rows))

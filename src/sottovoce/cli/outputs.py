@@ -67,11 +67,11 @@ def new_model(output: Path, overwrite: bool, work: Path | None, *, model: str, d
     for number, path in enumerate(local_places(data) if data is not None else ()):
         apart["the data" if number == 0 else f"the data ({number + 1})"] = path
     if not leads():
-        with working_in(os.path.realpath(place)):
+        with working_in(os.path.realpath(place), shared=os.path.realpath(place)):
             yield NewModel(target, place, overwrite)
         return
     with own_folder(place, "training", apart) as own:
-        with working_in(own):
+        with working_in(own, shared=own):
             yield NewModel(target, own, overwrite)
         tidy(own)
 

@@ -16,6 +16,7 @@ from sottovoce.data.audio import SAMPLE_RATE, TOLERANCE, as_speech, read_audio
 from sottovoce.data.shelf import Shelf
 from sottovoce.data.utterance import Utterance, manifest_hash
 from sottovoce.errors import SottovoceError
+from sottovoce.files import shared_folder
 from sottovoce.progress import track
 
 T = TypeVar("T")
@@ -74,13 +75,18 @@ def decoded(
     """The same utterances with their audio in one memory-mapped file of 16-bit samples: each file is decoded once.
 
     An utterance that cannot be decoded is an error; with `on_bad` that is told instead and the utterance left out.
-    What `change` makes of the samples is kept instead of them. An interrupted pass goes on where it stopped.
+    What `change` makes of the samples is kept instead of them. An interrupted pass goes on where it stopped. The file
+    lies in the folder, or, unless samples are changed, where all steps of the run under way find it.
 
     Example:
         >>> ready = decoded(utterances, "cache")
     """
-    shelf = Shelf(folder, identity=f"audio {data_stamp(utterances)}", row=(), dtype="int16")
-    missing = [utterance for utterance in utterances if utterance.id not in shelf]
+    common = shared_folder("audio") if change is None else None
+    # What is shared is known by what it is made of: other steps have other utterances, or others of the same ids.
+    keys = {u.id: u.id if common is None else f"{u.id} {data_stamp([u])}" for u in utterances}
+    identity = "audio" if common is not None else f"audio {data_stamp(utterances)}"
+    shelf = Shelf(common or folder, identity=identity, row=(), dtype="int16")
+    missing = [utterance for utterance in utterances if keys[utterance.id] not in shelf]
 
     def decode(utterance: Utterance) -> np.ndarray | SottovoceError:
         try:
@@ -96,7 +102,7 @@ def decoded(
     with closing(ahead(decode, missing, workers=4, depth=64)) as results:
         for utterance, result in track(zip(missing, results, strict=True), "decoding", len(missing)):
             if isinstance(result, np.ndarray):
-                waiting[utterance.id] = result
+                waiting[keys[utterance.id]] = result
             elif on_bad is None:
                 raise result
             else:
@@ -106,8 +112,8 @@ def decoded(
                 waiting = {}
     if waiting:
         shelf.add(waiting)
-    kept = [utterance for utterance in utterances if utterance.id in shelf]
-    return [replace(u, audio=shelf[u.id], seconds=len(shelf[u.id]) / SAMPLE_RATE) for u in kept]
+    kept = [(utterance, keys[utterance.id]) for utterance in utterances if keys[utterance.id] in shelf]
+    return [replace(u, audio=shelf[key], seconds=len(shelf[key]) / SAMPLE_RATE) for u, key in kept]
 
 
 def data_stamp(utterances: Sequence[Utterance]) -> str:

@@ -24,22 +24,26 @@ _OWN = re.compile(
 )
 _LOGS = re.compile(r"log\.jsonl|events\..*")
 _WORK: ContextVar[Path | None] = ContextVar("work", default=None)
+_SHARED: ContextVar[Path | None] = ContextVar("shared", default=None)
 
 
 @contextmanager
-def working_in(folder: str | Path) -> Iterator[None]:
+def working_in(folder: str | Path, *, shared: str | Path | None = None) -> Iterator[None]:
     """Give what runs inside the block a folder for its checkpoints and caches.
+
+    `shared` is one more, for what other parts of the same run need too, such as decoded audio.
 
     Example:
         >>> with working_in("runs/finetune-3f2a/work"):
         ...     print(work_folder())
         runs/finetune-3f2a/work
     """
-    token = _WORK.set(Path(folder))
+    token, other = _WORK.set(Path(folder)), _SHARED.set(_SHARED.get() if shared is None else Path(shared))
     try:
         yield
     finally:
         _WORK.reset(token)
+        _SHARED.reset(other)
 
 
 def work_folder() -> Path | None:
@@ -50,6 +54,17 @@ def work_folder() -> Path | None:
         True
     """
     return _WORK.get()
+
+
+def shared_folder(name: str) -> Path | None:
+    """A folder for what all parts of the run under way need, if there is one; each process of several has its own.
+
+    Example:
+        >>> shared_folder("audio") is None
+        True
+    """
+    place = _SHARED.get()
+    return None if place is None else place / f"{name}-{os.environ.get('RANK', '0')}"
 
 
 @contextmanager
