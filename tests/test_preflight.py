@@ -2,9 +2,11 @@
 
 import copy
 import time
+from contextlib import nullcontext
 from dataclasses import replace
 from functools import cache
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -150,6 +152,19 @@ def test_a_fault_is_met_before_work(fault: str, tmp_path: Path) -> None:
         check_run(recipe, tmp_path, methods=sv.METHODS, measures=sv.MEASURES, read=speech.__getitem__)
     assert time.perf_counter() - begin < 10
     assert sorted(path.name for path in tmp_path.iterdir()) == ["model"], "nothing was written"
+
+
+def test_checkpoints_that_no_disk_holds(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Weights and two moments of one training, twice; and of every round of healing the weights."""
+    sv.save(tiny("hubert"), tmp_path / "model")
+    count = sum(parameter.numel() for parameter in tiny("hubert").parameters())
+    step = {"prune_heads": {"drop": 2, "rounds": 2, "heal": {"steps": 1}}}
+    recipe = Recipe.from_dict({"model": str(tmp_path / "model"), "data": "toys", "steps": [step]})
+    asked: dict[str, Any] = {"methods": sv.METHODS, "measures": sv.MEASURES, "read": lambda name: TOY}
+    for free, refused in ((36 * count, False), (35 * count, True)):
+        monkeypatch.setattr(preflight.shutil, "disk_usage", lambda place, free=free: SimpleNamespace(free=free))
+        with pytest.raises(SottovoceError, match="its checkpoints take") if refused else nullcontext():
+            check_run(recipe, tmp_path, **asked)
 
 
 def test_a_run_is_refused_before_its_first_step(tmp_path: Path) -> None:

@@ -22,8 +22,11 @@ from sottovoce.tasks import TASKS
 from sottovoce.tasks.probe import check_answers
 from sottovoce.tasks.states import BYTES, ROOM
 from sottovoce.tasks.task import Material, material, require
+from sottovoce.training import Training
 
 FRAMES = 50  # of states for a second of audio
+WEIGHT = 4  # bytes of a parameter that a finished training keeps
+CHECKPOINTS = 24  # bytes of a parameter in a checkpoint with two moments, and in the next one while it is written
 
 Read = Callable[[str], Sequence[Utterance]]
 
@@ -38,6 +41,7 @@ def check_run(recipe: Recipe, root: str | Path, *, methods: Registry, measures: 
         >>> check_run(Recipe("small-hubert"), "runs", methods=sv.METHODS, measures=sv.MEASURES, read=sv.read_data)
     """
     model = shape_of(recipe.model)
+    check_disk(recipe, model, Path(root), methods)
     for number, (name, whole) in enumerate(recipe.steps, start=1):
         with explained(f"step {number} ({cut(name)})"):
             data, options = data_and_options(recipe, name, whole, methods, read)
@@ -49,6 +53,38 @@ def check_run(recipe: Recipe, root: str | Path, *, methods: Registry, measures: 
             data, options = data_and_options(recipe, name, whole, measures, read)
             if name in TASKS:
                 check_task_measure(name, data, options, model, Path(root))
+
+
+def check_disk(recipe: Recipe, model: Any, root: Path, methods: Registry) -> None:
+    """Refuse a run whose checkpoints no disk holds: those of one training twice, and the weights of all others."""
+    if model is None:
+        return
+    counts = [trainings(check_options(methods[name], with_data((name, given))[1])) for name, given in recipe.steps]
+    if not any(counts):
+        return
+    wanted = sum(p.numel() for p in model.parameters()) * (CHECKPOINTS + WEIGHT * sum(counts))
+    if wanted > ROOM * free_at(root):
+        raise SottovoceError(
+            f"its checkpoints take up to {wanted / 1e9:.1f} GB, and {free_at(root) / 1e9:.1f} GB are free; give a "
+            "folder on another disk."
+        )
+
+
+def trainings(options: Mapping[str, Any]) -> int:
+    """How many trainings a step has, by its options.
+
+    Example:
+        >>> trainings({"train": Training(steps=100), "rounds": 1})
+        1
+    """
+    heal = options.get("heal")
+    rounds = options.get("rounds", 1) if heal is not None and heal.trains else 0
+    return rounds + sum(isinstance(value, Training) for value in options.values())
+
+
+def free_at(root: Path) -> int:
+    """The free bytes of the disk on which a folder is or will be."""
+    return shutil.disk_usage(next(place for place in (root, *root.absolute().parents) if place.is_dir())).free
 
 
 def data_and_options(
@@ -114,7 +150,7 @@ def check_task_measure(
     states = 1 if isinstance(layer, int) else len(body.order) + 1
     seconds = sum(u.seconds for split in ("train", "test") for u in splits[split].utterances)
     wanted = seconds * FRAMES * states * body.setting("hidden_size") * BYTES
-    free = shutil.disk_usage(next(place for place in (root, *root.absolute().parents) if place.is_dir())).free
+    free = free_at(root)
     if wanted > ROOM * free:
         raise SottovoceError(
             f"its probe is to keep {wanted / 1e9:.0f} GB of states, and {free / 1e9:.0f} GB are free; leave "
