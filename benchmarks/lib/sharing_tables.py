@@ -33,7 +33,8 @@ pairs of depths, before the training and behind it: CKA, and the squared Frechet
 
 {table}
 
-Linear probes behind each number of steps; of several seeds the mean, ± half of their range.
+Linear probes behind each number of steps; of several seeds the mean, ± half of their range. The phone error rate is of
+the first seed alone, for its probes take longer than the training.
 
 {curves}
 
@@ -96,8 +97,8 @@ def spread(values: list[float], form: str = "{:.1f} %", scale: float = 100.0) ->
 
 
 def at_depth(rows: list[dict[str, Any]], task: str, depth: int) -> list[float]:
-    """The scores of all seeds behind so many steps."""
-    return [row["scores"][task]["each"][str(depth)][0] for row in rows]
+    """The scores of all seeds that have them, behind so many steps."""
+    return [row["scores"][task]["each"][str(depth)][0] for row in rows if task in row["scores"]]
 
 
 def render_pretraining() -> str:
