@@ -158,13 +158,9 @@ def compress(
         raise SottovoceError(
             "compress needs either --step drop_layers:keep=9 or --recipe FILE; `sottovoce methods` lists."
         )
-    from sottovoce.tables import lasting, short
-
     if recipe is not None:
         more: dict[str, Any] = {"changes": values_of(changes or []), "limit": limit, "dry": dry_run}
-        for run in sv.run(recipe, output, model=model, data=data, skip_bad=skip_bad, log=tell, **more):
-            seconds = sum(row.value for row in run.trainings)
-            show(f"wrote {run.folder}{f', trained for {lasting(seconds)}' * bool(seconds)}")
+        told_of_runs(sv.run(recipe, output, model=model, data=data, skip_bad=skip_bad, log=tell, **more))
         return
     if changes or limit is not None or dry_run:
         raise SottovoceError("--set, --limit and --dry-run are for --recipe; give steps their options with --step.")
@@ -175,6 +171,7 @@ def compress(
     from sottovoce.names import get_data, get_model
     from sottovoce.preflight import check_run
     from sottovoce.registry import parse_step
+    from sottovoce.tables import short
 
     steps = [parse_step(text, sv.METHODS) for text in step or ()]
     with new_model(output, overwrite, work, model=model, data=data) as made:
@@ -191,6 +188,15 @@ def compress(
     if not as_json:
         show(f"wrote {output}: {short(sv.size(small)[0].value)} parameters")
     compared(whole, small, known, times, as_json=as_json)
+
+
+def told_of_runs(runs: list[sv.Run]) -> None:
+    """Where each run is, and how long its steps were trained."""
+    from sottovoce.tables import lasting
+
+    for run in runs:
+        seconds = sum(row.value for row in run.trainings)
+        show(f"wrote {run.folder}{f', trained for {lasting(seconds)}' * bool(seconds)}")
 
 
 def values_of(changes: list[str]) -> dict[str, Any]:
