@@ -16,6 +16,8 @@ from sottovoce.models.record import watching
 from sottovoce.studies.chunks import Arrays, chunked
 from sottovoce.studies.speech import cut_to, ready, recordings
 
+HEADS = ("ForSequenceClassification", "ForAudioClassification")  # logits of an utterance as a whole
+
 
 def jacobian_shares(
     model: Any,
@@ -37,7 +39,7 @@ def jacobian_shares(
         11
     """
     body, encoder = Anatomy(model), Encoder(model)
-    if body.mimics or "ForSequenceClassification" not in type(model).__name__:
+    if body.mimics or not type(model).__name__.endswith(HEADS):
         raise SottovoceError(
             f"Jacobians are of a model with layers that classifies utterances, but this is {type(model).__name__}"
             f"{' with mimic layers' * body.mimics}; fine-tune a whole one for a task such as keywords first."
