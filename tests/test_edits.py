@@ -209,7 +209,7 @@ def test_weight_norm_folds_without_breaking_the_original() -> None:
         (lambda m: edits.zero_weights(m, {"masked": torch.ones(1)}), "no parameter 'masked'"),
         (lambda m: edits.apply_times(m, 0), "once or more; give 1 or more"),
         (lambda m: edits.keep_layers(m, []), "none of 4 layers would be left; keep at least one"),
-        (lambda m: edits.use_mimic(m, layers=3), "give 1 or 2 layers"),
+        (lambda m: edits.use_mimic(m, layers=3), "give 0, 1 or 2 layers"),
         (lambda m: edits.use_log_mel(m, bins=0), "give 1 or more"),
     ],
 )

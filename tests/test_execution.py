@@ -19,7 +19,7 @@ from sottovoce.execution import Tools, execute, execute_all, run_stamps, steps_n
 from sottovoce.files import working_in
 from sottovoce.names import chosen, get_data, get_model, model_stamp, on_device
 from sottovoce.runs import Run
-from sottovoce.training import accelerated_on, best_device
+from sottovoce.training import accelerated_on, best_device, loop
 
 
 @pytest.fixture(scope="module")
@@ -189,6 +189,64 @@ def test_steps_and_measures_have_data_of_their_own(place: Path, tmp_path: Path) 
     assert sv.measure(get_model(str(place / "tiny")), None, [("size", {"data": str(other)})])[0].where["data"] == str(
         other
     )
+
+
+def test_a_run_keeps_what_its_trainings_took(
+    place: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of each step that trained, over the process that was stopped and the one that went on."""
+    tune: dict[str, Any] = {"task": "keywords", "train": {"steps": 6, "lr": 1e-3, "save_seconds": 0.0}, "batch": 6}
+    cut = {"drop": 1, "by": "forward", "heal": {"steps": 2, "batch": 6}}
+    steps: list[Any] = [{"drop_layers": {"keep": 3}}, {"finetune": tune}, {"drop_layers": {**cut, "drop": 2}}]
+    recipe = sv.Recipe.from_dict({"model": str(place / "tiny"), "data": str(place / "speech"), "steps": steps})
+    real, count = loop._Loop.step, 0
+
+    def stopped(self: Any, batches: Any, items: Any) -> float:
+        nonlocal count
+        count += 1
+        if count == 8:  # in the first of two trainings of the third step
+            raise KeyboardInterrupt
+        return real(self, batches, items)
+
+    monkeypatch.setattr(loop._Loop, "step", stopped)
+    with pytest.raises(KeyboardInterrupt):
+        sv.run(recipe, tmp_path, log=lambda text: None)
+    (folder,) = tmp_path.iterdir()
+    (before,) = Run.open(folder).trainings
+    assert dict(before.where) == {"step": 2, "method": "finetune"} and before.n == 6 and before.value > 0
+    lines: list[str] = []
+    (done,) = sv.run(recipe, tmp_path, log=lines.append)
+    assert [(dict(row.where), row.n) for row in done.trainings] == [
+        ({"step": 2, "method": "finetune"}, 6),
+        ({"step": 3, "method": "drop_layers"}, 4),
+    ]
+    assert done.trainings[0] == before, "it was read, and not trained again"
+    states = [json.loads(path.read_text()) for path in folder.rglob("state.json")]
+    assert not states, "checkpoints are gone, the times are kept"
+    assert any("drop_layers trained for " in line and "(4 updates)" in line for line in lines)
+    assert "training" not in {row.measure for row in done.measurements()}, "these are alike in two runs of a recipe"
+    command = ["compress", str(place / "tiny"), "--data", str(place / "speech"), "--json"]
+    options = "task=keywords,train.steps=3,batch=6"
+    with pytest.raises(SystemExit) as caught:
+        main([*command, "--step", f"finetune:{options}", "-o", str(tmp_path / "tuned")])
+    told = capsys.readouterr()
+    assert caught.value.code == 0 and "finetune trained for " in told.err
+    (row,) = [record for record in map(json.loads, told.out.splitlines()) if record["measure"] == "training"]
+    assert row["model"] == "after" and row["n"] == 3 and row["value"] > 0 and row["unit"] == "s"
+    (tmp_path / "recipe.yaml").write_text(recipe.to_yaml())
+    with pytest.raises(SystemExit):
+        main(["compress", "--recipe", str(tmp_path / "recipe.yaml"), "-o", str(tmp_path / "again")])
+    assert ", trained for " in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("wrong", [3, {"a": 1}, [3], [{"measure": "training"}]])
+def test_a_record_of_trainings_that_no_run_writes(tmp_path: Path, wrong: object) -> None:
+    run = Run.create(tmp_path, sv.Recipe("tiny"))
+    assert run.trainings == []
+    path = run.folder / "run.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), "training": wrong}))
+    with pytest.raises(SottovoceError, match="tells of its training what no run writes"):
+        _ = run.trainings
 
 
 def test_a_grid_goes_on_when_a_point_fails(place: Path, tmp_path: Path) -> None:

@@ -24,6 +24,7 @@ from sottovoce.healing import continuing, objective_of, portions
 from sottovoce.healing import rounds as rounds_module
 from sottovoce.healing.objectives import UnitObjective
 from sottovoce.methods.prune_weights import prunable
+from sottovoce.models.differences import differences
 from sottovoce.models.edits import keep_layers
 from sottovoce.models.encoder import Encoder
 from sottovoce.models.record import states
@@ -489,6 +490,38 @@ def test_a_mimic_learns_its_task_on_features_of_evaluation(kind: Any) -> None:
         sv.mimic(noisy, DATA, mask_time=1.0, **options)
 
 
+def test_without_mimic_layers_the_head_learns_alone(folder: Path) -> None:
+    """Paper 1's last resort: nothing is left of the stack, not even the positional convolution."""
+    model = tuned()
+    with working_in(folder):
+        small = sv.mimic(model, DATA, shape={"layers": 0}, task_train={"steps": 6, "lr": 1e-2}, batch=6)
+        again = sv.mimic(model, DATA, shape={"layers": 0}, train=None, task_train={"steps": 6, "lr": 1e-2}, batch=6)
+    assert same(small, again) and not (folder / "mimic").exists(), "there is nothing to match"
+    old, new = model.state_dict(), small.state_dict()
+    assert {name for name in old.keys() - new.keys()} == {name for name in old if ".encoder." in name}
+    changed = {name for name in new if not torch.equal(old[name], new[name])}
+    assert changed == {name for name in new if name.startswith(("projector", "classifier"))}
+    encoder = Encoder(small)
+    with torch.no_grad(), encoder.exact():
+        inputs = encoder.placed(encoder.inputs([samples(DATA[0])]))
+        (state,) = encoder.states(encoder.inputs([samples(DATA[0])]))
+        features = small.hubert.feature_extractor(inputs["input_values"]).transpose(1, 2)
+        torch.testing.assert_close(state, small.hubert.feature_projection(features))
+        wanted = small.classifier(small.projector(state).mean(1))
+        torch.testing.assert_close(small(**inputs).logits, wanted)
+    assert sv.Anatomy(sv.load(sv.save(small, folder / "head"))).order == ()
+    assert sv.MEASURES["keywords"](small, DATA, mode="head")[0].n == 18
+    assert sv.MEASURES["keywords"](small, DATA, mode="probe", train={"steps": 2}, layer=0)[0].n == 18
+    assert differences(model, small)[0].startswith("layers: none of 4")
+    untrained = sv.mimic(model, shape={"layers": 0, "positional": True}, task_train=None)
+    kept = {name for name in untrained.state_dict() if ".encoder." in name}
+    assert kept and all("pos_conv_embed" in name for name in kept)
+    with pytest.raises(SottovoceError, match=r"shape\.at=2 with shape\.layers=0"):
+        sv.mimic(model, shape={"layers": 0, "at": 2}, task_train=None)
+    with pytest.raises(SottovoceError, match="mimic layers stand"):
+        sv.mimic(small, DATA)
+
+
 def test_the_baseline_of_a_mimic_sees_no_teacher(folder: Path) -> None:
     model = tuned()
     with working_in(folder):
@@ -504,7 +537,7 @@ def test_the_baseline_of_a_mimic_sees_no_teacher(folder: Path) -> None:
     refused = [
         ({"shape": {"layers": 2, "at": 4}}, "1-3 here"),
         ({"shape": {"layers": 1, "at": 2}}, "shape.at=2 with shape.layers=1"),
-        ({"shape": {"layers": 3}}, "give 1 or 2 layers"),
+        ({"shape": {"layers": 3}}, "give 0, 1 or 2 layers"),
         ({"train": {"steps": -1}}, "mimic: train.steps=-1"),
     ]
     for options, says in refused:

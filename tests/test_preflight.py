@@ -106,6 +106,10 @@ FAULTS: dict[str, tuple[dict[str, Any], str]] = {
         {"measures": ["size", {"speakers": {"mode": "probe"}}], "data": "unlabelled"},
         r"measure 2 \(speakers\): speakers: the test split has no utterance with",
     ),
+    "a concept without labels": (
+        {"measures": [{"convexity": {"of": ["keywords"]}}, {"convexity": {"of": ["phones"], "data": "unlabelled"}}]},
+        r"measure 2 \(convexity\): convexity of phones: there is no utterance with phones",
+    ),
     "labels that the training split lacks": (
         {"steps": [{"finetune": {"task": "keywords"}}], "data": "two words to learn"},
         r"step 1 \(finetune\): keywords: 1 of the labels of the dev split are not known",

@@ -253,6 +253,40 @@ def test_two_options_of_one_step_vary_together() -> None:
     assert recipe.points()[0].points() == recipe.points()[:1], "without a grid, a recipe is its only point"
 
 
+def test_steps_and_measures_vary_as_a_whole() -> None:
+    """Before and after a step, and with one more: what no option of a step can say."""
+    tune = {"finetune": {"task": "asr", "train": {"steps": 100}}}
+    cut = {"drop_layers": {"keep": 9}}
+    grid: dict[str, list[Any]] = {"steps": [None, [tune], [cut, tune]], "measures": [["size"], ["size", "macs"]]}
+    recipe = Recipe("a", vary=grid)
+    made = recipe.points()
+    assert [[name for name, _ in point.steps] for point in made[::2]] == [[], ["finetune"], ["drop_layers", "finetune"]]
+    assert [len(point.measures) for point in made] == [1, 2] * 3 and len({point.hash() for point in made}) == 6
+    assert Recipe.from_yaml(recipe.to_yaml()) == recipe
+    set_ = recipe.changed({"steps.finetune.train.steps": 5, "seed": 3}).points()
+    assert [point.steps[-1][1]["train"]["steps"] for point in set_ if point.steps] == [5] * 4
+    assert {point.seed for point in set_} == {3} and set_[4].steps[0] == ("drop_layers", {"keep": 9})
+    assert recipe.vary["steps"][1] == [tune], "the recipe itself is as it was"
+    for changes, says in (
+        ({"steps.distill.loss": "arm"}, "distill is not in steps"),
+        ({"steps": []}, "'steps' is varied by this recipe"),
+    ):
+        with pytest.raises(SottovoceError, match=says):
+            recipe.changed(changes)
+    for vary, says in (
+        ({"steps": [[tune]], "steps.finetune.task": ["pr"]}, "finetune is not in steps"),
+        ({"steps": [[tune], "fold it"]}, "steps is a text, but a list is wanted"),
+        ({"steps": [[tune]], "seed": [0], "measures": [[{"a": 1, "b": 2}]]}, "item 1 of measures"),
+        ({"steps": [["fold"] * 1001]}, "steps has 1,001 items"),
+    ):
+        with pytest.raises(SottovoceError, match=says):
+            Recipe("a", vary=vary)
+    with pytest.raises(SottovoceError, match="are of the same option; give it once"):
+        Recipe("a", steps=(("finetune", {}),), vary={"steps": [[tune]], "steps.finetune.task": ["pr"]})
+    with pytest.raises(SottovoceError, match="with 120000 steps and measures in all"):
+        Recipe("a", measures=(("size", {}),) * 1, vary={"steps": [["fold"] * 399, []], "seed": list(range(150))})
+
+
 def test_everything_named_may_vary() -> None:
     grid: dict[str, list[Any]] = {"model": ["b", "c"], "data": [None, "d"], "measures.speed.batch": [[1], [2, 3]]}
     points = Recipe("a", measures=(("cost", {}), ("speed", {})), vary=grid).points()

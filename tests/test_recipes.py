@@ -34,6 +34,7 @@ RECIPES = {path.stem: path for path in sorted((Path(__file__).parents[1] / "reci
 CHECKPOINTS = {
     "facebook/wav2vec2-base": "wav2vec2-base",
     "facebook/wav2vec2-large": "wav2vec2-large",
+    "vasista22/ccc-wav2vec2-base": "wav2vec2-base",
     "facebook/hubert-base-ls960": "hubert-base",
     "facebook/hubert-large-ll60k": "hubert-large",
     "microsoft/wavlm-base": "wavlm-base",

@@ -20,7 +20,7 @@ from torch import nn
 from zygote import Child, Zygote
 
 from sottovoce.errors import SottovoceError
-from sottovoce.training import Rates, Training, train
+from sottovoce.training import Rates, Trained, Training, train, trainings
 from sottovoce.training.state import trained_tensors
 
 TRAINING = Training(steps=20, lr=1e-2, save_seconds=1e9)
@@ -209,6 +209,52 @@ def test_what_is_finished_is_not_trained_again(tmp_path: Path) -> None:
     again = Regression()
     outcome = train(again, Toy(delay=10.0), TRAINING, folder=tmp_path)
     assert same(weights(model), weights(again)) and outcome.steps == 20
+
+
+@pytest.mark.parametrize("fault", [KeyboardInterrupt, RuntimeError])
+def test_the_time_of_a_training_is_of_all_its_processes(tmp_path: Path, fault: type[BaseException]) -> None:
+    """Stopped, with a checkpoint at once, or felled behind its last checkpoint; what was lost does not count."""
+
+    felled, seen = Regression(), list[Rows]()
+    real = felled.forward
+
+    def fall(batch: Rows) -> tuple[torch.Tensor, torch.Tensor]:
+        seen.append(batch)
+        time.sleep(0.3 if len(seen) == 8 and fault is RuntimeError else 0.02)
+        if len(seen) == 8:
+            raise fault
+        return real(batch)
+
+    felled.forward = fall
+    settings = replace(TRAINING, save_seconds=0.0)
+    begin = time.monotonic()
+    with pytest.raises(fault), trainings() as heard:
+        train(felled, Toy(), settings, folder=tmp_path)
+    first = time.monotonic() - begin
+    assert heard == [], "it has not ended"
+    kept = json.loads((tmp_path / "checkpoint" / "state.json").read_text())["position"]["seconds"]
+    assert 7 * 0.02 <= kept <= first - (0.3 if fault is RuntimeError else 0.0)
+    begin = time.monotonic()
+    with trainings() as heard:
+        outcome = train(Regression(), Toy(), settings, folder=tmp_path)
+    second = time.monotonic() - begin
+    assert kept < outcome.seconds <= kept + second
+    assert heard == [Trained("training", updates=20, seconds=outcome.seconds)]
+    # Reading what is finished takes time, and trains nothing.
+    assert train(Regression(), Toy(), settings, folder=tmp_path).seconds == outcome.seconds
+
+
+def test_a_checkpoint_without_a_time_is_taken_up_and_nonsense_is_refused(tmp_path: Path) -> None:
+    train(Regression(), Toy(), TRAINING, folder=tmp_path)
+    path = tmp_path / "checkpoint" / "state.json"
+    state = json.loads(path.read_text())
+    del state["position"]["seconds"]
+    path.write_text(json.dumps(state))
+    assert train(Regression(), Toy(), TRAINING, folder=tmp_path).seconds == 0.0
+    for wrong in (-1.0, "long", True, None):
+        path.write_text(json.dumps({**state, "position": {**state["position"], "seconds": wrong}}))
+        with pytest.raises(SottovoceError, match="its seconds are .*, but a time is wanted"):
+            train(Regression(), Toy(), TRAINING, folder=tmp_path)
 
 
 @pytest.mark.parametrize("change", [{"lr": 2e-2}, {"steps": 30}, {"seed": 1}])

@@ -366,7 +366,7 @@ def test_settings_of_new(settings: dict[str, Any], words: str) -> None:
         ({"log_mel": {"bins": 40}}, "log_mel is {'bins': 40}, but bins and stack are wanted"),
         ({"mimic": {"layers": 1, "kind": "linear", "width": 10**9}}, "width is 1000000000"),
         ({"mimic": {"layers": 1, "kind": "linear", "width": 10**6}}, "makes a model of"),
-        ({"mimic": {"layers": 9, "kind": "linear", "width": 8}}, "mimic: layers is 9, but 1 or 2 is wanted"),
+        ({"mimic": {"layers": 9, "kind": "linear", "width": 8}}, "mimic: layers is 9, but 0 or 1 or 2 is wanted"),
         ({"mimic": {"layers": 1, "kind": "linear", "width": 8, "device": "x"}}, "mimic is"),
         ({"int8": {"encoder.nothing": "dynamic"}}, "int8: this model has no 'encoder.nothing'"),
         ({"int8": {"encoder.layers.0.attention.q_proj": "fast"}}, "int8: scales are dynamic or static, not 'fast'"),

@@ -21,6 +21,8 @@ from sottovoce.progress import bar, ignored, told_to
 from sottovoce.recipe import Recipe, Step, with_data
 from sottovoce.registry import Entry, Registry, parse_step
 from sottovoce.runs import Run, find, folder_of, measurements_in, version_of
+from sottovoce.tables import lasting
+from sottovoce.training import training_time, trainings
 
 ROWS = "rows.jsonl"  # of a measure that is done, until its run is
 
@@ -253,11 +255,13 @@ def take_steps(
     read: Callable[[str], Any] = get_data,
     announce: Callable[[str], object] = lambda text: None,
     report: Callable[[str], object] = lambda text: None,
+    timed: Callable[[Measurement], object] = lambda row: None,
 ) -> Any:
     """The model after some steps; the checkpoints of each lie in a folder of its own in `work`.
 
     `announce` gets a line before each step, `report` what a step has to say of what came out, and what it brought on
-    this machine where that is not plain.
+    this machine where that is not plain; `timed` a row of what the trainings of a step took, over all processes that
+    had a part in them.
 
     Example:
         >>> small = take_steps(model, None, [("drop_layers", {"keep": 9})], work=Path("work"))  # doctest: +SKIP
@@ -266,8 +270,13 @@ def take_steps(
         entry = methods[name]
         own, options = with_data((name, options))
         given = data if own is None else read(own)
-        with working_in(work / f"step-{number}", shared=work), told_to(report if leads() else ignored):
+        place = working_in(work / f"step-{number}", shared=work)
+        with place, told_to(report if leads() else ignored), trainings() as found:
             before, model = model, entry(model, given, **seeded(entry, options, seed))
+        if leads() and found:
+            row = training_time(number, name, found)
+            timed(row)
+            report(f"{name} trained for {lasting(row.value)} ({row.n:,} updates)")
         if leads() and (text := gain_of(entry, before, model, given)):
             report(text)
     return model
@@ -296,6 +305,7 @@ class _Work:
                 "read": tools.read,
                 "announce": self.say,
                 "report": self.say,
+                "timed": self.timed,
             }
             model = take_steps(model, data, recipe.steps, work=run.folder / "work", **more)
             if recipe.steps and first:
@@ -329,6 +339,11 @@ class _Work:
         if leads():
             atomic_write(place / ROWS, "".join(row.to_json() + "\n" for row in rows))
         return rows
+
+    def timed(self, row: Measurement) -> None:
+        """Keep what a step's training took."""
+        if leads():
+            self.run.add_training(row)
 
     def say(self, text: str) -> None:
         """Tell the user, and the run's own log."""

@@ -33,6 +33,7 @@ RANGES: dict[str, tuple[int, int]] = {
     "accumulate": (1, 100_000),
     "seconds": (0, 3_600),
     "rounds": (1, 100_000),
+    "runs": (1, 1_000),
     "batch": (1, 1_000_000),
     "inner": (1, 65_536),
     "beam": (1, 10_000),

@@ -16,8 +16,18 @@ EDGE, ROOF = 40, 28  # left of a matrix and above it
 Points = Sequence[tuple[float, float]]
 
 
-def line_plot(lines: Mapping[str, Points], *, title: str, x: str, y: str, percent: bool = False) -> str:
+def line_plot(
+    lines: Mapping[str, Points],
+    *,
+    title: str,
+    x: str,
+    y: str,
+    percent: bool = False,
+    bands: Mapping[str, Points] | None = None,
+) -> str:
     """Lines by name over one pair of axes; a line of one point is drawn across the plot, as a level.
+
+    A band, by the name of its line, is what lies between the lowest and the highest of its points at each place.
 
     Example:
         >>> line_plot({"loss": [(0, 5.1), (100, 4.2)]}, title="Training", x="step", y="loss")[:4]
@@ -25,8 +35,9 @@ def line_plot(lines: Mapping[str, Points], *, title: str, x: str, y: str, percen
     """
     lines = {name: [p for p in points if all(map(math.isfinite, p))] for name, points in lines.items()}
     lines = {name: points for name, points in lines.items() if points}
+    edges = {name: [p for p in points if all(map(math.isfinite, p))] for name, points in (bands or {}).items()}
     across = ticks([point[0] for points in lines.values() for point in points if len(points) > 1])
-    upwards = ticks([point[1] for points in lines.values() for point in points])
+    upwards = ticks([point[1] for points in (*lines.values(), *edges.values()) for point in points])
 
     def place(point: tuple[float, float]) -> tuple[float, float]:
         right = (point[0] - across[0]) / (across[-1] - across[0])
@@ -53,6 +64,8 @@ def line_plot(lines: Mapping[str, Points], *, title: str, x: str, y: str, percen
         if len(points) == 1:
             points = [(across[0], points[0][1]), (across[-1], points[0][1])]
         color, dash = COLORS[number % len(COLORS)], DASHES[number // len(COLORS) % len(DASHES)]
+        if edges.get(name):
+            parts.append(band([place(point) for point in edges[name]], color))
         parts.append(stroke([place(point) for point in points], color, 2, dash))
         ends.append((place(points[-1])[1], name, color))
     parts += names(ends)
@@ -98,6 +111,22 @@ def stroke(points: Points, color: str, width: int, dash: str = "") -> str:
     path = " ".join(f"{right:.1f},{down:.1f}" for right, down in points)
     dashes = f' stroke-dasharray="{dash}"' if dash else ""
     return f'<polyline points="{path}" fill="none" stroke="{color}" stroke-width="{width}"{dashes}/>'
+
+
+def band(points: Points, color: str) -> str:
+    """The area between the lowest and the highest point at each place.
+
+    Example:
+        >>> band([(0, 1), (0, 3), (1, 2), (1, 5)], "#000")
+        '<polygon points="0.0,1.0 1.0,2.0 1.0,5.0 0.0,3.0" fill="#000" fill-opacity="0.15" stroke="none"/>'
+    """
+    sides: dict[float, list[float]] = {}
+    for right, down in points:
+        sides.setdefault(right, []).append(down)
+    there = [(right, min(sides[right])) for right in sorted(sides)]
+    back = [(right, max(sides[right])) for right in sorted(sides, reverse=True)]
+    path = " ".join(f"{right:.1f},{down:.1f}" for right, down in there + back)
+    return f'<polygon points="{path}" fill="{color}" fill-opacity="0.15" stroke="none"/>'
 
 
 def text(right: float, down: float, what: str, *, anchor: str = "start", color: str = "#222", weight: str = "") -> str:

@@ -18,6 +18,7 @@ from sottovoce.models.teachers import teacher_folder
 from sottovoce.names import drawn
 from sottovoce.recipe import Recipe, Step, explained, with_data
 from sottovoce.registry import Registry, check_options
+from sottovoce.studies.convexity import points_of
 from sottovoce.tasks import TASKS
 from sottovoce.tasks.probe import check_answers
 from sottovoce.tasks.states import BYTES, ROOM
@@ -53,6 +54,8 @@ def check_run(recipe: Recipe, root: str | Path, *, methods: Registry, measures: 
             data, options = data_and_options(recipe, name, whole, measures, read)
             if name in TASKS:
                 check_task_measure(name, data, options, model, Path(root))
+            if name == "convexity":
+                check_concepts(options.get("of", ["keywords"]), data)
 
 
 def check_disk(recipe: Recipe, model: Any, root: Path, methods: Registry) -> None:
@@ -156,6 +159,17 @@ def check_task_measure(
             f"its probe is to keep {wanted / 1e9:.0f} GB of states, and {free / 1e9:.0f} GB are free; leave "
             "train.states=kept out, or take one layer (layer=9), fewer utterances (limit=2000), or another disk."
         )
+
+
+def check_concepts(concepts: Sequence[str], data: Sequence[Utterance] | None) -> None:
+    """Refuse concepts of convexity that no utterance has a label for.
+
+    Example:
+        >>> check_concepts(["keywords", "phones"], data)
+    """
+    for concept in concepts:
+        if concept in TASKS:
+            points_of(TASKS[concept], data, limit=1, classes=None, seed=0)
 
 
 def some(data: Sequence[Any], limit: int | None, seed: int) -> Sequence[Any]:

@@ -19,6 +19,7 @@ from sottovoce.registry import Registry, check_options
 
 Step = tuple[str, Mapping[str, Any]]
 MOST_POINTS, MOST_STEPS, MOST_IN_ALL = 10_000, 1_000, 100_000
+WHOLE = ("steps", "measures")  # what a recipe lists; each may be varied as a whole, too
 _STEPS = "steps and measures are lists of a name, or of {name: {option: value}}"
 
 
@@ -117,6 +118,8 @@ class Recipe:
     def points(self) -> list["Recipe"]:
         """Every combination of what `vary` lists, without `vary`: the last key varies fastest, as in nested loops.
 
+        Steps, and measures, may be varied as a whole: `{"steps": [[], [{"drop_layers": {"keep": 9}}]]}`.
+
         Example:
             >>> recipe = Recipe("hubert", steps=(("drop_layers", {}),), vary={"steps.0.keep": [9, 6], "seed": [0, 1]})
             >>> [(point.steps[0][1]["keep"], point.seed) for point in recipe.points()]
@@ -126,19 +129,23 @@ class Recipe:
         return [self._at(targets, values) for values in itertools.product(*self.vary.values())]
 
     def changed(self, changes: Mapping[str, Any]) -> "Recipe":
-        """The recipe with other values at some places, named as in `vary`.
+        """The recipe with other values at some places, named as in `vary`; where steps are varied as a whole, in each
+        list of them that has the place.
 
         Example:
             >>> recipe = Recipe("hubert", steps=(("finetune", {"task": "asr"}),))
             >>> recipe.changed({"steps.finetune.train.steps": 10}).steps[0][1]
             {'task': 'asr', 'train': {'steps': 10}}
         """
+        vary, rest = dict(self.vary), dict(changes)
         for key in changes:
             if key in self.vary:
                 raise SottovoceError(f"'{cut(key)}' is varied by this recipe; leave it out, or vary something else.")
-        targets = [self._target(key) for key in changes]
-        made = dataclasses.replace(self, vary={})._at(targets, list(changes.values()))
-        return dataclasses.replace(made, vary=self.vary)
+            if (group := key.partition(".")[0]) in WHOLE and group in vary:
+                vary[group] = self._changed_lists(key, rest.pop(key), vary[group])
+        targets = [self._target(key) for key in rest]
+        made = dataclasses.replace(self, vary={})._at(targets, list(rest.values()))
+        return dataclasses.replace(made, vary=vary)
 
     def hash(self, extra: Mapping[str, str] | None = None) -> str:
         """Twelve hex digits of the recipe and of what else decides the result, such as the data's own hash.
@@ -175,11 +182,33 @@ class Recipe:
         named = [with_data(step)[0] for step in (*self.steps, *self.measures)]
         return list(dict.fromkeys(name for name in (self.data, *named) if name is not None))
 
+    def _changed_lists(self, key: str, value: Any, listed: list[Any]) -> list[Any]:
+        """Of steps that are varied as a whole, those lists with another value that have a place of this name."""
+        group, made, reason = key.partition(".")[0], [], None
+        for steps in listed:
+            own = dataclasses.replace(self, vary={}, **{group: steps})
+            try:
+                target = own._target(key)
+            except SottovoceError as error:
+                made.append(steps)
+                reason = reason or error
+            else:
+                made.append(own._at([target], [value]).to_dict()[group])
+        if made == listed and reason is not None:
+            raise reason
+        return made
+
     def _check_grid(self) -> None:
         count = math.prod(len(values) for values in self.vary.values())
         if count > MOST_POINTS:
             raise SottovoceError(f"vary asks for {shown(count)} points, but at most {MOST_POINTS} can be; list fewer.")
-        if (all_steps := count * (len(self.steps) + len(self.measures))) > MOST_IN_ALL:
+        longest = [
+            max(
+                len(steps) if isinstance(steps, list) else 1 for steps in self.vary.get(key, [list(getattr(self, key))])
+            )
+            for key in WHOLE
+        ]
+        if (all_steps := count * sum(longest)) > MOST_IN_ALL:
             raise SottovoceError(
                 f"vary asks for {count} points with {all_steps} steps and measures in all, but at most {MOST_IN_ALL} "
                 "are possible; list fewer."
@@ -198,13 +227,13 @@ class Recipe:
 
     def _target(self, key: str) -> tuple[Any, ...]:
         """Where a key of `vary` points: `("seed",)`, `("steps", 0, "keep")`, or `("steps", 0, "train", "lr")`."""
-        if key in ("model", "data", "seed"):
+        if key in ("model", "data", "seed", *WHOLE):
             return (key,)
         group, _, rest = key.partition(".")
         where, _, option = rest.partition(".")
         path = option.split(".")
-        if group not in ("steps", "measures") or not where or not all(path):
-            keys = "Keys: model, data, seed, steps.<number or method>.<option>, measures.<number or measure>.<option>."
+        if group not in WHOLE or not where or not all(path):
+            keys = "Keys: model, data, seed, steps, steps.<number or method>.<option>, and of measures the same."
             raise SottovoceError(f"vary has no key '{cut(key)}'{hint(key, ['model', 'data', 'seed'])} {keys}")
         names = [name for name, _ in getattr(self, group)]
         if where.isascii() and where.isdigit():

@@ -132,6 +132,23 @@ class Run:
         """Every measurement that was written whole; the line that a crash cut short is left out."""
         return measurements_in(self.folder / "measurements.jsonl")
 
+    def add_training(self, time: Measurement) -> None:
+        """Keep in `run.json` what a step's training took: a row of `training`, with the step and its method."""
+        self._write(self.record | {"training": [row.record() for row in (*self.trainings, time)]})
+
+    @property
+    def trainings(self) -> list[Measurement]:
+        """The seconds of training of each step that trained; not with the measurements, which two runs have alike."""
+        found = self.record.get("training", [])
+        try:
+            return [Measurement.from_record(row) for row in found]
+        except (SottovoceError, TypeError, AttributeError) as error:
+            reason = reason_of(error)
+            raise SottovoceError(
+                f"'{self.folder / 'run.json'}' tells of its training what no run writes ({reason}); delete the folder "
+                "to run it again."
+            ) from None
+
     def log(self, text: str) -> None:
         """Append a line to `log.txt`, with the time."""
         append_lines(self.folder / "log.txt", f"{_now()} {text.rstrip()}\n")

@@ -31,6 +31,19 @@ def short(value: float | int | None, unit: str = "") -> str:
     return f"{digits} {names[index]}".strip()
 
 
+def lasting(seconds: float) -> str:
+    """A time that people wait for.
+
+    Example:
+        >>> lasting(41.23), lasting(812), lasting(33_000)
+        ('41.2 s', '13.5 min', '9.17 h')
+    """
+    for most, size, unit in ((120.0, 1.0, "s"), (7200.0, 60.0, "min")):
+        if seconds < most:
+            return f"{seconds / size:.3g} {unit}"
+    return f"{seconds / 3600:.3g} h"
+
+
 def grouped(values: Mapping[Where, float], detail: bool) -> dict[str, float]:
     """Values by part under readable names; without detail, convolutions and layers are summed up.
 

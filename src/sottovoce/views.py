@@ -35,6 +35,7 @@ class Lines:
         metrics: which, with their names in the drawing; all, if none is named.
         main: only the first metric that a measure tells.
         percent, upward: values as percentages; those that are better when lower as 1 less them.
+        band: a coordinate whose rows are no curve, but edges of a band around the one that they share the rest with.
 
     Example:
         >>> Lines("layer", y="kurtosis").x
@@ -49,6 +50,7 @@ class Lines:
     main: bool = False
     percent: bool = False
     upward: bool = False
+    band: str = ""
 
 
 @dataclass(frozen=True)

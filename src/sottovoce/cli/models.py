@@ -163,8 +163,7 @@ def compress(
         )
     if recipe is not None:
         more: dict[str, Any] = {"changes": values_of(changes or []), "limit": limit, "dry": dry_run}
-        for run in sv.run(recipe, output, model=model, data=data, skip_bad=skip_bad, log=tell, **more):
-            show(f"wrote {run.folder}")
+        told_of_runs(sv.run(recipe, output, model=model, data=data, skip_bad=skip_bad, log=tell, **more))
         return
     if changes or limit is not None or dry_run:
         raise SottovoceError("--set, --limit and --dry-run are for --recipe; give steps their options with --step.")
@@ -182,15 +181,25 @@ def compress(
         read = cache(partial(get_data, skip_bad=skip_bad, tell=tell))
         known = read(data) if data is not None else None
         check_run(sv.Recipe(model, data, 0, tuple(steps)), output, methods=sv.METHODS, measures=sv.MEASURES, read=read)
-        whole = get_model(model)
-        small = take_steps(whole, known, steps, work=made.work, read=read, report=tell if as_json else show)
+        whole, times = get_model(model), list[sv.Measurement]()
+        hear: dict[str, Any] = {"report": tell if as_json else show, "timed": times.append}
+        small = take_steps(whole, known, steps, work=made.work, read=read, **hear)
         if not leads():
             return
         with bar("saving and loading again"):
             made.save(small)
     if not as_json:
         show(f"wrote {output}: {short(sv.size(small)[0].value)} parameters")
-    compared(model, whole, small, known, as_json=as_json)
+    compared(whole, small, known, times, as_json=as_json)
+
+
+def told_of_runs(runs: list[sv.Run]) -> None:
+    """Where each run is, and how long its steps were trained."""
+    from sottovoce.tables import lasting
+
+    for run in runs:
+        seconds = sum(row.value for row in run.trainings)
+        show(f"wrote {run.folder}{f', trained for {lasting(seconds)}' * bool(seconds)}")
 
 
 def values_of(changes: list[str]) -> dict[str, Any]:
@@ -204,8 +213,8 @@ def values_of(changes: list[str]) -> dict[str, Any]:
     return found
 
 
-def compared(model: str, whole: Any, small: Any, data: Any, *, as_json: bool) -> None:
-    """What a model costs and scores beside the one that was made of it, and which of its parts went."""
+def compared(whole: Any, small: Any, data: Any, times: list[sv.Measurement], *, as_json: bool) -> None:
+    """What a model costs and scores beside the one that was made of it, what that took, and which of its parts went."""
     from sottovoce.costs import scores_of_two
     from sottovoce.models.differences import differences
     from sottovoce.tables import number, summary_table
@@ -218,6 +227,7 @@ def compared(model: str, whole: Any, small: Any, data: Any, *, as_json: bool) ->
             found = [(task, first if place == 0 else second) for task, first, second in scores]
             rows = [*costs[place].measurements, *(score.measured(task) for task, score in found)]
             print_json({"model": name, **row.record()} for row in rows if not row.where)
+        print_json({"model": "after", **row.record()} for row in times)
         return
     out.print(summary_table(["before", "after"], costs))
     for name, first, second in scores:

@@ -51,8 +51,10 @@ def drop_layers(
     in an order: from the last (`backward`), from the second on (`forward`), in turns (`alternate`), or those that
     change states least first: by cosine (`bi`), by 8 nearest neighbours (`knn_bi`), by 2 to 64 of them as in the
     paper's code (`knn_bi_averaged`), by CKA (`cka_bi`), by what the task loses without each (`ablation`), or as the run
-    of layers whose ends are least apart (`angular`). The first layer stays. Scores are taken once; with `rescore`, anew
-    after each layer; `heal.steps` updates follow each layer. One by one, `angular` looks anew each time.
+    of layers whose ends are least apart (`angular`). The paper's code also has those before which states are most like
+    the outputs of all layers (`multi_bi`), the first block by `bi` and then the others (`core_first`), and those before
+    which the head's Jacobians are most alike (`jacobian_rank`). The first layer stays. Scores are taken once; with
+    `rescore`, anew after each layer; `heal.steps` updates follow each. One by one, `angular` looks anew each time.
 
     Example:
         >>> small = drop_layers(model, keep=9)

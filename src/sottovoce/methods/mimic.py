@@ -41,12 +41,13 @@ def mimic(
     limit: int | None = None,
     seed: int = 0,
 ) -> Any:
-    """Replace the stack by one or two mimic layers, and train them in two steps.
+    """Replace the stack by one or two mimic layers, or by none, and train them in two steps.
 
     First (`train`) they match the states of the stack: two layers those behind layer `shape.at` (the last of its first
     block of similar layers, found in the data if not given) and the last; one layer the last only. Then, where the
     model has a head for a task of this data, mimic and head learn the task (`task_train`); `frozen` leaves that to the
     head alone. Each is left out by None (null in YAML); without `train` it is the paper's baseline without a teacher.
+    With `shape.layers=0` the head alone stays, behind the projection: there is nothing to match, so it learns the task.
     Front end and projection stay as they are. The positional convolution goes with the stack, as published; with
     `shape.positional` it stays in front of the mimic and learns on with it, which lets a mimic hear a frame's
     neighbours. Adam at a constant rate, in batches of so many utterances; the best weights on the dev split, judged 20
@@ -62,6 +63,7 @@ def mimic(
     """
     check_mimic(model, shape.layers, shape.at)
     check_dropout(None, mask_time)
+    train = train if shape.layers else None
     if not data and (train or task_train):
         raise SottovoceError("mimic needs data: speech to match states on, with answers where the head has a task.")
     chosen = own_task(model, data or (), task) if task_train or task else None

@@ -330,4 +330,5 @@ def other(widths: Widths) -> Number:
         count = count + config.max_source_positions * hidden
     if widths.mimic is None:
         return count + (2 * hidden if family.final_norm is not None else 0)
-    return count + (2 * widths.feed_forward[0][0] if widths.mimic["kind"] == "linear" else 0)
+    normed = widths.feed_forward[:1] if widths.mimic["kind"] == "linear" else ()  # all share one norm
+    return count + sum(2 * width for (width,) in normed)

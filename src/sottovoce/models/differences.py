@@ -41,6 +41,8 @@ def differences(before: Any, after: Any) -> list[str]:
 
 def layers_told(old: Widths, new: Widths) -> str:
     """Which layers run, and how many of them there are."""
+    if old.mimic is None and new.mimic is not None and not new.order:
+        return f"layers: none of {len(old.order)}; what reads the last one reads the projection"
     if old.mimic is None and new.mimic is not None:
         return f"layers: {len(new.order)} mimic of {len(old.order)}"
     if old.order == new.order:

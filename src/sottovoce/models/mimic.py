@@ -72,8 +72,8 @@ class TransformerMimic(nn.Module):
 
 
 class MimicEncoder(nn.Module):
-    """One or two mimic layers behind the feature projection, where the whole stack was; the positional convolution that
-    stood in front of it may stay there.
+    """One or two mimic layers behind the feature projection, where the whole stack was, or none; the positional
+    convolution that stood in front of it may stay there.
 
     Example:
         >>> stack = MimicEncoder(768, layers=1, kind="linear", width=768)
@@ -98,7 +98,8 @@ class MimicEncoder(nn.Module):
         if positional is not None:
             self.pos_conv_embed = positional
         if kind == "linear":
-            self.norm = nn.LayerNorm(width, device=device)
+            if layers:
+                self.norm = nn.LayerNorm(width, device=device)
             self.layers = nn.ModuleList(LinearMimic(hidden, width, device=device) for _ in range(layers))
         else:
             self.layers = nn.ModuleList(
@@ -109,17 +110,25 @@ class MimicEncoder(nn.Module):
         self, hidden_states: torch.Tensor, attention_mask: torch.Tensor | None = None, **kwargs: Any
     ) -> BaseModelOutput:
         """What the replaced encoder returned: the last hidden state."""
-        *_, hidden_states = hidden_states, *self.each(hidden_states, attention_mask)
+        hidden_states = self.entering(hidden_states, attention_mask)
+        *_, hidden_states = hidden_states, *self.run(hidden_states, attention_mask)
         return BaseModelOutput(last_hidden_state=hidden_states)
 
     def each(self, hidden_states: torch.Tensor, attention_mask: torch.Tensor | None = None) -> Iterator[torch.Tensor]:
-        """What each layer makes of the one before."""
+        """What each layer makes of the one before, from what the projection says on."""
+        return self.run(self.entering(hidden_states, attention_mask), attention_mask)
+
+    def entering(self, hidden_states: torch.Tensor, attention_mask: torch.Tensor | None) -> torch.Tensor:
+        """What enters the first layer."""
         if self.mimic["positional"]:
             if attention_mask is not None:
                 # As in the stack that was here: what is past an end must not reach the frames before it.
                 hidden_states = hidden_states * attention_mask[..., None].to(hidden_states.dtype)
             hidden_states = hidden_states + self.pos_conv_embed(hidden_states)
-        extra = self.norm if self.mimic["kind"] == "linear" else attention_mask
+        return hidden_states
+
+    def run(self, hidden_states: torch.Tensor, attention_mask: torch.Tensor | None) -> Iterator[torch.Tensor]:
+        """What each layer makes of the one before."""
         for layer in self.layers:
-            hidden_states = layer(hidden_states, extra)
+            hidden_states = layer(hidden_states, self.norm if self.mimic["kind"] == "linear" else attention_mask)
             yield hidden_states

@@ -75,7 +75,12 @@ def watching(body: Anatomy, *, attention: bool = False) -> Iterator[tuple[list[t
         none = state.new_zeros(state.shape[0], 0, state.shape[1], state.shape[1])
         maps.append(none if result[1] is None else result[1])
 
+    def passed(module: Any, args: tuple[Any, ...], result: Any) -> None:
+        hidden.append(result[0])
+
     exits, handles = getattr(body.layers, "exits", None), []
+    if body.mimics and not len(body.layers):  # what would enter the first layer is what comes out
+        handles.append(body.base.encoder.register_forward_hook(passed))
     if exits is not None:  # the states of every step, of every utterance
         body.layers.__dict__["exits"] = None
     for index in range(len(body.layers)):

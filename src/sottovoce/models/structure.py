@@ -317,7 +317,7 @@ def _log_mel(record: Any) -> dict[str, int] | None:
 def _mimic(record: Any) -> dict[str, Any] | None:
     if record is None:
         return None
-    choices = {"layers": (1, 2), "kind": ("linear", "transformer"), "over": ("time", "batch")}
+    choices = {"layers": (0, 1, 2), "kind": ("linear", "transformer"), "over": ("time", "batch")}
     if not isinstance(record, Mapping) or not {"layers", "kind", "width"} <= set(record) <= MIMIC:
         raise ValueError(f"mimic is {reprlib.repr(record)}, but {', '.join(sorted(MIMIC))} are wanted")
     for key, wanted in choices.items():

@@ -84,17 +84,20 @@ def lines(view: Lines, rows: Rows, *, title: str, each: str) -> str:
         return ""
     shared = [{getattr(row, field) for row in own} for field in ("measure", "metric")]
     curves: dict[str, list[tuple[float, float]]] = {}
+    edges: dict[str, list[tuple[float, float]]] = {}
     for row in own:
         name = line_name(view, row, each, several=len(shared[0]) > 1, metrics=len(shared[1]) > 1)
         place = float(row.at(view.x)) if row in over else 0.0
         name += "" if row in over else ", whole model"
-        curves.setdefault(name, []).append((place, 1 - row.value if turned(view, row) else row.value))
+        kept = edges if view.band in row.where else curves
+        kept.setdefault(name, []).append((place, 1 - row.value if turned(view, row) else row.value))
     found = {row.better for row in own}
     better = next(iter(found)) if len(found) == 1 and not view.upward else "neither"
     y = view.y if better == "neither" else f"{view.y} ({better} is better)"
     told = ", ".join([view.title or title, *(str(row.at(each)) for row in own[:1] if each)])
     x = view.x_label or view.x.replace("_", " ")
-    return drawings([line_plot({n: sorted(c) for n, c in curves.items()}, title=told, x=x, y=y, percent=view.percent)])
+    drawn = {name: sorted(curve) for name, curve in curves.items()}
+    return drawings([line_plot(drawn, title=told, x=x, y=y, percent=view.percent, bands=edges)])
 
 
 def turned(view: Lines, row: Measurement) -> bool:
@@ -105,7 +108,7 @@ def turned(view: Lines, row: Measurement) -> bool:
 def line_name(view: Lines, row: Measurement, each: str, *, several: bool, metrics: bool) -> str:
     """The measure where there are several, the coordinates beside the axis, the metric where nothing else tells."""
     parts = [row.measure] if several else []
-    parts += [text] if (text := spelled(others(row, view.x, each))) else []
+    parts += [text] if (text := spelled(others(row, view.x, each, view.band))) else []
     metric = view.metrics.get(row.metric) or row.metric.replace("_", " ")
     if turned(view, row):
         return " ".join([*parts, f"(1 - {metric})"]) if parts else f"1 - {metric}"

@@ -8,7 +8,6 @@ from typing import Any, Literal, final
 import torch
 from torch import nn
 
-from sottovoce.analysis.blocks import blocks
 from sottovoce.data.batches import data_stamp
 from sottovoce.data.utterance import Utterance
 from sottovoce.distillation.objective import layer_states
@@ -21,7 +20,7 @@ from sottovoce.models.encoder import Encoder, Inputs, fingerprint, frame_mask
 from sottovoce.models.padding import exact_padding
 from sottovoce.models.record import states
 from sottovoce.pretraining.run import train_and_dev
-from sottovoce.studies.similarity import likeness
+from sottovoce.studies.similarity import first_block, likeness
 from sottovoce.studies.speech import not_tested
 from sottovoce.tasks.batch import Batch, Questions
 from sottovoce.tasks.finetune import frozen_parts, in_memory
@@ -37,6 +36,7 @@ class Shape:
     """What stands in the place of the stack.
 
     Args:
+        layers: one, two, or none: then the head reads the projection.
         at: the layer up to which the first of two mimic layers stands; the last of the first block of similar layers,
             found in the data, if not given.
         paper_attention: attention over the utterances of a batch, not over time.
@@ -125,8 +125,7 @@ def boundary_of(model: Any, data: Sequence[Utterance] | None, *, limit: int | No
         8
     """
     stack_states = not_tested(data, what="the boundary of the first block")
-    found = likeness([model], stack_states, reading="flatten", embedding=False, limit=limit, seed=seed)
-    return blocks(found.matrices["cka"], shuffles=0).boundary
+    return first_block(likeness([model], stack_states, reading="flatten", embedding=False, limit=limit, seed=seed))
 
 
 def teach(

@@ -1,7 +1,7 @@
 """In which order layers go: by where they are, or by how little they do."""
 
 import copy
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, Literal
 
 from sottovoce.data.utterance import Utterance
@@ -10,13 +10,28 @@ from sottovoce.healing.objectives import own_task
 from sottovoce.models.anatomy import Anatomy
 from sottovoce.models.edits import keep_layers
 from sottovoce.studies.cuts import scores_of_cuts
-from sottovoce.studies.similarity import Likeness, influences, likeness, spans
+from sottovoce.studies.jacobians import jacobian_shares
+from sottovoce.studies.similarity import Likeness, first_block, influences, likeness, spans
 from sottovoce.studies.speech import not_tested
 from sottovoce.studies.targets import higher_is_better
 
-By = Literal["forward", "backward", "alternate", "bi", "knn_bi", "knn_bi_averaged", "cka_bi", "angular", "ablation"]
+By = Literal[
+    "forward",
+    "backward",
+    "alternate",
+    "bi",
+    "knn_bi",
+    "knn_bi_averaged",
+    "cka_bi",
+    "multi_bi",
+    "core_first",
+    "jacobian_rank",
+    "angular",
+    "ablation",
+]
 Cut = list[int]
 PLACES = ("forward", "backward", "alternate")  # orders that hang on nothing but where layers are
+FEWER = 4  # batches of Jacobians are so many times smaller, as in the paper's code
 
 
 def cuts_by(
@@ -28,12 +43,14 @@ def cuts_by(
     limit: int | None = 640,
     task: str | None = None,
     seed: int = 0,
+    alike: Callable[[], Likeness] | None = None,
 ) -> list[Cut]:
     """For every number of layers that can go, the steps that stay; the first layer always stays, except at the very end
     of `backward`.
 
-    Scores are taken once, of the whole model, as in the paper: similarities on recordings that are in no test split,
-    flattened over time, in batches; `ablation` by the model's own head on the dev split.
+    Scores are taken once, of the whole model, as in the paper: similarities (`alike`, if somebody has them already) on
+    recordings that are in no test split, flattened over time, in batches; `ablation` by the model's own head on the dev
+    split.
 
     Example:
         >>> cuts_by(model, None, "forward")[2]
@@ -43,8 +60,8 @@ def cuts_by(
     if Anatomy(model).mimics:
         raise SottovoceError("mimic layers stand in for this model's stack; there are no layers to drop.")
     if by == "angular":
-        return longest_spans(seen(model, data, batch=batch, limit=limit, seed=seed), steps)
-    order = leaving(model, data, by, batch=batch, limit=limit, task=task, seed=seed)
+        return longest_spans(alike() if alike else seen(model, data, batch=batch, limit=limit, seed=seed), steps)
+    order = leaving(model, data, by, batch=batch, limit=limit, task=task, seed=seed, alike=alike)
     return [[step for step in range(steps) if step not in order[:gone]] for gone in range(len(order) + 1)]
 
 
@@ -57,6 +74,7 @@ def leaving(
     limit: int | None = 640,
     task: str | None = None,
     seed: int = 0,
+    alike: Callable[[], Likeness] | None = None,
 ) -> list[int]:
     """The steps of a stack in the order in which they go; of equal scores the lower goes first.
 
@@ -75,14 +93,29 @@ def leaving(
         return [later[i // 2] if i % 2 == 0 else later[-1 - i // 2] for i in range(len(later))]
     if by == "ablation":
         scores = without_each(model, data, task, limit=limit, seed=seed)
+    elif by == "jacobian_rank":
+        heard = not_tested(data, what="an order of layers")
+        fewer = None if limit is None else max(2, limit // FEWER)
+        shares = jacobian_shares(model, heard, batch=max(2, batch // FEWER), limit=fewer, seed=seed)
+        scores = {step: -float(share) for step, share in enumerate(shares)}
     else:
-        found = influences(seen(model, data, batch=batch, limit=limit, seed=seed))
-        scores = {row.layer: float(getattr(row, by)) for row in found}
+        found = alike() if alike else seen(model, data, batch=batch, limit=limit, seed=seed)
+        score = "bi" if by == "core_first" else by
+        scores = {row.layer: float(getattr(row, score)) for row in influences(found)}
+        if by == "core_first" and later:
+            # Of the code only the name is known: the layers of the core are given there by hand.
+            core = range(first_block(found))
+            return sorted(later, key=lambda step: (step not in core, scores[step], step))
     return sorted(later, key=lambda step: (scores[step], step))
 
 
 def seen(model: Any, data: Sequence[Utterance] | None, *, batch: int, limit: int | None, seed: int) -> Likeness:
-    """The similarities of the states on speech that no test is made of."""
+    """The similarities of the states on speech that no test is made of.
+
+    Example:
+        >>> seen(model, data, batch=128, limit=640, seed=0).matrices["cka"].shape
+        (13, 13)
+    """
     heard = not_tested(data, what="an order of layers")
     return likeness([model], heard, reading="flatten", batch=batch, limit=limit, seed=seed)
 

@@ -7,6 +7,7 @@ from typing import Any, Literal
 import numpy as np
 import torch
 
+from sottovoce.analysis.blocks import blocks
 from sottovoce.analysis.similarity import NEIGHBORS, normalized, similarities
 from sottovoce.data.batches import data_stamp, samples
 from sottovoce.data.utterance import Utterance
@@ -155,7 +156,8 @@ class Influence:
     """How much a layer changes what enters it, by several measures; small is redundant.
 
     `bi` is ShortGPT's block influence on these samples, `knn_bi` the same by k neighbours, `knn_bi_averaged` over 2 to
-    64 of them as in the paper's code, `cka_bi` by CKA.
+    64 of them as in the paper's code, `cka_bi` by CKA. `multi_bi` is how unlike what enters the layer is, by 2 to 64
+    neighbours, to what leaves each of the layers, on average.
 
     Example:
         >>> influences(found)[0].layer
@@ -167,6 +169,7 @@ class Influence:
     knn_bi: float
     knn_bi_averaged: float
     cka_bi: float
+    multi_bi: float
 
 
 def influences(found: Likeness, *, k: int = 8) -> list[Influence]:
@@ -182,14 +185,31 @@ def influences(found: Likeness, *, k: int = 8) -> list[Influence]:
         raise SottovoceError(
             f"k={k} neighbours among {found.samples} samples; there are: {', '.join(averaged) or 'none'}."
         )
-    rows = []
+    rows, left = [], outputs(found)
     for row in range(1, len(found.names)):
         if found.names[row].isdigit():
             step = (row - 1, row)
             knn = [float(matrices[metric][step]) for metric in averaged or [f"knn_{k}"]]
             near, bi, shared = (1 - float(matrices[m][step]) for m in (f"knn_{k}", "cosine", "cka"))
-            rows.append(Influence(int(found.names[row]) - 1, bi, near, 1 - sum(knn) / len(knn), shared))
+            multi = 1 - float(np.mean([matrices[metric][row - 1, left] for metric in averaged or [f"knn_{k}"]]))
+            rows.append(Influence(int(found.names[row]) - 1, bi, near, 1 - sum(knn) / len(knn), shared, multi))
     return rows
+
+
+def outputs(found: Likeness) -> list[int]:
+    """The rows of what leaves the layers of one model: all states but the one that enters the first layer."""
+    return [row for row, name in enumerate(found.names) if name.isdigit() and name != "0"]
+
+
+def first_block(found: Likeness) -> int:
+    """How many layers the first block of similar layers has, by the best cut in two of CKA between their outputs.
+
+    Example:
+        >>> first_block(likeness([model], data, reading="flatten"))
+        8
+    """
+    left = outputs(found)
+    return blocks(found.matrices["cka"][np.ix_(left, left)], shuffles=0).boundary
 
 
 def spans(found: Likeness) -> list[tuple[int, int, float]]:

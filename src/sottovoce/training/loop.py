@@ -24,6 +24,7 @@ from sottovoce.models.modes import own_modes
 from sottovoce.progress import Advance, bar
 from sottovoce.signals import STOPS, deferred
 from sottovoce.training.chance import own_chance, seed
+from sottovoce.training.clock import Trained, ended
 from sottovoce.training.devices import part_processes
 from sottovoce.training.optimizers import clipped_parameters, make_optimizers, tell_step
 from sottovoce.training.precision import autocast_to, fast_attention
@@ -37,7 +38,7 @@ _JUDGING: ContextVar[bool] = ContextVar("judging", default=False)
 
 @dataclass(frozen=True)
 class Outcome:
-    """How a training ended.
+    """How a training ended; `seconds` are of all processes that it took, as `Trained` has them.
 
     Example:
         >>> Outcome(steps=100, loss=0.3, best=0.91, best_step=80, seconds=12.0).best_step
@@ -134,10 +135,11 @@ class _Loop:
             self.keeper.cut_log(self.position.step)
         if self.position.scaler:
             self.scaler.load_state_dict(self.position.scaler)
+        self.begin, self.spent, self.was_done = time.monotonic(), self.position.seconds, self.done()
 
     def run(self) -> Outcome:
         """All steps that are left; whatever happens, the objective is left where and as it was."""
-        begin = time.monotonic()
+        self.begin = time.monotonic()
         self.accelerator.init_trackers("log")
         try:
             checkpoints = checkpointed(self.objective, self.settings.checkpoint_gradients)
@@ -150,6 +152,7 @@ class _Loop:
                     if self.rank == 0:
                         self.save()
                     raise
+            self.tick()
             if self.rank == 0:
                 self.save(finished=True)
             if self.world > 1:
@@ -162,7 +165,9 @@ class _Loop:
                 tracker.finish()
             self.objective.to(self.home)
         position = self.position
-        return Outcome(position.step, position.loss, position.best, position.best_step, time.monotonic() - begin)
+        if not _JUDGING.get():
+            ended(Trained(self.name, position.step, position.seconds))
+        return Outcome(position.step, position.loss, position.best, position.best_step, position.seconds)
 
     def go(self) -> None:
         """The steps."""
@@ -191,6 +196,16 @@ class _Loop:
                 if time.monotonic() - saved > settings.save_seconds and self.rank == 0:
                     self.save()
                     saved = time.monotonic()
+
+    def done(self) -> bool:
+        """Whether nothing is left to do."""
+        judged = self.validate is None or self.position.judged == self.position.step
+        return self.stopped() or (self.position.step == self.settings.steps and judged)
+
+    def tick(self) -> None:
+        """Count the time of this process; reading a training that was done takes none."""
+        if not self.was_done:
+            self.position.seconds = round(self.spent + time.monotonic() - self.begin, 3)
 
     def stopped(self) -> bool:
         """Whether it was enough: no better score for too long."""
@@ -329,6 +344,7 @@ class _Loop:
     def save(self, *, finished: bool = False) -> None:
         """A checkpoint of now."""
         self.position.scaler = self.scaler.state_dict() if self.scaler.is_enabled() else {}
+        self.tick()
         with deferred():
             self.keeper.save(self.objective, self.optimizers, self.position, finished=finished)
 

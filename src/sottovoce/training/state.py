@@ -41,6 +41,7 @@ class Position:
     worse: int = 0
     judged: int = 0
     loss: float | None = None
+    seconds: float = 0.0
     scaler: dict[str, Any] = field(default_factory=dict)
 
 
@@ -62,6 +63,8 @@ def read_position(record: Any) -> Position:
         value = getattr(position, name)
         if not isinstance(value, float | int | None) or isinstance(value, bool):
             raise SottovoceError(f"its {name} is {value!r}, but a number is wanted")
+    if not is_number(position.seconds) or not 0 <= position.seconds < float("inf"):
+        raise SottovoceError(f"its seconds are {position.seconds!r}, but a time is wanted")
     scaler = position.scaler
     known = torch.amp.GradScaler("cpu").state_dict().keys() if scaler else set()
     if not isinstance(scaler, dict) or scaler.keys() != known or not all(map(is_number, scaler.values())):
@@ -106,7 +109,7 @@ class Keeper:
     Example:
         >>> keeper = Keeper("training", "0a1b2c3d4e5f")
         >>> keeper.load(objective, optimizers)
-        Position(step=0, best=None, best_step=0, worse=0, judged=0, loss=None, scaler={})
+        Position(step=0, best=None, best_step=0, worse=0, judged=0, loss=None, seconds=0.0, scaler={})
     """
 
     def __init__(self, folder: str | Path | None, identity: str) -> None:

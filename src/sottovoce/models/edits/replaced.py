@@ -97,6 +97,8 @@ def use_mimic(
 ) -> None:
     """Replace the whole stack by untrained mimic layers; the positional convolution may stay in front of them.
 
+    Without a layer (`layers=0`) a head reads what the stack read; `kind` and `width` then say nothing.
+
     Example:
         >>> use_mimic(model, layers=1, kind="linear", width=768)
     """
@@ -109,13 +111,13 @@ def use_mimic(
         raise SottovoceError(
             "this model's head weighs all layers, and a mimic has none of them; use a head on the last."
         )
-    if layers not in (1, 2) or kind not in ("linear", "transformer") or over not in ("time", "batch") or width < 1:
+    if layers not in (0, 1, 2) or kind not in ("linear", "transformer") or over not in ("time", "batch") or width < 1:
         raise SottovoceError(
-            f"layers={layers}, kind={kind!r}, width={width}, over={over!r}: give 1 or 2 layers, kind linear or "
+            f"layers={layers}, kind={kind!r}, width={width}, over={over!r}: give 0, 1 or 2 layers, kind linear or "
             "transformer, a width of 1 or more, attention over time or batch."
         )
-    hidden, old = body.config.hidden_size, next(body.base.encoder.parameters())
-    if kind == "transformer" and hidden % 8:
+    hidden, old = body.config.hidden_size, next(body.base.feature_projection.parameters())
+    if layers and kind == "transformer" and hidden % 8:
         raise SottovoceError(
             f"a transformer mimic has 8 heads, which do not divide the hidden size {hidden}; use linear."
         )
