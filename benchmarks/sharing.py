@@ -48,6 +48,7 @@ WAYS: dict[str, dict[str, Any]] = {
     "separate, all steps": {},
     "shared, all steps": {"groups": 1},
 }
+BEFORE = "units, one update"  # what every pretraining takes before it learns
 MAIN = ("shared, depth drawn", "separate, all steps")
 SEEDS = (0, 1, 2)
 PRETRAIN: dict[str, Any] = {
@@ -75,10 +76,11 @@ def keep(name: str, key: str, row: dict[str, Any], corpus: str, **told: Any) -> 
     record(name, rows, command=f"python benchmarks/sharing.py {shown(corpus)}", teacher=SHAPE, **told)
 
 
-def pretrained(stack: dict[str, Any], data: Any, seed: int) -> Any:
+def pretrained(stack: dict[str, Any], data: Any, seed: int, **more: Any) -> Any:
     """A model with random weights behind a round of pretraining."""
     with tempfile.TemporaryDirectory() as folder, working_in(Path(folder)):
-        return sv.METHODS["pretrain"](sv.new(SHAPE, seed=seed), data, stack=stack, seed=seed, **PRETRAIN)
+        options = {**PRETRAIN, **more}
+        return sv.METHODS["pretrain"](sv.new(SHAPE, seed=seed), data, stack=stack, seed=seed, **options)
 
 
 def scores(model: Any, corpus: str, probes: dict[str, dict[str, Any]], layer: str = "each") -> dict[str, Any]:
@@ -107,6 +109,10 @@ def pretraining(corpus: str) -> None:
     """Three ways to pretrain."""
     data = sv.read_data(corpus)[::3]
     options = {"updates": PRETRAIN["train"]["steps"], "batch_seconds": PRETRAIN["batch_seconds"], "probes": PROBES}
+    if BEFORE not in made("sharing_pretraining", teacher=SHAPE):
+        begin = time.process_time()
+        pretrained({}, data, 0, train={**PRETRAIN["train"], "steps": 1, "warmup": 0.0})
+        keep("sharing_pretraining", BEFORE, {"cpu_seconds": time.process_time() - begin}, corpus, **options)
     for seed in SEEDS:
         for way, stack in WAYS.items():
             key, place = f"{way}, seed {seed}", FOLDER / f"{way.replace(', ', '-').replace(' ', '-')}-{seed}"

@@ -9,6 +9,7 @@ from lib.tables import about, interval, percent, read, table, there
 from sottovoce.plots import line_plot
 
 STEPS = 12
+BEFORE = "units, one update"
 WAYS = ("shared, depth drawn", "separate, all steps", "shared, all steps")
 SHOWN = (1, 2, 3, 4, 6, 8, 10, 12)
 NAMES = {"phones": "phones, accuracy", "keywords": "keywords, accuracy", "pr": "phone error rate"}
@@ -28,7 +29,8 @@ PRETRAINING = """
 
 Models with random weights learn to name units of the bundled teacher for {updates} updates of {batch:g} s of audio:
 with one layer for all twelve steps and a depth drawn from 2 to 12 for each update, with twelve layers and all steps,
-and with one layer and all steps. Training time is the processor's own, on one thread. Consistency is the mean over all
+and with one layer and all steps. Training time is the processor's own, on one thread; {before} of it go before the
+first update, for the teacher's states and their clusters (measured once). Consistency is the mean over all
 pairs of depths, before the training and behind it: CKA, and the squared Frechet distance over the variance.
 
 {table}
@@ -122,6 +124,7 @@ def render_pretraining() -> str:
         about=about(record),
         updates=record["updates"],
         batch=record["batch_seconds"],
+        before=f"{record['rows'][BEFORE]['cpu_seconds']:.0f} s",
         table=table(header, lines),
         curves="\n\n".join(curves),
         words=words.PRETRAINING.strip(),
