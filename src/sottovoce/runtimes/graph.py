@@ -1,7 +1,6 @@
 """A model as one module from raw audio to what its head says: what an exported file computes."""
 
 import copy
-from collections.abc import Iterable
 from typing import Any, Literal
 
 import torch
@@ -9,7 +8,7 @@ from torch import nn
 from torch.overrides import TorchFunctionMode
 
 from sottovoce.errors import SottovoceError
-from sottovoce.models.anatomy import Anatomy
+from sottovoce.models.anatomy import LONGEST_INPUT, Anatomy
 from sottovoce.models.encoder import Encoder, frame_mask
 from sottovoce.models.front_end import SAMPLE_RATE, SHIFT, WINDOW, LogMel
 from sottovoce.models.heads import TASK, head_labels
@@ -57,15 +56,25 @@ class Graph(nn.Module):
         model: any model that loads; one that is quantised goes by the numbers that its bytes stand for.
         lengths: whether the lengths come in; without them every utterance is as long as the batch.
         normalizes: whether the graph normalises the waveform; if not given, as the model's feature extractor.
+        seconds: the length of the one utterance that it will be written for; if not given, any batch and any length.
 
     Example:
         >>> Graph(sv.new("hubert", head="ForCTC"))(torch.zeros(1, 16_000), torch.tensor([16_000]))["log_probs"].shape
         torch.Size([1, 49, 32])
     """
 
-    def __init__(self, model: Any, *, lengths: bool = True, normalizes: bool | None = None):
+    def __init__(
+        self, model: Any, *, lengths: bool = True, normalizes: bool | None = None, seconds: float | None = None
+    ):
         super().__init__()
+        check_graph(model)
         encoder = Encoder(model, outputs=True)
+        if seconds is not None and not encoder.shortest <= round(seconds * SAMPLE_RATE) <= LONGEST_INPUT * SAMPLE_RATE:
+            shortest = encoder.shortest / SAMPLE_RATE
+            raise SottovoceError(
+                f"seconds={seconds:g}, but {shortest:g} to {LONGEST_INPUT:g} s are wanted; give another length."
+            )
+        self.seconds = seconds
         self.gives: Gives = gives(model)
         self.lengths, self.shortest = lengths, shortest_of(encoder)
         self.normalizes = bool(encoder.normalizes if normalizes is None else normalizes)
@@ -88,12 +97,25 @@ class Graph(nn.Module):
     @property
     def outputs(self) -> tuple[str, ...]:
         """The names of what goes out, in their order."""
+        counts = ("frames",) if self.lengths else ()
         if self.gives == "states":
             steps = len(Anatomy(self.model).order)
-            return (*(f"state_{number}" for number in range(steps + 1)), "last_hidden_state", "frames")
+            return (*(f"state_{number}" for number in range(steps + 1)), "last_hidden_state", *counts)
         if self.gives == "classes":
             return "logits", "probabilities"
-        return ("embeddings",) if self.gives == "embedding" else ("log_probs", "frames")
+        return ("embeddings",) if self.gives == "embedding" else ("log_probs", *counts)
+
+    @property
+    def timed(self) -> tuple[str, ...]:
+        """The outputs that have frames, of which only an utterance's own count."""
+        return tuple(name for name in self.outputs if name.startswith(("state_", "log_probs", "last_hidden")))
+
+    def frames_of(self, samples: int, output: str) -> int:
+        """How many frames of an output are of so many samples; SEW's layers work at half the rate."""
+        count = int(self.frames(torch.tensor([max(samples, self.shortest)])))
+        body = Anatomy(self.model)
+        squeezes = body.family.squeezes and output.startswith("state_")
+        return count // body.config.squeeze_factor if squeezes else count
 
     def forward(self, waveform: torch.Tensor, lengths: torch.Tensor | None = None) -> dict[str, torch.Tensor]:
         """What the model says of a batch."""
@@ -105,7 +127,7 @@ class Graph(nn.Module):
                 lengths = lengths.clamp(min=self.shortest)
             given = self.inputs_of(waveform, lengths)
             found = self.said(given, lengths)
-            return {name: found[name] for name in self.outputs if name != "frames" or self.lengths}
+            return {name: found[name] for name in self.outputs}
 
     def inputs_of(self, waveform: torch.Tensor, lengths: torch.Tensor | None) -> dict[str, torch.Tensor]:
         """What the model's own forward pass takes."""
@@ -168,12 +190,13 @@ def shortest_of(encoder: Encoder) -> int:
     return encoder.shortest
 
 
-def prepared(model: Any, *, exact: bool = True) -> Any:
-    """A copy of a model in the form that exporters take: in fp32 on the CPU, without weight norm, with our own parts.
+def check_graph(model: Any) -> None:
+    """Refuse what no graph can stand for.
 
     Example:
-        >>> prepared(sv.quantize(model)).dtype
-        torch.float32
+        >>> check_graph(LogMel())
+        Traceback (most recent call last):
+        sottovoce.errors.SottovoceError: log-mel features are no model; ...
     """
     if isinstance(model, LogMel):
         raise SottovoceError("log-mel features are no model; give a model that reads them (sv.edits.use_log_mel).")
@@ -182,28 +205,42 @@ def prepared(model: Any, *, exact: bool = True) -> Any:
             "utterances of this model leave its layers early by a threshold, and a graph runs all of them the same; "
             "take the exit off first (sv.edits.use_exit(model, None)), or drop the steps."
         )
+
+
+def prepared(model: Any, *, exact: bool = True) -> Any:
+    """A copy of a model in the form that exporters take: in fp32 on the CPU, without weight norm, with our own parts.
+
+    Example:
+        >>> prepared(sv.quantize(model)).dtype
+        torch.float32
+    """
     ready = copy.deepcopy(model).cpu().float().eval()
     for parameter in ready.parameters():
         parameter.requires_grad_(False)
     adopt_attention(ready)
     adopt_positions(ready)
-    replace_parts(ready, list(ready.named_modules()))
+    replace_bytes(ready)
+    for path, module in list(ready.named_modules()):
+        if isinstance(module, LogMel):
+            ready.set_submodule(path, GraphLogMel(module))
     fold_positions(Anatomy(ready))
     if exact:
         set_exact_padding(ready)
     return ready
 
 
-def replace_parts(model: Any, modules: Iterable[tuple[str, nn.Module]]) -> None:
-    """Bytes as the numbers that they stand for, and log-mel features in operations that export."""
-    for path, module in modules:
+def replace_bytes(model: Any) -> None:
+    """Linears of bytes become Linears of the numbers that these stand for, in place.
+
+    Example:
+        >>> replace_bytes(sv.quantize(model))
+    """
+    for path, module in list(model.named_modules()):
         if isinstance(module, Int8Linear):
             plain = nn.Linear(module.in_features, module.out_features, bias=module.bias is not None, device="meta")
             plain.weight = nn.Parameter(module.weight.float(), requires_grad=False)
             plain.bias = module.bias
             model.set_submodule(path, plain)
-        elif isinstance(module, LogMel):
-            model.set_submodule(path, GraphLogMel(module))
 
 
 def x_vector(model: Any, given: dict[str, torch.Tensor], frames: torch.Tensor | None) -> torch.Tensor:
@@ -229,12 +266,14 @@ def x_vector(model: Any, given: dict[str, torch.Tensor], frames: torch.Tensor | 
 
 
 def dummy(graph: Graph, seconds: float, *, batch: int = 1, seed: int = 0) -> tuple[torch.Tensor, ...]:
-    """Seeded noise of one length, as a graph takes it.
+    """Seeded noise of one length (of its own, where a graph has one), as a graph takes it.
 
     Example:
         >>> dummy(graph, 1.0, batch=2)[0].shape
         torch.Size([2, 16000])
     """
+    if graph.seconds is not None:
+        seconds, batch = graph.seconds, 1
     samples = max(graph.shortest, round(seconds * SAMPLE_RATE))
     noise = torch.randn((batch, samples), generator=torch.Generator().manual_seed(seed))
     return (noise, torch.full((batch,), samples)) if graph.lengths else (noise,)

@@ -5,7 +5,7 @@ import importlib
 import logging
 import os
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -36,12 +36,9 @@ def needed(module: str, extra: str = "export") -> ModuleType:
         ) from error
 
 
-def write_onnx(
-    graph: Graph, path: Path, *, opset: int = OPSET, names: dict[str, str] | None = None, fixed: float | None = None
-) -> None:
-    """Write a graph with any batch and any length, or with `fixed` seconds for one utterance.
-
-    `names` renames inputs and outputs.
+def write_onnx(graph: Graph, path: Path, *, opset: int = OPSET, names: Mapping[str, str] | None = None) -> None:
+    """Write a graph for any batch and any length, or for one utterance of its seconds; `names` renames what it takes
+    and gives.
 
     Example:
         >>> write_onnx(Graph(model), Path("model.onnx"))
@@ -53,10 +50,10 @@ def write_onnx(
     if opset < LEAST_OPSET:
         raise SottovoceError(f"opset={opset}, but {LEAST_OPSET} or more is wanted, as torch's exporter writes.")
     names = names or {}
-    inputs = dummy(graph, SECONDS if fixed is None else fixed, batch=2 if fixed is None else 1)
+    inputs = dummy(graph, SECONDS, batch=2)
     batch = Dim("batch", min=1, max=1 << 16)
     free = ({0: batch, 1: Dim("samples", min=graph.shortest)}, {0: batch})[: len(inputs)]
-    options: dict[str, Any] = {} if fixed is not None else {"dynamic_shapes": free}
+    options: dict[str, Any] = {} if graph.seconds is not None else {"dynamic_shapes": free}
     with quietly(), torch.no_grad():
         try:
             program = torch.onnx.export(
@@ -65,7 +62,7 @@ def write_onnx(
                 dynamo=True,
                 opset_version=opset,
                 input_names=[names.get(name, name) for name in graph.inputs],
-                output_names=[names.get(name, name) for name in graph.outputs if name != "frames" or graph.lengths],
+                output_names=[names.get(name, name) for name in graph.outputs],
                 verbose=False,
                 **options,
             )

@@ -1,0 +1,8 @@
+"""Exported models: one file a target; importing this folder registers them."""
+
+from sottovoce.exporting.check import Disagreement as Disagreement
+from sottovoce.exporting.onnx import onnx as onnx
+from sottovoce.exporting.run import Exported as Exported
+from sottovoce.exporting.run import export as export
+from sottovoce.exporting.target import TARGETS as TARGETS
+from sottovoce.exporting.target import register_target as register_target
