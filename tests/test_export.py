@@ -14,6 +14,7 @@ import numpy as np
 import onnx
 import pytest
 import soundfile
+import torch
 from conftest import edited
 from speech import toys
 
@@ -25,10 +26,12 @@ from sottovoce.exporting.hearing import speech_for
 from sottovoce.exporting.precision import SCOPES, groups_of, halve, quantize_file, quantize_nodes
 from sottovoce.exporting.target import TARGETS, Order, Precision, open_onnx
 from sottovoce.files import load_yaml
+from sottovoce.models.encoder import Encoder
 from sottovoce.models.front_end import LogMel
-from sottovoce.models.heads import with_head
+from sottovoce.models.heads import head_labels, with_head
 from sottovoce.runtimes.graph import Graph
 from sottovoce.runtimes.onnx_file import write_onnx
+from sottovoce.tasks.kinds import GREEDY, Transcribe
 
 LABELS = ["high", "low", "middle"]
 ONNX = TARGETS["onnx"]
@@ -268,3 +271,60 @@ def test_the_command_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) ->
 def test_the_teachers(name: str, chosen: Precision, tmp_path: Path) -> None:
     made = sv.export(sv.load(name), "onnx", tmp_path / "out", precision=chosen)
     assert (made.folder / "model.onnx").is_file() and made.left_out == ()
+
+
+def recogniser(**about: Any) -> Any:
+    """A model that writes letters by chance, of each about as many."""
+    labels = ["<pad>", *"ABCDEF'", "|"]
+    model = with_head(edited("hubert", "mimic_linear", **about), "ForCTC", labels, task="asr", blank="<pad>")
+    encoder = Encoder(model, outputs=True)
+    with torch.no_grad():
+        heard = torch.cat(
+            [model(**encoder.placed(encoder.inputs([np.asarray(toy.audio)]))).logits[0] for toy in toys()]
+        )
+        model.lm_head.weight.mul_(1000 / heard.std(0)[:, None])
+        model.lm_head.bias.copy_(1000 * (model.lm_head.bias - heard.mean(0)) / heard.std(0))
+    return model
+
+
+def transcript(model: Any, piece: np.ndarray) -> str:
+    """What a model writes, by its own front end."""
+    encoder = Encoder(model, outputs=True)
+    with torch.no_grad():
+        logits = model(**encoder.placed(encoder.inputs([piece]))).logits
+    said = Transcribe(words=True).read(logits, torch.tensor([logits.shape[1]]), GREEDY, head_labels(model))
+    return "".join(said[0]).replace("|", " ")
+
+
+def test_sherpa_onnx_writes_what_the_model_writes(tmp_path: Path) -> None:
+    sherpa_onnx = pytest.importorskip("sherpa_onnx")
+    model = recogniser()
+    made = sv.export(model, "sherpa-onnx", tmp_path / "letters", data=toys(test=4))
+    paths = [str(made.folder / name) for name in ("model.onnx", "tokens.txt")]
+    program = sherpa_onnx.OfflineRecognizer.from_omnilingual_asr_ctc(*paths)
+    written = set()
+    for toy in toys(test=9):
+        stream = program.create_stream()
+        stream.accept_waveform(16_000, np.asarray(toy.audio))
+        program.decode_stream(stream)
+        wanted = transcript(model, np.asarray(toy.audio))
+        assert stream.result.text.split() == wanted.split()
+        written |= set(wanted)
+    assert written == set("ABCDEF' ")
+
+
+def test_layouts_for_recognition_refuse_what_they_are_not_for(tmp_path: Path) -> None:
+    plain = recogniser()
+    sv.save(plain, tmp_path / "plain")
+    (tmp_path / "plain" / "preprocessor_config.json").write_text('{"do_normalize": false}')
+    for model, words in ((classifier(), "write text"), (sv.load(tmp_path / "plain"), "do_normalize=false")):
+        with pytest.raises(sv.SottovoceError, match=words):
+            sv.export(model, "sherpa-onnx", tmp_path / "out", check=False)
+
+
+def test_openvino_says_what_the_model_says(tmp_path: Path) -> None:
+    pytest.importorskip("openvino")
+    made = sv.export(classifier(), "openvino", tmp_path / "words", data=toys(test=5), precision="fp16")
+    names = sorted(path.name for path in made.folder.iterdir())
+    assert names == ["README.md", "config.json", "labels.json", "measurements.jsonl", "model.bin", "model.xml"]
+    assert all(row.value < 1e-3 for row in made.measurements if row.metric == "distance")

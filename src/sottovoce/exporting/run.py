@@ -15,14 +15,13 @@ from sottovoce.exporting.card import card
 from sottovoce.exporting.check import TORCH, Disagreement, Judge, Judgement, bytes_in, rows_of, thread_counts, times
 from sottovoce.exporting.hearing import fitted, speech_for
 from sottovoce.exporting.precision import halve, quantize_file
-from sottovoce.exporting.target import Order, Precision, Target, find_target, open_onnx
+from sottovoce.exporting.target import Order, Precision, Target, find_target, graph_inputs
 from sottovoce.files import atomic_folder, check_writable, local_path, scratch
 from sottovoce.measurement import Measurement
 from sottovoce.measures.size import size
 from sottovoce.progress import bar
 from sottovoce.runtimes.graph import Graph, check_graph
 from sottovoce.runtimes.onnx_file import LEAST_OPSET, OPSET, needed, write_onnx
-from sottovoce.runtimes.session import batch_of
 from sottovoce.studies.speech import not_tested, recordings
 
 ROWS, CARD = "measurements.jsonl", "README.md"
@@ -156,7 +155,7 @@ def write_graph(order: Order, target: Target, graph: Graph, file: Path, judge: J
             return []
         assert judge is not None
         return quantize_file(
-            graph, whole, file, judge, lambda path: open_onnx(target, graph, path, 0), examples(order, target, graph)
+            graph, whole, file, judge, lambda path: target.open(target, graph, path, 0), examples(order, target, graph)
         )
 
 
@@ -166,9 +165,7 @@ def examples(order: Order, target: Target, graph: Graph) -> list[dict[str, np.nd
         return []
     rows = recordings(not_tested(order.data, what="int8"), what="int8", limit=EXAMPLES)
     audio = [fitted(samples(utterance), order.seconds) for utterance in rows]
-    names = {name: target.names.get(name, name) for name in graph.inputs}
-    batches = [batch_of([piece], shortest=graph.shortest) for piece in audio]
-    return [{names[key]: value for key, value in batch.items() if key in names} for batch in batches]
+    return [graph_inputs(target, graph, [piece]) for piece in audio]
 
 
 def checked(

@@ -9,6 +9,7 @@ from typing import Any, Literal
 import numpy as np
 
 from sottovoce.errors import SottovoceError, unknown
+from sottovoce.models.front_end import SAMPLE_RATE
 from sottovoce.models.heads import head_labels
 from sottovoce.runtimes.graph import Graph, gives
 from sottovoce.runtimes.onnx_file import OPSET
@@ -59,6 +60,7 @@ class Target:
         lengths: whether the graph takes the lengths of utterances.
         normalizes: whether it normalises the waveform; None as the model wants it.
         names: other names for inputs and outputs.
+        prepare: what the program does to a waveform before the graph sees it.
 
     Example:
         >>> TARGETS["onnx"].file
@@ -69,12 +71,13 @@ class Target:
     about: str
     dress: Callable[[Order, Graph, Path], None]
     usage: Callable[[Order, Graph], str]
-    suits: Callable[[Any], None]
+    suits: Callable[[Any], object]
     open: Callable[["Target", Graph, Path, int], Run]
     file: str = "model.onnx"
     lengths: bool = True
     normalizes: bool | None = None
     names: Mapping[str, str] = field(default_factory=dict)
+    prepare: Callable[[np.ndarray], np.ndarray] = lambda piece: piece
 
 
 TARGETS: dict[str, Target] = {}
@@ -84,7 +87,7 @@ def register_target(
     name: str,
     *,
     usage: Callable[[Order, Graph], str],
-    suits: Callable[[Any], None] = lambda model: None,
+    suits: Callable[[Any], object] = lambda model: None,
     **more: Any,
 ) -> Callable[[Callable[[Order, Graph, Path], None]], Callable[[Order, Graph, Path], None]]:
     """Register a function `(order, graph, folder)` that writes what lies beside a graph; its docstring tells of it.
@@ -127,16 +130,11 @@ def open_onnx(target: Target, graph: Graph, file: Path, threads: int) -> Run:
         (49, 32)
     """
     session = Session(file, threads=threads)
-    own = {target.names.get(name, name): name for name in (*graph.inputs, *graph.outputs)}
+    own = {target.names.get(name, name): name for name in graph.outputs}
 
     def one(audio: Sequence[np.ndarray]) -> Said:
-        batch = batch_of(audio, shortest=graph.shortest)
-        if graph.seconds is not None:
-            batch["waveform"] = np.pad(
-                batch["waveform"], ((0, 0), (0, round(graph.seconds * 16_000) - batch["waveform"].shape[1]))
-            )
-        found = {own[name]: value for name, value in session.run({n: batch[own[n]] for n in session.inputs}).items()}
-        return cut_at_ends(graph, found, [len(piece) for piece in audio])
+        found = session.run(graph_inputs(target, graph, audio))
+        return cut_at_ends(graph, {own[name]: value for name, value in found.items()}, [len(piece) for piece in audio])
 
     def run(audio: Sequence[np.ndarray]) -> Said:
         if target.lengths and graph.seconds is None:
@@ -144,6 +142,18 @@ def open_onnx(target: Target, graph: Graph, file: Path, threads: int) -> Run:
         return [said for piece in audio for said in one([piece])]
 
     return run
+
+
+def graph_inputs(target: Target, graph: Graph, audio: Sequence[np.ndarray]) -> dict[str, np.ndarray]:
+    """Audio as a target's graph takes it, by the names that it has there.
+
+    Example:
+        >>> list(graph_inputs(TARGETS["onnx"], graph, [samples]))
+        ['waveform', 'lengths']
+    """
+    least = graph.shortest if graph.seconds is None else round(graph.seconds * SAMPLE_RATE)
+    batch = batch_of([target.prepare(piece) for piece in audio], shortest=least)
+    return {target.names.get(name, name): batch[name] for name in graph.inputs}
 
 
 def cut_at_ends(graph: Graph, found: Mapping[str, np.ndarray], samples: Sequence[int]) -> Said:

@@ -80,9 +80,9 @@ def write_onnx(graph: Graph, path: Path, *, opset: int = OPSET, names: Mapping[s
 @contextlib.contextmanager
 def quietly() -> Iterator[None]:
     """What exporters say about themselves is not said inside."""
-    loggers = [
-        logging.getLogger(name) for name in ("torch.onnx", "torch.export", "torch.__trace", "onnxscript", "onnx_ir")
-    ]
+    names = ("torch.onnx", "torch.export", "torch.__trace", "onnxscript", "onnx_ir")
+    # By the root's speaks ONNX Runtime's quantiser.
+    loggers = [logging.getLogger(), *(logging.getLogger(name) for name in names)]
     levels = [logger.level for logger in loggers]
     try:
         for logger in loggers:
