@@ -328,3 +328,14 @@ def test_openvino_says_what_the_model_says(tmp_path: Path) -> None:
     names = sorted(path.name for path in made.folder.iterdir())
     assert names == ["README.md", "config.json", "labels.json", "measurements.jsonl", "model.bin", "model.xml"]
     assert all(row.value < 1e-3 for row in made.measurements if row.metric == "distance")
+
+
+@pytest.mark.parametrize("runtime", ["onnxruntime", "openvino"])
+def test_speed_in_the_runtime_that_will_be_used(runtime: Any) -> None:
+    pytest.importorskip(runtime)
+    whole, threads = classifier(), torch.get_num_threads()
+    rows = sv.speed(whole, seconds=1.0, repeats=3, threads=1, runtime=runtime)
+    assert {row.where["runtime"] for row in rows} == {runtime} and torch.get_num_threads() == threads
+    values = {row.metric: row.value for row in rows}
+    assert values["latency"] > 0 and values["real_time_factor"] == values["latency"] and values["threads"] == 1
+    assert "peak_bytes" not in values

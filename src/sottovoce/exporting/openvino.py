@@ -9,6 +9,7 @@ from sottovoce.exporting.onnx import CONFIG, LABELS, about, write_json
 from sottovoce.exporting.target import Order, Run, Said, Target, cut_at_ends, graph_inputs, register_target
 from sottovoce.runtimes.graph import Graph
 from sottovoce.runtimes.onnx_file import needed, quietly
+from sottovoce.runtimes.session import OpenVinoSession
 
 FILE = "model.xml"
 USAGE = """
@@ -33,16 +34,10 @@ def open_openvino(target: Target, graph: Graph, file: Path, threads: int) -> Run
         >>> open_openvino(TARGETS["openvino"], graph, Path("model.onnx"), 1)([samples])[0]["log_probs"].shape
         (49, 32)
     """
-    openvino = needed("openvino", "openvino")
-    options = {"INFERENCE_PRECISION_HINT": "f32", **({"INFERENCE_NUM_THREADS": threads} if threads else {})}
-    place = file if file.is_file() else file.with_name(FILE)
-    model = openvino.Core().compile_model(str(place), "CPU", options)
-    names = [output.get_any_name() for output in model.outputs]
+    session = OpenVinoSession(file if file.is_file() else file.with_name(FILE), threads=threads)
 
     def run(audio: Sequence[np.ndarray]) -> Said:
-        found = model(graph_inputs(target, graph, audio))
-        outputs = {name: np.array(found[place]) for place, name in enumerate(names)}
-        return cut_at_ends(graph, outputs, [len(piece) for piece in audio])
+        return cut_at_ends(graph, session.run(graph_inputs(target, graph, audio)), [len(piece) for piece in audio])
 
     return run
 

@@ -1,12 +1,17 @@
-"""Sessions of ONNX Runtime that share a machine with others: a number of threads, and none that spins."""
+"""Sessions that share a machine with others: a number of threads, and none that spins while it waits."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
-from typing import Any, final
+from typing import Any, Literal, final
 
 import numpy as np
 
-from sottovoce.runtimes.onnx_file import needed
+from sottovoce.files import scratch
+from sottovoce.runtimes.graph import Graph, dummy
+from sottovoce.runtimes.onnx_file import needed, write_onnx
+
+Runtime = Literal["onnxruntime", "openvino"]
 
 
 @final
@@ -36,6 +41,43 @@ class Session:
     def run(self, inputs: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
         """The outputs by name."""
         return dict(zip(self.outputs, self.session.run(None, dict(inputs)), strict=True))
+
+
+@final
+class OpenVinoSession:
+    """An ONNX file, or what OpenVINO made of it, in OpenVINO on the CPU in single precision.
+
+    Example:
+        >>> OpenVinoSession(Path("model.onnx"), threads=1).run({"waveform": audio, "lengths": lengths})["frames"]
+        array([49])
+    """
+
+    def __init__(self, path: Path, *, threads: int = 1) -> None:
+        program = needed("openvino", "openvino")
+        options = {"INFERENCE_PRECISION_HINT": "f32", **({"INFERENCE_NUM_THREADS": threads} if threads else {})}
+        self.model = program.Core().compile_model(str(path), "CPU", options)
+        self.outputs = tuple(output.get_any_name() for output in self.model.outputs)
+
+    def run(self, inputs: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+        """The outputs by name."""
+        found = self.model(dict(inputs))
+        return {name: np.array(found[place]) for place, name in enumerate(self.outputs)}
+
+
+def opened(model: Any, runtime: Runtime, seconds: float, batch: int, threads: int) -> Callable[[], Any]:
+    """A pass of a model in another runtime, on noise: what an exported folder of it takes as long for.
+
+    Example:
+        >>> opened(model, "onnxruntime", 1.0, 1, 1)()["frames"]
+        array([49])
+    """
+    needed("onnxruntime" if runtime == "onnxruntime" else "openvino", "export" if runtime == "onnxruntime" else runtime)
+    graph = Graph(model)
+    with scratch() as folder:
+        write_onnx(graph, folder / "model.onnx")
+        kind: Any = Session if runtime == "onnxruntime" else OpenVinoSession
+        session = kind(folder / "model.onnx", threads=threads)
+    return partial(session.run, tensors(dummy(graph, seconds, batch=batch), graph.inputs))
 
 
 def batch_of(audio: Sequence[np.ndarray], *, shortest: int = 1) -> dict[str, np.ndarray]:
