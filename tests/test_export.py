@@ -22,15 +22,16 @@ import sottovoce as sv
 from sottovoce.cli import main
 from sottovoce.exporting import check, run
 from sottovoce.exporting.check import Judge, distance
-from sottovoce.exporting.hearing import speech_for
-from sottovoce.exporting.precision import SCOPES, groups_of, halve, quantize_file, quantize_nodes
+from sottovoce.exporting.hearing import in_pytorch, speech_for
+from sottovoce.exporting.precision import groups_of, halve, quantize_file, quantize_nodes
 from sottovoce.exporting.target import TARGETS, Order, Precision, open_onnx
 from sottovoce.files import load_yaml
 from sottovoce.models.encoder import Encoder
 from sottovoce.models.front_end import LogMel
 from sottovoce.models.heads import head_labels, with_head
 from sottovoce.runtimes.graph import Graph
-from sottovoce.runtimes.onnx_file import write_onnx
+from sottovoce.runtimes.onnx_file import SCOPES, write_onnx
+from sottovoce.runtimes.session import Session, batch_of
 from sottovoce.tasks.kinds import GREEDY, Transcribe
 
 LABELS = ["high", "low", "middle"]
@@ -76,6 +77,12 @@ def test_a_folder_has_what_its_reader_needs(exported: sv.Exported) -> None:
     assert head["metrics"] == ["accuracy"] and "hubert" in head["tags"]
     lines = (exported.folder / "measurements.jsonl").read_text().splitlines()
     assert [sv.Measurement.from_json(line) for line in lines] == list(exported.measurements)
+
+
+def test_a_file_tells_nothing_of_the_machine_that_made_it(exported: sv.Exported) -> None:
+    for path in exported.folder.iterdir():
+        content = path.read_bytes()
+        assert b".py" not in content and str(Path(sv.__file__).parent).encode() not in content
 
 
 def test_the_check_measures_outputs_scores_times_and_bytes(exported: sv.Exported) -> None:
@@ -339,3 +346,70 @@ def test_speed_in_the_runtime_that_will_be_used(runtime: Any) -> None:
     values = {row.metric: row.value for row in rows}
     assert values["latency"] > 0 and values["real_time_factor"] == values["latency"] and values["threads"] == 1
     assert "peak_bytes" not in values
+
+
+PIPES = """
+import fs from "fs";
+import { env, pipeline } from "@huggingface/transformers";
+env.allowRemoteModels = false;
+env.localModelPath = "./";
+const said = {};
+for (const [name, task] of [["letters", "automatic-speech-recognition"], ["words", "audio-classification"]]) {
+    const run = await pipeline(task, name);
+    said[name] = [];
+    for (const piece of JSON.parse(fs.readFileSync("audio.json"))) said[name].push(await run(Float32Array.from(piece)));
+}
+console.log(JSON.stringify(said));
+"""
+
+
+@pytest.mark.slow
+def test_pipelines_in_node_say_what_the_models_say(tmp_path: Path) -> None:
+    if shutil.which("node") is None or shutil.which("npm") is None:
+        pytest.skip("there is no Node here")
+    (tmp_path / "package.json").write_text('{"type": "module"}')
+    install = ["npm", "install", "--no-audit", "--no-fund", "--ignore-scripts", "@huggingface/transformers@4.3"]
+    if subprocess.run(install, cwd=tmp_path, capture_output=True).returncode:
+        pytest.skip("npm cannot install @huggingface/transformers here")
+    letters, words = recogniser(), classifier()
+    sv.export(letters, "transformers-js", tmp_path / "letters", data=toys(test=5))
+    sv.export(words, "transformers-js", tmp_path / "words", data=toys(test=5), precision="int8")
+    audio = [np.asarray(toy.audio) for toy in toys(test=6)[-6:]]
+    (tmp_path / "audio.json").write_text(json.dumps([piece.tolist() for piece in audio]))
+    (tmp_path / "run.mjs").write_text(PIPES)
+    run_it = subprocess.run(["node", "run.mjs"], cwd=tmp_path, capture_output=True, text=True, check=True)
+    said = json.loads(run_it.stdout.splitlines()[-1])
+    assert [row["text"] for row in said["letters"]] == [transcript(letters, piece).strip() for piece in audio]
+    for row, piece in zip(said["words"], audio, strict=True):
+        shares = in_pytorch(words, "classes")([piece])[0]["logits"]
+        shares = np.exp(shares) / np.exp(shares).sum()
+        assert {one["label"]: one["score"] for one in row} == pytest.approx(
+            dict(zip(LABELS, shares.tolist(), strict=True)), abs=0.02
+        )
+
+
+def test_what_no_pipeline_takes_is_refused(tmp_path: Path) -> None:
+    for model, words in ((edited("hubert", "nothing"), "write text"), (edited("wav2vec2-bert", "nothing"), "inside")):
+        with pytest.raises(sv.SottovoceError, match=words):
+            sv.export(model, "transformers-js", tmp_path / "out", check=False)
+
+
+def test_the_layout_of_onnx_asr_by_its_rules(tmp_path: Path) -> None:
+    """In its repository: these names, frames counted as samples / factor + 1, at most all, greedy, `▁` for spaces."""
+    model = recogniser()
+    made = sv.export(model, "onnx-asr", tmp_path / "letters", data=toys(test=4))
+    about = json.loads((made.folder / "config.json").read_text())
+    assert about["model_type"] == "wav2vec2-ctc" and about["subsampling_factor"] == 5 * 4 * 4
+    rows = [line.split(" ") for line in (made.folder / "vocab.txt").read_text(encoding="utf-8").splitlines()]
+    vocabulary = {int(number): token.replace("▁", " ") for token, number in rows}
+    audio = [np.asarray(toy.audio) for toy in toys(test=6)[-6:]]
+    batch = batch_of(audio)
+    session = Session(made.folder / "model.onnx")
+    given = {"input_values": batch["waveform"], "input_lengths": batch["lengths"]}
+    (found,) = session.session.run(["logprobs"], given)
+    for row, piece in zip(found, audio, strict=True):
+        count = min(len(piece) // about["subsampling_factor"] + 1, len(row))
+        best = row[:count].argmax(-1)
+        text = [vocabulary[now] for before, now in zip([-1, *best], best, strict=False) if now != before]
+        assert "".join(token for token in text if token != "<blk>") == transcript(model, piece)
+    assert TARGETS["onnx-asr"].file("int8") == "model.int8.onnx"

@@ -95,6 +95,15 @@ def test_a_graph_of_a_padded_batch_says_what_the_model_says_of_each_utterance(fa
     compare(model, in_torch(graph), graph.gives, speech(), bound=2e-3 if family == "wav2vec2-bert" else 2e-5)
 
 
+def test_behind_the_end_of_a_text_all_is_blank() -> None:
+    model = tiny("hubert", head="ForCTC")
+    model.config.pad_token_id = 3
+    found = in_torch(Graph(model).eval())(speech())
+    for row, count in zip(found["log_probs"], found["frames"], strict=True):
+        assert (row[count:].argmax(-1) == 3).all() and (row[count:, 3] == 0).all()
+        np.testing.assert_allclose(np.exp(row[:count]).sum(-1), 1, atol=1e-5)
+
+
 @pytest.mark.parametrize("edit", sorted(EDITS))
 def test_a_graph_of_every_edit_says_what_the_model_says(edit: str) -> None:
     model = edited("wavlm" if possible("wavlm", edit) else "hubert", edit, head="ForCTC")

@@ -13,9 +13,8 @@ from sottovoce.files import scratch
 from sottovoce.methods.quantize import PARTS, linears_of
 from sottovoce.progress import bar
 from sottovoce.runtimes.graph import Graph
-from sottovoce.runtimes.onnx_file import needed, quietly
+from sottovoce.runtimes.onnx_file import SCOPES, needed, quietly
 
-SCOPES = "pkg.torch.onnx.name_scopes"
 HALVED = 1024  # numbers: smaller tensors stay as they are
 ALONE = 8  # utterances on which each part's rounding is judged
 FRONT = ("front.", "log_mel")

@@ -81,7 +81,7 @@ def export(
         with bar("hearing the speech in PyTorch"):
             judge = Judge.of(order, graph, speech_for(order))
     with atomic_folder(folder, replace=overwrite) as made:
-        left_out = write_graph(order, target, graph, made / target.file, judge)
+        left_out = write_graph(order, target, graph, made / target.file(precision), judge)
         target.dress(order, graph, made)
         rows: list[Measurement] = []
         fault = None
@@ -172,7 +172,10 @@ def checked(
     order: Order, target: Target, graph: Graph, folder: Path, judge: Judge
 ) -> tuple[list[Measurement], str | None]:
     """What was measured of a folder, and what is wrong with it, if something is."""
-    runs = {threads: target.open(target, graph, folder / target.file, threads) for threads in thread_counts()}
+    runs = {
+        threads: target.open(target, graph, folder / target.file(order.precision), threads)
+        for threads in thread_counts()
+    }
     with bar("checking"):
         judgement: Judgement = judge(runs[1])
     rows = list(rows_of(judgement, order, target.name))

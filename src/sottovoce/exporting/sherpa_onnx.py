@@ -61,8 +61,16 @@ def normalised(piece: np.ndarray) -> np.ndarray:
 )
 def sherpa_onnx(order: Order, graph: Graph, folder: Path) -> None:
     """sherpa-onnx: speech recognition from a dozen programming languages, on servers, phones and small boards."""
-    # A line is a symbol and its number, so no symbol may hold a space.
-    symbols = [NAMES.get(label, label.replace(" ", "▁")) for label in order.labels]
-    text = "".join(f"{symbol} {number}\n" for number, symbol in enumerate(symbols))
-    (folder / TOKENS).write_text(text, encoding="utf-8")
+    (folder / TOKENS).write_text(symbols(order), encoding="utf-8")
     write_json(folder / CONFIG, about(order, graph))
+
+
+def symbols(order: Order) -> str:
+    """The tokens of a head, a line each with its number; no symbol may hold a space.
+
+    Example:
+        >>> symbols(order).splitlines()[0]
+        '<blk> 0'
+    """
+    named = [NAMES.get(label, label.replace(" ", "▁")) for label in order.labels]
+    return "".join(f"{symbol} {number}\n" for number, symbol in enumerate(named))

@@ -56,14 +56,14 @@ class Target:
         usage: how a program runs the folder, in Markdown, for the card.
         suits: refuses a model that the layout is not for, before any work.
         open: runs what lies in a folder with so many threads.
-        file: where the ONNX file lies.
+        files: where the ONNX file of a precision lies, if not in `model.onnx`.
         lengths: whether the graph takes the lengths of utterances.
         normalizes: whether it normalises the waveform; None as the model wants it.
         names: other names for inputs and outputs.
         prepare: what the program does to a waveform before the graph sees it.
 
     Example:
-        >>> TARGETS["onnx"].file
+        >>> TARGETS["onnx"].file("int8")
         'model.onnx'
     """
 
@@ -73,11 +73,15 @@ class Target:
     usage: Callable[[Order, Graph], str]
     suits: Callable[[Any], object]
     open: Callable[["Target", Graph, Path, int], Run]
-    file: str = "model.onnx"
+    files: Mapping[str, str] = field(default_factory=dict)
     lengths: bool = True
     normalizes: bool | None = None
     names: Mapping[str, str] = field(default_factory=dict)
     prepare: Callable[[np.ndarray], np.ndarray] = lambda piece: piece
+
+    def file(self, precision: Precision) -> str:
+        """Where the ONNX file lies in the folder."""
+        return self.files.get(precision, "model.onnx")
 
 
 TARGETS: dict[str, Target] = {}

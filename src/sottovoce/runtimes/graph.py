@@ -5,6 +5,7 @@ from typing import Any, Literal
 
 import torch
 from torch import nn
+from torch.nn import functional as F
 from torch.overrides import TorchFunctionMode
 
 from sottovoce.errors import SottovoceError
@@ -23,6 +24,7 @@ from sottovoce.tasks import TASKS
 from sottovoce.tasks.kinds import BLANK
 
 Gives = Literal["tokens", "frame classes", "classes", "embedding", "states"]
+NEVER = -100.0  # the logarithm of what cannot be
 CLASSIFIERS = ("ForSequenceClassification", "ForAudioClassification")
 
 
@@ -50,7 +52,8 @@ class Graph(nn.Module):
 
     What comes out is, by what the model gives: `log_probs` (batch, frames, labels) and `frames`; `logits` and
     `probabilities`; `embeddings`; or `state_0`, `state_1`, ... with `last_hidden_state` and `frames`. A padded batch
-    gives what its utterances give alone. The model is copied, and stays as it is.
+    gives what its utterances give alone; behind the end of one that writes tokens, all is blank. The model is copied,
+    and stays as it is.
 
     Args:
         model: any model that loads; one that is quantised goes by the numbers that its bytes stand for.
@@ -156,7 +159,13 @@ class Graph(nn.Module):
             return {"embeddings": logits}
         if self.gives == "classes":
             return {"logits": logits, "probabilities": logits.softmax(-1)}
-        return {"log_probs": logits.log_softmax(-1), "frames": frames}
+        log_probs = logits.log_softmax(-1)
+        if self.gives == "tokens" and lengths is not None:
+            # A reader that goes a frame too far reads nothing there.
+            blank = F.one_hot(torch.tensor(self.model.config.pad_token_id), log_probs.shape[-1]) - 1.0
+            inside = frame_mask(frames, log_probs.shape[1])[:, :, None]
+            log_probs = torch.where(inside, log_probs, NEVER * blank.to(log_probs.dtype).abs())
+        return {"log_probs": log_probs, "frames": frames}
 
     def frames(self, lengths: torch.Tensor) -> torch.Tensor:
         """How many frames each utterance has."""

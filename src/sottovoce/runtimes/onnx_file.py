@@ -18,6 +18,7 @@ from sottovoce.runtimes.graph import Graph, dummy
 OPSET, LEAST_OPSET = 20, 18
 LIMIT = 1 << 31  # bytes in one file of ONNX; what is larger keeps its weights beside it
 SECONDS = 0.5
+SCOPES = "pkg.torch.onnx.name_scopes"
 
 
 def needed(module: str, extra: str = "export") -> ModuleType:
@@ -73,8 +74,28 @@ def write_onnx(graph: Graph, path: Path, *, opset: int = OPSET, names: Mapping[s
                 "report it."
             ) from error
     assert program is not None
+    forget(program.model)
     weights = sum(tensor.nbytes for tensor in graph.state_dict().values())
     program.save(str(path), external_data=weights > LIMIT - (1 << 27))
+
+
+def forget(model: Any) -> None:
+    """Take out what the exporter noted of this machine's files; of nodes, whose they are stays.
+
+    Example:
+        >>> forget(program.model)
+    """
+    graph = model.graph
+    for part in (model, graph, *graph.initializers.values(), *graph.inputs, *graph.outputs):
+        part.metadata_props.clear()
+    for node in graph.all_nodes():
+        scopes = node.metadata_props.get(SCOPES)
+        node.metadata_props.clear()
+        node.doc_string = None
+        if scopes is not None:
+            node.metadata_props[SCOPES] = scopes
+        for value in node.outputs:
+            value.metadata_props.clear()
 
 
 @contextlib.contextmanager
