@@ -21,6 +21,7 @@ from speech import toys
 import sottovoce as sv
 from sottovoce.cli import main
 from sottovoce.exporting import check, run
+from sottovoce.exporting.card import card
 from sottovoce.exporting.check import Judge, distance
 from sottovoce.exporting.hearing import in_pytorch, speech_for
 from sottovoce.exporting.precision import groups_of, halve, quantize_file, quantize_nodes
@@ -246,13 +247,24 @@ def test_what_cannot_be_exported_is_refused_at_once(name: str, tmp_path: Path) -
     assert list(tmp_path.iterdir()) == []
 
 
-def test_what_is_there_stays(tmp_path: Path) -> None:
-    place = tmp_path / "out"
+def test_a_card_names_no_place_on_this_machine(tmp_path: Path) -> None:
+    sv.save(classifier(), tmp_path / "keywords")
+    model = sv.load(tmp_path / "keywords")
+    data_name = f"espeak:0.1 + speech-mini@{tmp_path / 'speech'} + {tmp_path / 'own'}"
+    order = Order(model, str(tmp_path / "keywords"), data=toys(test=3), data_name=data_name)
+    text = card(order, ONNX, Graph(model), [], [])
+    assert str(tmp_path) not in text and "export keywords --to onnx" in text
+    assert load_yaml(text.split("---")[1])["datasets"] == ["espeak:0.1", "speech-mini", "own"]
+
+
+@pytest.mark.parametrize("name", ["out", "out.failed"])
+def test_what_is_there_stays(name: str, tmp_path: Path) -> None:
+    place = tmp_path / name
     place.mkdir()
     (place / "thesis.txt").write_text("mine")
-    for overwrite, words in ((False, "holds thesis.txt already"), (True, "no exported folder")):
-        with pytest.raises(sv.SottovoceError, match=words):
-            sv.export(classifier(), "onnx", place, overwrite=overwrite)
+    for overwrite in (False, True):
+        with pytest.raises(sv.SottovoceError, match="no exported folder" if overwrite else "holds thesis.txt"):
+            sv.export(classifier(), "onnx", tmp_path / "out", overwrite=overwrite)
     assert (place / "thesis.txt").read_text() == "mine"
 
 

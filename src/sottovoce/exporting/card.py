@@ -40,10 +40,11 @@ def card(order: Order, target: Target, graph: Graph, rows: Sequence[Measurement]
     """
     body = Anatomy(order.model)
     task = getattr(order.model.config, TASK, None)
-    asked = f"sottovoce export {order.name} --to {target.name}"
+    name = Path(order.name).name if Path(order.name).exists() else order.name  # no path of this machine
+    asked = f"sottovoce export {name} --to {target.name}"
     length = "Any batch and any length." if order.seconds is None else f"One utterance of {order.seconds:g} s."
     text = [
-        f"# {Path(order.name).name} for {target.name}",
+        f"# {Path(name).name} for {target.name}",
         "",
         f"A {body.name} model ({type(order.model).__name__}) in {order.precision}. What loads it: {target.about}",
         f"It takes audio at 16 kHz and gives {WORDS[graph.gives]}. {length}",
@@ -80,7 +81,7 @@ def metadata(order: Order, graph: Graph, rows: Sequence[Measurement]) -> dict[st
     if (licence := licence_of(order, teacher)) is not None:
         block["license"] = licence
     if order.data_name is not None:
-        block["datasets"] = [order.data_name]
+        block["datasets"] = [Path(part.partition("@")[0].strip()).name for part in order.data_name.split("+")]
     if found := sorted({row.metric for row in rows if row.n > 1 and row.error is not None and row.unit == ""}):
         block["metrics"] = found
     return block

@@ -73,6 +73,7 @@ def export(
     """
     target = find_target(to)
     folder = check_place(output, overwrite=overwrite)
+    failed = check_place(folder.with_name(folder.name + FAILED), overwrite=True)
     check_order(target, model, precision, opset)
     order = Order(model, name or source_of(model), precision, seconds, opset, data, data_name)
     graph = Graph(model, lengths=target.lengths, normalizes=target.normalizes, seconds=seconds)
@@ -90,7 +91,6 @@ def export(
             (made / ROWS).write_text("".join(row.to_json() + "\n" for row in rows), encoding="utf-8")
         (made / CARD).write_text(card(order, target, graph, rows, left_out), encoding="utf-8")
         if fault is not None:
-            failed = folder.with_name(folder.name + FAILED)
             with atomic_folder(failed) as kept:
                 shutil.copytree(made, kept, dirs_exist_ok=True)
             raise Disagreement(f"{to}: {fault}; what was written is in '{failed}'.")

@@ -88,9 +88,9 @@ class Graph(nn.Module):
             ready.classifier = nn.Identity()  # what it reads is what counts
         self.front: Any = None
         if body.family.mel_input:
-            self.front = WhisperFront(encoder._extractor)
+            self.front = WhisperFront(encoder.extractor)
         elif body.family.convs is None:
-            self.front = SeamlessFront(encoder._extractor)
+            self.front = SeamlessFront(encoder.extractor)
 
     @property
     def inputs(self) -> tuple[str, ...]:
