@@ -135,8 +135,11 @@ def test_what_the_page_adds_is_there_on_the_command_line(copied: Path) -> None:
     assert "drop_every_other_layer" in run(copied, sys.executable, "-m", "sottovoce", "methods")
     compress = "compress encoder --step drop_every_other_layer:first=1 -o smaller"
     commands = ["measures", "tasks", "corpus list --json", "measure encoder --measure heavy_tails", compress]
+    commands += ["targets", "export encoder --to jukebox -o played --no-check"]
     told = run(copied, sys.executable, "-c", COMMANDS, *commands, "corpus prepare parrots parrots")
-    measures, tasks, corpora, measured, *_ = told.split("end of a command")
+    measures, tasks, corpora, measured, _, targets, *_ = told.split("end of a command")
+    assert "jukebox" in targets and (copied / "played" / "labels.txt").is_file()
+    assert "Put a coin in." in (copied / "played" / "README.md").read_text()
     assert "heavy_tails" in measures and "counting" in tasks
     assert "three parrots" in corpora and "excess_kurtosis" in measured
     assert sv.load(copied / "smaller").config.num_hidden_layers == 2

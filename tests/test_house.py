@@ -19,8 +19,8 @@ FUNCTION_LINES = 60
 CHAIN = 26
 PARAMETERS = 12
 
-# What is not there yet has its level already: `gates` (learned pruning) learns as students do; `runtimes` runs exported
-# folders, which measures time; `export` makes them of what was measured; `sweep` and `search` choose among all of it.
+# What is not there yet has its level already: `gates` (learned pruning) learns as students do; `runtimes` runs models
+# as graphs, which measures time; `exporting` makes folders of them; `sweep` and `search` choose among all of it.
 # Low to high: a module imports from its own line and the lines above it. "" is `sottovoce` itself, its public names.
 LEVELS = [
     ["errors", "measurement", "measurement_old", "views", "signals", "files", "progress", "timing"],
@@ -46,7 +46,7 @@ LEVELS = [
     ["runs"],
     ["preflight"],
     ["execution"],
-    ["export"],
+    ["exporting"],
     ["sweep", "search"],
     ["report"],
     ["analyses"],

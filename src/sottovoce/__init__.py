@@ -13,6 +13,7 @@ if _CHECKING:
     from sottovoce.data.utterance import Utterance
     from sottovoce.errors import SottovoceError
     from sottovoce.execution import measure, run
+    from sottovoce.exporting import TARGETS, Disagreement, Exported, export, register_target
     from sottovoce.measurement import Measurement
     from sottovoce.measures import (
         MEASURES,
@@ -60,10 +61,13 @@ if _CHECKING:
 __all__ = [
     "MEASURES",
     "METHODS",
+    "TARGETS",
     "TASKS",
     "Anatomy",
     "Cost",
     "Cut",
+    "Disagreement",
+    "Exported",
     "Finding",
     "HeatMap",
     "Lines",
@@ -90,6 +94,7 @@ __all__ = [
     "edits",
     "euclidean_convexity",
     "exact_padding",
+    "export",
     "finetune",
     "fold_weight_norm",
     "gain",
@@ -110,6 +115,7 @@ __all__ = [
     "read_data",
     "register_measure",
     "register_method",
+    "register_target",
     "run",
     "save",
     "set_exact_padding",
@@ -126,6 +132,8 @@ _PLACES = {
     "Anatomy": "models.anatomy",
     "Cost": "costs",
     "Cut": "views",
+    "Disagreement": "exporting",
+    "Exported": "exporting",
     "Finding": "checkup",
     "HeatMap": "views",
     "Lines": "views",
@@ -138,6 +146,7 @@ _PLACES = {
     "SottovoceError": "errors",
     "States": "models.record",
     "Structure": "models.structure",
+    "TARGETS": "exporting",
     "TASKS": "tasks",
     "Training": "training",
     "Utterance": "data.utterance",
@@ -155,6 +164,7 @@ _PLACES = {
     "edits": "models.edits",
     "euclidean_convexity": "measures",
     "exact_padding": "models.padding",
+    "export": "exporting",
     "finetune": "methods",
     "fold_weight_norm": "models.narrow",
     "gain": "costs",
@@ -175,6 +185,7 @@ _PLACES = {
     "read_data": "data.sources",
     "register_measure": "registry",
     "register_method": "registry",
+    "register_target": "exporting",
     "run": "execution",
     "save": "models.hub",
     "set_exact_padding": "models.padding",

@@ -88,16 +88,18 @@ def cost_of_two(
     batch: int = 1,
     repeats: int = 9,
     threads: int | None = None,
+    runtime: Literal["pytorch", "onnxruntime", "openvino"] = "pytorch",
     tick: Callable[[], None] = lambda: None,
 ) -> tuple[Cost, Cost]:
-    """The costs of two models, their times taken in turns.
+    """The costs of two models, their times taken in turns, in PyTorch or in the runtime that they are for.
 
     Example:
         >>> before, after = cost_of_two(model, small, seconds=1, repeats=3)
         >>> after["parameters"] < before["parameters"]
         True
     """
-    times = compare([first, second], seconds=seconds, batch=batch, repeats=repeats, threads=threads, tick=tick)
+    timing: dict[str, Any] = {"repeats": repeats, "threads": threads, "runtime": runtime, "tick": tick}
+    times = compare([first, second], seconds=seconds, batch=batch, **timing)
     costs = []
     for model, rows in zip((first, second), times, strict=True):
         with thread_count(threads):

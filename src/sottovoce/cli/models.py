@@ -101,6 +101,10 @@ def cost(
     batch: Annotated[int, typer.Option(help="Utterances at a time.")] = 1,
     repeats: Annotated[int, typer.Option(help="Timed passes.")] = 9,
     threads: Annotated[int | None, typer.Option(help="CPU threads.")] = None,
+    runtime: Annotated[
+        Literal["pytorch", "onnxruntime", "openvino"],
+        typer.Option(help="What the time is of; with --versus, of both models."),
+    ] = "pytorch",
     parts: Annotated[bool, typer.Option("--parts", help="Every convolution and layer on a line of its own.")] = False,
     as_json: AsJson = False,
 ) -> None:
@@ -110,11 +114,13 @@ def cost(
 
     names = [model, *([versus] if versus is not None else [])]
     models = [get_model(name) for name in names]
+    if runtime != "pytorch" and versus is None:
+        raise SottovoceError(f"--runtime {runtime} compares two models; name the second with --versus.")
     timing: dict[str, Any] = {"batch": batch, "repeats": repeats, "threads": threads}
     common: dict[str, Any] = {"seconds": seconds, "convention": convention}
     if versus is not None and time:
         with bar("timing in turns", 2 * (repeats + 2)) as tick:
-            costs = list(sv.cost_of_two(models[0], models[1], tick=tick, **common, **timing))
+            costs = list(sv.cost_of_two(models[0], models[1], runtime=runtime, tick=tick, **common, **timing))
     else:
         with bar("measuring"):
             costs = [sv.cost(m, time=time, **common, **timing) for m in models]

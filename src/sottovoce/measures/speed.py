@@ -3,8 +3,9 @@
 import statistics
 import time
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from functools import partial
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import nn
@@ -18,7 +19,8 @@ from sottovoce.models.anatomy import Anatomy
 from sottovoce.models.front_end import SAMPLE_RATE, SHIFT, WINDOW, LogMel
 from sottovoce.models.modes import evaluating
 from sottovoce.registry import register_measure
-from sottovoce.timing import in_turns, quartiles, synchronize, thread_count
+from sottovoce.runtimes.session import opened
+from sottovoce.timing import CPU, in_turns, quartiles, synchronize, thread_count
 
 MOST = 10_000  # passes
 
@@ -33,16 +35,21 @@ def speed(
     repeats: int = 9,
     warm_up: int = 2,
     threads: int | None = None,
+    runtime: Literal["pytorch", "onnxruntime", "openvino"] = "pytorch",
 ) -> list[Measurement]:
     """Latency (median, and quartiles), real-time factor and peak bytes, and the median time of each part.
 
-    `n` is the number of timed passes; `error` is half the distance between the quartiles.
+    `n` is the number of timed passes; `error` is half the distance between the quartiles. In another `runtime` than
+    PyTorch it is the model as `sottovoce export` writes it, its front end inside, and nothing is told of parts.
 
     Example:
         >>> speed(model, seconds=2, repeats=5)[0].metric
         'latency'
     """
-    rows = compare([model], seconds=seconds, batch=batch, repeats=repeats, warm_up=warm_up, threads=threads)[0]
+    timing: dict[str, Any] = {"repeats": repeats, "warm_up": warm_up, "threads": threads, "runtime": runtime}
+    rows = compare([model], seconds=seconds, batch=batch, **timing)[0]
+    if runtime != "pytorch":
+        return [replace(row, where={"runtime": runtime}) for row in rows]
     with thread_count(threads):
         inputs = noise(model, seconds, batch)
         rows.append(Measurement("speed", "peak_bytes", peak_bytes(model, inputs), "bytes", "lower"))
@@ -59,6 +66,7 @@ def compare(
     repeats: int = 9,
     warm_up: int = 2,
     threads: int | None = None,
+    runtime: Literal["pytorch", "onnxruntime", "openvino"] = "pytorch",
     tick: Callable[[], None] = lambda: None,
 ) -> list[list[Measurement]]:
     """Time several models in turns, so that what else the machine does falls on all of them alike.
@@ -71,8 +79,15 @@ def compare(
             f"seconds={seconds}, batch={batch}, repeats={repeats}, warm_up={warm_up}: give a length above 0, a batch "
             f"of 1 or more, repeats from 1 and a warm-up from 0, both to {MOST}."
         )
-    passes = {index: partial(model, **noise(model, seconds, batch)) for index, model in enumerate(models)}
     devices = {index: place_of(model) for index, model in enumerate(models)}
+    passes: dict[int, Callable[[], Any]] = {}
+    with thread_count(threads):
+        for index, model in enumerate(models):
+            given = noise(model, seconds, batch)
+            passes[index] = partial(model, **given)
+            if runtime != "pytorch":
+                passes[index] = opened(model, runtime, seconds, batch, torch.get_num_threads())
+                devices[index] = CPU
     with thread_count(threads), evaluating(*models), torch.inference_mode():
         times = in_turns(passes, rounds=repeats, warm_up=warm_up, devices=devices, tick=tick)
         used = torch.get_num_threads()

@@ -59,6 +59,11 @@ class Encoder:
         return self._extractor if isinstance(self._extractor, bool) else None
 
     @property
+    def extractor(self) -> Any:
+        """Hugging Face's feature extractor, where features come ready-made; else None."""
+        return None if isinstance(self._extractor, bool) else self._extractor
+
+    @property
     def device(self) -> torch.device:
         """Where the model is."""
         return next(iter((*self.model.parameters(), *self.model.buffers()))).device

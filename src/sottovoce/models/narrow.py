@@ -154,7 +154,15 @@ def fold_weight_norm(model: Any) -> None:
     Example:
         >>> fold_weight_norm(model)
     """
-    body = Anatomy(model)
+    fold_positions(Anatomy(model))
+
+
+def fold_positions(body: Anatomy) -> None:
+    """The same without a record of it, on models that no edit may cut any more too.
+
+    Example:
+        >>> fold_positions(Anatomy(copy.deepcopy(model)))
+    """
     for path, conv in list(body.positional_convs()):
         if not is_parametrized(conv):
             continue

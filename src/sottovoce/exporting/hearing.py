@@ -1,0 +1,148 @@
+"""The speech that exported models are judged on, and what the model itself says of it in PyTorch."""
+
+import copy
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+
+from sottovoce.data.audio import SAMPLE_RATE
+from sottovoce.data.batches import samples
+from sottovoce.data.corpora.espeak_words import KEYWORDS
+from sottovoce.data.espeak import Voice, speak
+from sottovoce.data.utterance import Utterance
+from sottovoce.exporting.target import Order, Run, Said
+from sottovoce.models.encoder import Encoder
+from sottovoce.models.heads import head_labels
+from sottovoce.runtimes.graph import Graph, replace_bytes
+from sottovoce.studies.speech import recordings
+from sottovoce.tasks import TASKS
+from sottovoce.tasks.finetune import can_score
+from sottovoce.tasks.kinds import GREEDY, Score
+from sottovoce.tasks.task import Task, material
+
+HEARD = 100  # utterances at most: a model that is wrong is so on the first
+SENTENCES = (
+    "The old captain carried a wooden box to the harbour this morning.",
+    "Nobody noticed the yellow bird behind the theatre.",
+    "Her cousin measured two pears and a jar of fresh juice.",
+)
+VOICES = (Voice("en-us"), Voice("en-gb", "f1", 60, 70, 160), Voice("en-gb-scotland", "m3", 40, 50, 190))
+
+
+@dataclass(frozen=True)
+class Speech:
+    """Audio, and where it has answers to what a model's head was made for, that task and these.
+
+    Example:
+        >>> len(Speech((np.zeros(16_000, np.float32),), None, ()).audio)
+        1
+    """
+
+    audio: tuple[np.ndarray, ...]
+    task: Task | None
+    answers: tuple[Any, ...]
+
+
+def speech_for(order: Order) -> Speech:
+    """The test utterances of the order's data, with the answers that the model's head is for; else espeak's speech.
+
+    Example:
+        >>> speech_for(Order(model, "small-hubert")).task is None
+        True
+    """
+    if order.data is None:
+        spoken = [speak(text, voice)[0] for text in (*SENTENCES, *KEYWORDS[:3]) for voice in VOICES]
+        return Speech(tuple(fitted(piece, order.seconds) for piece in spoken), None, ())
+    data: Sequence[Utterance] = order.data
+    for task in TASKS.values():
+        if can_score(task, order.model, data):
+            found = material(task, data, limit=HEARD)["test"]
+            audio = tuple(fitted(samples(utterance), order.seconds) for utterance in found.utterances)
+            return Speech(audio, task, found.answers)
+    chosen = recordings(data, what="export's check", limit=HEARD)
+    return Speech(tuple(fitted(samples(utterance), order.seconds) for utterance in chosen), None, ())
+
+
+def fitted(piece: np.ndarray, seconds: float | None) -> np.ndarray:
+    """Audio cut, or padded with silence, to the one length that a graph takes, if it takes only one.
+
+    Example:
+        >>> len(fitted(np.zeros(9, np.float32), 1.0))
+        16000
+    """
+    if seconds is None:
+        return piece
+    wanted = round(seconds * SAMPLE_RATE)
+    return np.pad(piece[:wanted], (0, max(0, wanted - len(piece))))
+
+
+def in_pytorch(model: Any, kind: str) -> Run:
+    """The model itself, one utterance at a time, by its own feature extractor: what every export must say too.
+
+    One that is quantised goes by the numbers that its bytes stand for, as its graph does.
+
+    Example:
+        >>> in_pytorch(model, "tokens")([samples])[0]["log_probs"].shape
+        (49, 32)
+    """
+    model = copy.deepcopy(model).cpu().float().eval()
+    replace_bytes(model)
+    encoder = Encoder(model, outputs=kind != "states")
+
+    def one(piece: np.ndarray) -> dict[str, np.ndarray]:
+        inputs: dict[str, Any] = encoder.placed(encoder.inputs([piece]))
+        if encoder.normalizes is not None:
+            inputs.pop("attention_mask", None)
+        if kind == "states":
+            return {f"state_{number}": state[0].numpy() for number, state in enumerate(encoder.states(inputs))}
+        if kind == "embedding":
+            return {"embeddings": embedded(model, inputs)}
+        logits = model(**inputs).logits[0]
+        return {"logits": logits.numpy()} if kind == "classes" else {"log_probs": logits.log_softmax(-1).numpy()}
+
+    def run(audio: Sequence[np.ndarray]) -> Said:
+        with torch.inference_mode():
+            said = [one(piece) for piece in audio]
+        if kind in ("classes", "embedding"):
+            return said
+        counts = encoder.counts(audio)
+        return [{name: value[:count] for name, value in row.items()} for row, count in zip(said, counts, strict=True)]
+
+    return run
+
+
+def embedded(model: Any, inputs: dict[str, Any]) -> np.ndarray:
+    """What the head for speakers says of one utterance, or what its classifier reads.
+
+    Example:
+        >>> embedded(sv.load("small-melhubert-speakers"), inputs).shape
+        (256,)
+    """
+    seen: list[torch.Tensor] = []
+    handle = model.classifier.register_forward_pre_hook(lambda module, args: seen.append(args[0]))
+    try:
+        model(**inputs)
+    finally:
+        handle.remove()
+    return seen[0][0].numpy()
+
+
+def scored(order: Order, graph: Graph, speech: Speech, said: Said) -> Score | None:
+    """The task's score of what was said, if there is a task.
+
+    Example:
+        >>> scored(order, graph, speech, run(speech.audio)).metric
+        'accuracy'
+    """
+    if speech.task is None:
+        return None
+    kind, encoder = speech.task.kind, Encoder(order.model, outputs=True)
+    main = next(name for name in ("log_probs", "logits", "embeddings") if name in graph.outputs)
+    rows = [torch.from_numpy(row[main]) for row in said]
+    counts = encoder.counts(speech.audio)
+    output = torch.nn.utils.rnn.pad_sequence(rows, batch_first=True) if main == "log_probs" else torch.stack(rows)
+    answers = kind.read(output, torch.tensor(counts), GREEDY, head_labels(order.model))
+    return kind.score(answers, list(speech.answers), [encoder.centers(count) for count in counts], draws=200)[0]

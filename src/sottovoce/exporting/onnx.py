@@ -1,0 +1,88 @@
+"""The target `onnx`: a file for ONNX Runtime, and what its numbers mean."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+from sottovoce.exporting.target import Order, register_target
+from sottovoce.models.anatomy import Anatomy
+from sottovoce.models.front_end import SAMPLE_RATE
+from sottovoce.models.heads import TASK
+from sottovoce.runtimes.graph import Graph
+from sottovoce.tasks.kinds import BLANK, DELIMITER
+
+CONFIG, LABELS = "config.json", "labels.json"
+FORMAT = "sottovoce-onnx"
+USAGE = """
+```python
+import json
+import numpy as np
+import onnxruntime
+import soundfile
+
+session = onnxruntime.InferenceSession("model.onnx")
+labels = json.load(open("labels.json"))
+audio, rate = soundfile.read("speech.wav", dtype="float32")
+assert rate == 16_000 and audio.ndim == 1
+found = session.run(None, {"waveform": audio[None], "lengths": np.array([len(audio)])})
+{reading}
+```
+"""
+READING = {
+    "tokens": """best = found[0][0].argmax(-1)
+text = [labels[now] for before, now in zip([-1, *best], best) if now != before]
+print("".join(token for token in text if token != "<pad>").replace("|", " "))""",
+    "frame classes": """print([labels[index] for index in found[0][0].argmax(-1)])""",
+    "classes": """print(labels[found[1][0].argmax()], found[1][0].max())""",
+    "embedding": """print(found[0][0] / np.linalg.norm(found[0][0]))""",
+    "states": """print({output.name: value.shape for output, value in zip(session.get_outputs(), found)})""",
+}
+
+
+def usage(order: Order, graph: Graph) -> str:
+    """Fifteen lines that run the folder."""
+    text = USAGE.replace("{reading}", READING[graph.gives])
+    if not order.labels:
+        text = text.replace('labels = json.load(open("labels.json"))\n', "").replace("import json\n", "")
+    return text
+
+
+def about(order: Order, graph: Graph) -> dict[str, Any]:
+    """What a program has to know of the file.
+
+    Example:
+        >>> about(Order(model, "small-hubert"), Graph(model))["gives"]
+        'states'
+    """
+    labels = order.labels
+    found: dict[str, Any] = {
+        "format": FORMAT,
+        "version": 1,
+        "family": Anatomy(order.model).name,
+        "gives": graph.gives,
+        "inputs": list(graph.inputs),
+        "outputs": list(graph.outputs),
+        "sampling_rate": SAMPLE_RATE,
+        "shortest": graph.shortest,
+        "seconds": order.seconds,
+        "precision": order.precision,
+        "opset": order.opset,
+    }
+    if task := getattr(order.model.config, TASK, None):
+        found["task"] = task
+    if graph.gives == "tokens":
+        found |= {"blank": labels.index(BLANK) if BLANK in labels else None, "delimiter": DELIMITER}
+    return found
+
+
+def write_json(path: Path, value: Any) -> None:
+    """A JSON file for people too."""
+    path.write_text(json.dumps(value, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+
+
+@register_target("onnx", usage=usage)
+def onnx(order: Order, graph: Graph, folder: Path) -> None:
+    """ONNX Runtime, which runs it on servers, phones and in browsers."""
+    write_json(folder / CONFIG, about(order, graph))
+    if order.labels:
+        write_json(folder / LABELS, list(order.labels))

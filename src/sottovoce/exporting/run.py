@@ -1,0 +1,188 @@
+"""Exporting: the graph, its file, the files beside it, the check, the card; the folder is there when all of it is."""
+
+import shutil
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from sottovoce.data.batches import samples
+from sottovoce.data.utterance import Utterance
+from sottovoce.errors import SottovoceError
+from sottovoce.exporting.card import card
+from sottovoce.exporting.check import TORCH, Disagreement, Judge, Judgement, bytes_in, rows_of, thread_counts, times
+from sottovoce.exporting.hearing import fitted, speech_for
+from sottovoce.exporting.precision import halve, quantize_file
+from sottovoce.exporting.target import Order, Precision, Target, find_target, graph_inputs
+from sottovoce.files import atomic_folder, check_writable, local_path, scratch
+from sottovoce.measurement import Measurement
+from sottovoce.measures.size import size
+from sottovoce.progress import bar
+from sottovoce.runtimes.graph import Graph, check_graph
+from sottovoce.runtimes.onnx_file import LEAST_OPSET, OPSET, needed, write_onnx
+from sottovoce.studies.speech import not_tested, recordings
+
+ROWS, CARD = "measurements.jsonl", "README.md"
+EXAMPLES = 32  # utterances that choose the ranges of inputs
+FAILED = ".failed"
+
+
+@dataclass(frozen=True)
+class Exported:
+    """A folder that was written, what was measured of it, and which parts int8 left in fp32.
+
+    Example:
+        >>> Exported(Path("keywords-onnx"), ()).left_out
+        ()
+    """
+
+    folder: Path
+    measurements: tuple[Measurement, ...]
+    left_out: tuple[str, ...] = ()
+
+
+def export(
+    model: Any,
+    to: str,
+    output: str | Path,
+    *,
+    precision: Precision = "fp32",
+    data: Sequence[Utterance] | None = None,
+    seconds: float | None = None,
+    opset: int = OPSET,
+    check: bool = True,
+    overwrite: bool = False,
+    name: str | None = None,
+    data_name: str | None = None,
+) -> Exported:
+    """Write a model for another program, with its front end inside, and prove that it says there what it says here.
+
+    The check hears the test utterances of `data`, or speech of espeak's, in padded batches in the other runtime and one
+    by one in PyTorch. Outputs must be near, and where `data` has the answers that the model's head is for, the score
+    must hold: else a `Disagreement` is raised, and what was written lies in a folder whose name ends in `.failed`.
+
+    `precision` fp16 stores weights in half precision; int8 stores those of Linears as bytes, and rounds inputs by
+    ranges that other utterances of `data` choose, or without data by those of each pass. Parts of the model that
+    rounding changes too much stay in fp32. With `seconds`, the file takes one utterance of that length alone.
+
+    Example:
+        >>> export(sv.load("small-melhubert-keywords"), "onnx", "keywords-onnx").folder
+        PosixPath('keywords-onnx')
+    """
+    target = find_target(to)
+    folder = check_place(output, overwrite=overwrite)
+    failed = check_place(folder.with_name(folder.name + FAILED), overwrite=True)
+    check_order(target, model, precision, opset)
+    order = Order(model, name or source_of(model), precision, seconds, opset, data, data_name)
+    graph = Graph(model, lengths=target.lengths, normalizes=target.normalizes, seconds=seconds)
+    judge = None
+    if check or precision == "int8":
+        with bar("hearing the speech in PyTorch"):
+            judge = Judge.of(order, graph, speech_for(order))
+    with atomic_folder(folder, replace=overwrite) as made:
+        left_out = write_graph(order, target, graph, made / target.file(precision), judge)
+        target.dress(order, graph, made)
+        rows: list[Measurement] = []
+        fault = None
+        if check and judge is not None:
+            rows, fault = checked(order, target, graph, made, judge)
+            (made / ROWS).write_text("".join(row.to_json() + "\n" for row in rows), encoding="utf-8")
+        (made / CARD).write_text(card(order, target, graph, rows, left_out), encoding="utf-8")
+        if fault is not None:
+            with atomic_folder(failed) as kept:
+                shutil.copytree(made, kept, dirs_exist_ok=True)
+            raise Disagreement(f"{to}: {fault}; what was written is in '{failed}'.")
+    return Exported(folder, tuple(rows), tuple(left_out))
+
+
+def check_place(output: str | Path, *, overwrite: bool) -> Path:
+    """Where a folder can be written, refused now if it could not be.
+
+    Example:
+        >>> check_place("exported", overwrite=False)
+        PosixPath('exported')
+    """
+    folder = local_path(output, "the output folder")
+    if folder.exists() and not folder.is_dir():
+        raise SottovoceError(f"{folder} is a file; give the name of a folder.")
+    there = sorted(path.name for path in folder.iterdir()) if folder.is_dir() else []
+    if there and not overwrite:
+        raise SottovoceError(
+            f"{folder} holds {there[0]} already; give a new folder, or overwrite it (--overwrite, overwrite=True)."
+        )
+    if there and CARD not in there:
+        raise SottovoceError(
+            f"{folder} holds {there[0]}, but it is no exported folder, and exporting replaces the whole folder; give "
+            "a new one."
+        )
+    check_writable(folder)
+    return folder
+
+
+def check_order(target: Target, model: Any, precision: str, opset: int) -> None:
+    """Refuse what cannot come out well, before any work."""
+    if precision not in ("fp32", "fp16", "int8"):
+        raise SottovoceError(f"precision={precision!r}, but fp32, fp16 or int8 is wanted.")
+    if not LEAST_OPSET <= opset <= 99:
+        raise SottovoceError(f"opset={opset}, but {LEAST_OPSET} or more is wanted, as torch's exporter writes.")
+    for module in ("onnx", "onnxscript", "onnxruntime"):
+        needed(module)
+    check_graph(model)
+    target.suits(model)
+
+
+def source_of(model: Any) -> str:
+    """What a model is called: where it was loaded from, or its class."""
+    return getattr(model, "name_or_path", "") or type(model).__name__
+
+
+def write_graph(order: Order, target: Target, graph: Graph, file: Path, judge: Judge | None) -> list[str]:
+    """The ONNX file in the precision that was asked for; the parts that int8 left out."""
+    file.parent.mkdir(parents=True, exist_ok=True)
+    with bar("exporting the graph"):
+        write_onnx(graph, file, opset=order.opset, names=target.names)
+    if order.precision == "fp32":
+        return []
+    with scratch() as place:
+        whole = place / "whole.onnx"
+        shutil.move(file, whole)
+        for beside in file.parent.glob(f"{file.name}.*"):
+            shutil.move(beside, place / beside.name)
+        if order.precision == "fp16":
+            halve(whole, file)
+            return []
+        assert judge is not None
+        return quantize_file(
+            graph, whole, file, judge, lambda path: target.open(target, graph, path, 0), examples(order, target, graph)
+        )
+
+
+def examples(order: Order, target: Target, graph: Graph) -> list[dict[str, np.ndarray]]:
+    """Utterances that the ranges of inputs are chosen on: of no test split; none without data."""
+    if order.data is None:
+        return []
+    rows = recordings(not_tested(order.data, what="int8"), what="int8", limit=EXAMPLES)
+    audio = [fitted(samples(utterance), order.seconds) for utterance in rows]
+    return [graph_inputs(target, graph, [piece]) for piece in audio]
+
+
+def checked(
+    order: Order, target: Target, graph: Graph, folder: Path, judge: Judge
+) -> tuple[list[Measurement], str | None]:
+    """What was measured of a folder, and what is wrong with it, if something is."""
+    runs = {
+        threads: target.open(target, graph, folder / target.file(order.precision), threads)
+        for threads in thread_counts()
+    }
+    with bar("checking"):
+        judgement: Judgement = judge(runs[1])
+    rows = list(rows_of(judgement, order, target.name))
+    fault = judgement.fault(order.precision)
+    if fault is None:
+        rows += times(order, graph, judge.speech, runs, target.name)
+        stored = next(row.value for row in size(order.model) if row.metric == "bytes" and not row.where)
+        for runtime, count in ((TORCH, int(stored)), (target.name, bytes_in(folder))):
+            rows.append(Measurement("export", "bytes", count, "bytes", "lower", {"runtime": runtime}))
+    return rows, fault

@@ -1,0 +1,199 @@
+"""What a target is: a layout of files that some program loads, and how it is made and run."""
+
+import inspect
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+
+from sottovoce.errors import SottovoceError, unknown
+from sottovoce.models.front_end import SAMPLE_RATE
+from sottovoce.models.heads import head_labels
+from sottovoce.runtimes.graph import Graph, gives
+from sottovoce.runtimes.onnx_file import OPSET
+from sottovoce.runtimes.session import Session, batch_of
+from sottovoce.tasks.kinds import BLANK, DELIMITER
+
+Precision = Literal["fp32", "fp16", "int8"]
+# Each utterance's outputs by name, cut at its end.
+Said = list[dict[str, np.ndarray]]
+Run = Callable[[Sequence[np.ndarray]], Said]
+
+
+@dataclass(frozen=True)
+class Order:
+    """What is exported: a model by the name that it was given, in a precision, for any length or one.
+
+    Example:
+        >>> Order(model, "small-hubert").precision
+        'fp32'
+    """
+
+    model: Any
+    name: str
+    precision: Precision = "fp32"
+    seconds: float | None = None
+    opset: int = OPSET
+    data: Sequence[Any] | None = None
+    data_name: str | None = None
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """What the model's head can say; of a CTC head the blank is `<pad>`, and `|` stands between words."""
+        return head_labels(self.model, blank=BLANK, delimiter=DELIMITER)
+
+
+@dataclass(frozen=True)
+class Target:
+    """A layout: the graph that it wants, the files beside it, and how what was written is run.
+
+    Args:
+        name: as users write it.
+        about: one line of what loads it.
+        dress: writes what lies beside the graph (or makes something else of it), from an order, a graph, a folder.
+        usage: how a program runs the folder, in Markdown, for the card.
+        suits: refuses a model that the layout is not for, before any work.
+        open: runs what lies in a folder with so many threads.
+        files: where the ONNX file of a precision lies, if not in `model.onnx`.
+        lengths: whether the graph takes the lengths of utterances.
+        normalizes: whether it normalises the waveform; None as the model wants it.
+        names: other names for inputs and outputs.
+        prepare: what the program does to a waveform before the graph sees it.
+
+    Example:
+        >>> TARGETS["onnx"].file("int8")
+        'model.onnx'
+    """
+
+    name: str
+    about: str
+    dress: Callable[[Order, Graph, Path], None]
+    usage: Callable[[Order, Graph], str]
+    suits: Callable[[Any], object]
+    open: Callable[["Target", Graph, Path, int], Run]
+    files: Mapping[str, str] = field(default_factory=dict)
+    lengths: bool = True
+    normalizes: bool | None = None
+    names: Mapping[str, str] = field(default_factory=dict)
+    prepare: Callable[[np.ndarray], np.ndarray] = lambda piece: piece
+
+    def file(self, precision: Precision) -> str:
+        """Where the ONNX file lies in the folder."""
+        return self.files.get(precision, "model.onnx")
+
+
+TARGETS: dict[str, Target] = {}
+
+
+def register_target(
+    name: str,
+    *,
+    usage: Callable[[Order, Graph], str],
+    suits: Callable[[Any], object] = lambda model: None,
+    **more: Any,
+) -> Callable[[Callable[[Order, Graph, Path], None]], Callable[[Order, Graph, Path], None]]:
+    """Register a function `(order, graph, folder)` that writes what lies beside a graph; its docstring tells of it.
+
+    Example:
+        >>> @register_target("mine", usage=lambda order, graph: "Run it.")  # doctest: +SKIP
+        ... def mine(order: Order, graph: Graph, folder: Path) -> None:
+        ...     "What my own program loads."
+    """
+
+    def decorate(dress: Callable[[Order, Graph, Path], None]) -> Callable[[Order, Graph, Path], None]:
+        if name in TARGETS:
+            raise SottovoceError(f"two targets are named '{name}'; rename one of them.")
+        about = (inspect.getdoc(dress) or "").partition("\n")[0]
+        options: dict[str, Any] = {"open": open_onnx, **more}
+        TARGETS[name] = Target(name, about, dress, usage, suits, **options)
+        return dress
+
+    return decorate
+
+
+def find_target(name: str) -> Target:
+    """A target by its name, or an error that names the nearest.
+
+    Example:
+        >>> find_target("onx")
+        Traceback (most recent call last):
+        sottovoce.errors.SottovoceError: unknown target 'onx'; did you mean 'onnx'? ...
+    """
+    if name not in TARGETS:
+        raise unknown("target", name, TARGETS)
+    return TARGETS[name]
+
+
+def open_onnx(target: Target, graph: Graph, file: Path, threads: int) -> Run:
+    """A target's ONNX file in ONNX Runtime: padded batches where it takes lengths, else one utterance after another.
+
+    Example:
+        >>> open_onnx(TARGETS["onnx"], graph, Path("model.onnx"), 1)([samples])[0]["log_probs"].shape
+        (49, 32)
+    """
+    session = Session(file, threads=threads)
+    own = {target.names.get(name, name): name for name in graph.outputs}
+
+    def one(audio: Sequence[np.ndarray]) -> Said:
+        found = session.run(graph_inputs(target, graph, audio))
+        return cut_at_ends(graph, {own[name]: value for name, value in found.items()}, [len(piece) for piece in audio])
+
+    def run(audio: Sequence[np.ndarray]) -> Said:
+        if target.lengths and graph.seconds is None:
+            return one(audio)
+        return [said for piece in audio for said in one([piece])]
+
+    return run
+
+
+def graph_inputs(target: Target, graph: Graph, audio: Sequence[np.ndarray]) -> dict[str, np.ndarray]:
+    """Audio as a target's graph takes it, by the names that it has there.
+
+    Example:
+        >>> list(graph_inputs(TARGETS["onnx"], graph, [samples]))
+        ['waveform', 'lengths']
+    """
+    least = graph.shortest if graph.seconds is None else round(graph.seconds * SAMPLE_RATE)
+    batch = batch_of([target.prepare(piece) for piece in audio], shortest=least)
+    return {target.names.get(name, name): batch[name] for name in graph.inputs}
+
+
+def cut_at_ends(graph: Graph, found: Mapping[str, np.ndarray], samples: Sequence[int]) -> Said:
+    """The outputs of a padded batch as those of its utterances.
+
+    Example:
+        >>> cut_at_ends(graph, {"log_probs": np.zeros((2, 49, 32))}, [16_000, 8_000])[1]["log_probs"].shape
+        (24, 32)
+    """
+    said: Said = []
+    for row, count in enumerate(samples):
+        ends = {name: graph.frames_of(count, name) for name in found if name in graph.timed}
+        said.append({name: value[row][: ends[name]] if name in ends else value[row] for name, value in found.items()})
+    return said
+
+
+def needs_tokens(layout: str) -> Callable[[Any], None]:
+    """Refuses models that write no text, for a layout that is for speech recognition.
+
+    Example:
+        >>> needs_tokens("sherpa-onnx")(sv.new("hubert"))
+        Traceback (most recent call last):
+        sottovoce.errors.SottovoceError: sherpa-onnx is for models that write text, ...
+    """
+
+    def suits(model: Any) -> None:
+        if gives(model) != "tokens":
+            raise SottovoceError(
+                f"{layout} is for models that write text, but this {type(model).__name__} gives {gives(model)}; "
+                "fine-tune it with a CTC head first (--task asr), or export it with --to onnx."
+            )
+        labels = head_labels(model, blank=BLANK, delimiter=DELIMITER)
+        if BLANK not in labels:
+            raise SottovoceError(
+                f"{layout} needs the letters of this model's head, but there is no vocab.json beside its weights; copy "
+                "the tokenizer's files there."
+            )
+
+    return suits
