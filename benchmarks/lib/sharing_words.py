@@ -3,10 +3,10 @@
 PRETRAINING = """
 **Parameters**: one layer in place of twelve leaves 7.5 times fewer, which is all that the shape allows.
 
-**Training time**: behind the first update, the drawn depth takes 119 s (mean of three seeds) where separate layers take
-196 s and one layer at all steps 218 s: 39 % and 45 % less, which is what the ceiling below allows (the machine did other
-work meanwhile, and processor time varies by some percent so). What goes before the first update saves nothing, so the
-whole pretraining is 26 % shorter than that of separate layers.
+**Training time**: behind the first update, the drawn depth takes 119 s (mean of three seeds) where separate layers
+take 196 s and one layer at all steps 218 s: 39 % and 45 % less, which is what the ceiling below allows (the machine
+did other work meanwhile, and processor time varies by some percent so). What goes before the first update saves
+nothing, so the whole pretraining is 26 % shorter than that of separate layers.
 
 **Scores**: with this few updates, depth teaches little. States that enter the first layer already have all but two and
 a half points of what any depth has in phones, and keywords are no better behind the layers than before them. One shared
@@ -24,9 +24,9 @@ drawn (CKA), as the name of the paper has it.
 The phone error rates are of heads that have hardly begun to learn; they tell nothing of the models.
 """
 TYING = """
-**Not shown here**: at equal parameters, sharing layers is a tie with dropping them where one or two are left, and 1.1 to
-1.4 points behind where 3, 4 or 6 are; at equal time there is no contest, for shared layers still run twelve times. Norms and
-differences of their own, which bring the quality back elsewhere, change nothing beyond the intervals. The healing is
-short (120 updates), and the numbers are of one seed: what longer training would give back is not known.
+**Not shown here**: at equal parameters, sharing layers is a tie with dropping them where one or two are left, and 1.1
+to 1.4 points behind where 3, 4 or 6 are; at equal time there is no contest, for shared layers still run twelve times.
+Norms and differences of their own, which bring the quality back elsewhere, change nothing beyond the intervals. The
+healing is short (120 updates), and the numbers are of one seed: what longer training would give back is not known.
 """
 EXITS = ""
