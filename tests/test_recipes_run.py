@@ -50,7 +50,7 @@ def shrunk(value: Any, key: str = "") -> Any:
         return "bf16"
     if key in SMALL and value is not None:
         return min(value, SMALL[key])
-    if key == "convexity":  # of the few recordings here, few are neighbours
+    if key == "convexity" and isinstance(value, dict):  # of the few recordings here, few are neighbours
         value = {**value, "k": 2}
     if isinstance(value, dict):
         return {name: shrunk(each, name) for name, each in value.items()}
