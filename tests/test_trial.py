@@ -167,7 +167,7 @@ def test_healing_on_ones_own_recordings_is_killed_twice(head: str, place: Path, 
 @pytest.mark.slow
 def test_healing_on_ones_own_recordings_at_the_base_size(head: str, place: Path, zygote: Zygote) -> None:
     left_by_trainer(head, place / "my-model", old=False, layerdrop=0.0)
-    killed_twice(zygote, place, head, keep=9, steps=12)
+    killed_twice(zygote, place, head, keep=9, steps=30)
     for name in ("my-model", "a", "b"):
         shutil.rmtree(place / name)
 
