@@ -346,7 +346,8 @@ def test_openvino_says_what_the_model_says(tmp_path: Path) -> None:
     made = sv.export(classifier(), "openvino", tmp_path / "words", data=toys(test=5), precision="fp16")
     names = sorted(path.name for path in made.folder.iterdir())
     assert names == ["README.md", "config.json", "labels.json", "measurements.jsonl", "model.bin", "model.xml"]
-    assert all(row.value < 1e-3 for row in made.measurements if row.metric == "distance")
+    distances = [row.value for row in made.measurements if row.metric == "distance"]
+    assert distances and max(distances) < check.TOLERANCE["fp16"], distances
 
 
 @pytest.mark.parametrize("runtime", ["onnxruntime", "openvino"])

@@ -636,8 +636,8 @@ def test_a_step_is_postponed_while_the_loss_falls(folder: Path) -> None:
     with working_in(folder / "always"):
         sv.prune_weights(model, DATA, between={"converge": 1e6}, **options)
     waits = sorted(path.name for path in (folder / "falls").glob("step-*"))
-    assert sorted(path.name for path in (folder / "always").glob("step-*")) == ["step-1-1", "step-2-1"]
-    assert "step-1-2" in waits and 2 < len(waits) <= 6
+    assert sorted(path.name for path in (folder / "always").glob("step-*")) == ["step-0", "step-1-1", "step-2-1"]
+    assert "step-1-2" in waits and 3 < len(waits) <= 7
 
 
 @pytest.mark.parametrize("family", ["hubert", "wavlm", "wav2vec2-conformer", "whisper"])
@@ -779,7 +779,7 @@ def test_what_stands_in_the_way_is_said_in_a_sentence() -> None:
         (tiny("hubert"), "prune_heads", {"drop": 1, "task": "wrods"}, "unknown task 'wrods'"),
         (tiny("hubert"), "cut_at_convexity", {"classes": 0}, "classes=0"),
         (tiny("hubert"), "cut_at_convexity", {"labels": "asr"}, "asr has none"),
-        (tuned(), "prune_weights", {"between": {"converge": 0.1}, "heal": {"steps": 1}}, "2 updates"),
+        (tuned(), "prune_weights", {"between": {"converge": 0.1}, "heal": {"steps": 1}}, "2 or more"),
         (tuned(), "prune_weights", {"pattern": "block", "block": 0, "heal": {"steps": 2}}, "block=0"),
     ]
     for model, method, options, says in refused:

@@ -9,7 +9,7 @@ from typing import Any
 import transformers
 
 from sottovoce.data.utterance import Utterance
-from sottovoce.errors import SottovoceError, cut
+from sottovoce.errors import SottovoceError, cut, unknown
 from sottovoce.models.anatomy import Anatomy
 from sottovoce.models.checkpoint import outline
 from sottovoce.models.hub import find_shape
@@ -127,6 +127,8 @@ def after(model: Any, outlined: Callable[..., Any] | None, options: Mapping[str,
 
 def splits_of(task: str, data: Sequence[Utterance] | None, options: Mapping[str, Any]) -> dict[str, Material]:
     """The splits of some data for a task, as the step or measure will take them."""
+    if task not in TASKS:
+        raise unknown("task", task, TASKS)
     return material(TASKS[task], data, limit=options.get("limit"), seed=options.get("seed", 0))
 
 

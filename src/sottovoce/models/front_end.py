@@ -9,7 +9,6 @@ SAMPLE_RATE = 16_000
 WINDOW = 400  # 25 ms
 SHIFT = 160  # 10 ms
 FFT = 512
-EMPHASIS = 0.97
 LOWEST = 20.0  # Hz, as Kaldi's filter banks
 FLOOR = torch.finfo(torch.float32).eps
 
@@ -37,15 +36,11 @@ class LogMel(nn.Module):
     def forward(self, input_values: torch.Tensor) -> torch.Tensor:
         """(batch, samples) to (batch, stack x bins, frames); in float32 inside, since half precision has no FFT."""
         with torch.autocast(input_values.device.type, enabled=False):
-            frames = input_values.float().unfold(-1, WINDOW, SHIFT)
+            frames = input_values.float().unfold(-1, WINDOW, SHIFT) * 2.0**15
             frames = frames - frames.mean(-1, keepdim=True)
-            window = self.window.float() * 2.0**15
-            first = frames[..., :1] * ((1 - EMPHASIS) * window[0])
-            rest = torch.sub(frames[..., 1:], frames[..., :-1], alpha=EMPHASIS) * window[1:]
-            zeros = window.new_zeros(()).expand(*rest.shape[:-1], FFT - WINDOW)
-            spectrum = torch.fft.rfft(torch.cat([first, rest, zeros], dim=-1))
-            parts = torch.view_as_real(spectrum).flatten(-2)  # real and imaginary parts, side by side
-            energies = parts.square() @ self.filters.float().repeat_interleave(2, 0)
+            before = torch.cat([frames[..., :1], frames[..., :-1]], dim=-1)
+            spectrum = torch.fft.rfft((frames - 0.97 * before) * self.window.float(), n=FFT)
+            energies = (spectrum.real.square() + spectrum.imag.square()) @ self.filters.float()
             features = (energies.clamp(min=FLOOR).log() - self.mean.float()) / self.std.float()
         batch, time, _ = features.shape
         whole = features[:, : time - time % self.stack]
