@@ -127,7 +127,7 @@ def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 def killed_twice(zygote: Zygote, place: Path, head: str, *, keep: int, steps: int) -> None:
     """Healing on one's own audiofolder: killed in the middle twice, it ends with the weights of one that was not."""
-    step = f"drop_layers:keep={keep},heal.steps={steps},heal.lr=1e-4"
+    step = f"drop_layers:keep={keep},heal.steps={steps},heal.lr=1e-4,heal.batch=2"
 
     def start(output: str) -> Child:
         command = ["compress", "my-model", "--step", step, "--data", "my-recordings", "-o", output]
