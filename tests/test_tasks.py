@@ -157,7 +157,7 @@ def test_streamed_states_teach_what_kept_ones_do(layer: Any, monkeypatch: pytest
     assert len(list((tmp_path / "kept").rglob("rows.bin"))) == 1
     with working_in(tmp_path / "streamed"):
         streamed = sv.MEASURES["phones"](model, DATA, train={**train, "states": "streamed"}, **asked)
-    monkeypatch.setattr("sottovoce.tasks.states.shutil.disk_usage", lambda place: SimpleNamespace(free=1000))
+    monkeypatch.setattr("sottovoce.files.paths.shutil.disk_usage", lambda place: SimpleNamespace(free=1000))
     with working_in(tmp_path / "full"):
         full = sv.MEASURES["phones"](model, DATA, train=train, **asked)
     assert not [*(tmp_path / "streamed").rglob("rows.bin"), *(tmp_path / "full").rglob("rows.bin")]

@@ -1,7 +1,6 @@
 """What a run will do, and what can be known of it before its first update: data, labels, shapes, disk."""
 
 import random
-import shutil
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -10,6 +9,7 @@ import transformers
 
 from sottovoce.data.utterance import Utterance
 from sottovoce.errors import SottovoceError, cut, unknown
+from sottovoce.files import free_at
 from sottovoce.models.anatomy import Anatomy
 from sottovoce.models.checkpoint import outline
 from sottovoce.models.hub import find_shape
@@ -83,11 +83,6 @@ def trainings(options: Mapping[str, Any]) -> int:
     heal = options.get("heal")
     rounds = options.get("rounds", 1) if heal is not None and heal.trains else 0
     return rounds + sum(isinstance(value, Training) for value in options.values())
-
-
-def free_at(root: Path) -> int:
-    """The free bytes of the disk on which a folder is or will be."""
-    return shutil.disk_usage(next(place for place in (root, *root.absolute().parents) if place.is_dir())).free
 
 
 def data_and_options(

@@ -3,7 +3,16 @@
 from sottovoce.files.claims import MARK, Busy, claimed, holder, leads
 from sottovoce.files.folders import atomic_folder, put_back, read_whole
 from sottovoce.files.leftovers import scratch, sweep
-from sottovoce.files.paths import cache_folder, check_writable, inside, is_folder, local_path, reached, regular_file
+from sottovoce.files.paths import (
+    cache_folder,
+    check_writable,
+    free_at,
+    inside,
+    is_folder,
+    local_path,
+    reached,
+    regular_file,
+)
 from sottovoce.files.text import (
     dump_yaml,
     is_number,
@@ -39,6 +48,7 @@ __all__ = [
     "claimed",
     "dump_yaml",
     "explained",
+    "free_at",
     "holder",
     "inside",
     "is_folder",

@@ -1,6 +1,7 @@
 """Paths as users write them: what cannot be one is refused in a sentence, and only regular files are opened."""
 
 import os
+import shutil
 import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -137,3 +138,13 @@ def cache_folder() -> Path:
     """
     home = os.environ.get("XDG_CACHE_HOME") or os.path.join(os.path.expanduser("~"), ".cache")
     return Path(home) / "sottovoce"
+
+
+def free_at(place: Path) -> int:
+    """The free bytes of the disk on which a folder is or will be.
+
+    Example:
+        >>> free_at(Path("runs")) > 0
+        True
+    """
+    return shutil.disk_usage(next(above for above in (place, *place.absolute().parents) if above.is_dir())).free

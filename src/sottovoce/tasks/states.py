@@ -1,7 +1,6 @@
 """States for probes: made in one pass and kept on the disk, or made anew for every batch where they take too much."""
 
 import random
-import shutil
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -15,7 +14,7 @@ from sottovoce.data.audio import SAMPLE_RATE
 from sottovoce.data.batches import ahead, data_stamp, plan_batches, samples
 from sottovoce.data.shelf import Shelf
 from sottovoce.errors import SottovoceError
-from sottovoce.files import place_for
+from sottovoce.files import free_at, place_for
 from sottovoce.hearing import BATCH_SECONDS, Audio, as_float16, heard_once, refuse_nan, shelved, trimmed
 from sottovoce.models.encoder import Encoder, Inputs, fingerprint, mean_over_time
 from sottovoce.progress import bar
@@ -81,8 +80,7 @@ def streamed(
     seconds = sum(utterance.seconds for part in parts for utterance in part.utterances)
     wanted = seconds * SAMPLE_RATE / encoder.field()[1] * len(layers) * encoder.width * BYTES
     there = sum(file.stat().st_size for file in folder.glob("*")) if folder.is_dir() else 0
-    above = next(place for place in (folder, *folder.absolute().parents) if place.is_dir())
-    return wanted > ROOM * (shutil.disk_usage(above).free + there)
+    return wanted > ROOM * (free_at(folder) + there)
 
 
 def stacked(encoder: Encoder, layers: Sequence[int], inputs: Inputs) -> torch.Tensor:
