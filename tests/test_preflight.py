@@ -167,9 +167,7 @@ def test_checkpoints_that_no_disk_holds(tmp_path: Path, monkeypatch: pytest.Monk
     asked: dict[str, Any] = {"methods": sv.METHODS, "measures": sv.MEASURES, "read": lambda name: TOY}
     disk = "sottovoce.files.paths.shutil.disk_usage"
     for free, refused in ((36 * count, False), (35 * count, True)):
-        monkeypatch.setattr(
-            "sottovoce.files.paths.shutil.disk_usage", lambda place, free=free: SimpleNamespace(free=free)
-        )
+        monkeypatch.setattr(disk, lambda place, free=free: SimpleNamespace(free=free))
         with pytest.raises(SottovoceError, match="its checkpoints take") if refused else nullcontext():
             check_run(recipe, tmp_path, **asked)
 
