@@ -11,6 +11,7 @@ import tarfile
 import threading
 import types
 import zipfile
+import zlib
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
@@ -37,14 +38,14 @@ Fact = tuple[str | None, str | None, str | None, str | None]
 Facts = dict[str, Fact]
 
 
-def noise(seconds: float, rate: int = 16_000) -> np.ndarray:
-    return (0.1 * np.random.default_rng(0).standard_normal(round(seconds * rate))).astype(np.float32)
+def noise(seconds: float, rate: int = 16_000, seed: int = 0) -> np.ndarray:
+    return (0.1 * np.random.default_rng(seed).standard_normal(round(seconds * rate))).astype(np.float32)
 
 
 def wav(path: Path, seconds: float = 0.1, rate: int = 16_000) -> Path:
     path.parent.mkdir(parents=True, exist_ok=True)
     kind = {".sph": "NIST", ".flac": "FLAC"}.get(path.suffix, "WAV")
-    soundfile.write(path, noise(seconds, rate), rate, format=kind)
+    soundfile.write(path, noise(seconds, rate, zlib.crc32(path.name.encode())), rate, format=kind)
     return path
 
 

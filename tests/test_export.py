@@ -23,7 +23,7 @@ from sottovoce.cli import main
 from sottovoce.exporting import check, run
 from sottovoce.exporting.card import card
 from sottovoce.exporting.check import Judge, distance
-from sottovoce.exporting.hearing import in_pytorch, speech_for
+from sottovoce.exporting.hearing import speech_for, wanted_of
 from sottovoce.exporting.precision import groups_of, halve, quantize_file, quantize_nodes
 from sottovoce.exporting.target import TARGETS, Order, Precision, open_onnx
 from sottovoce.files import load_yaml
@@ -394,7 +394,7 @@ def test_pipelines_in_node_say_what_the_models_say(tmp_path: Path) -> None:
     said = json.loads(run_it.stdout.splitlines()[-1])
     assert [row["text"] for row in said["letters"]] == [transcript(letters, piece).strip() for piece in audio]
     for row, piece in zip(said["words"], audio, strict=True):
-        shares = in_pytorch(words, "classes")([piece])[0]["logits"]
+        shares = wanted_of(words)([piece])[0]["logits"]
         shares = np.exp(shares) / np.exp(shares).sum()
         assert {one["label"]: one["score"] for one in row} == pytest.approx(
             dict(zip(LABELS, shares.tolist(), strict=True)), abs=0.02

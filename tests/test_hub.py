@@ -460,3 +460,11 @@ def test_a_model_of_a_modelling_file_is_sent_to_load(folder: Path, monkeypatch: 
 def test_settings_go_by_the_common_names_too() -> None:
     model = sv.new("whisper", num_hidden_layers=1, hidden_size=32, num_attention_heads=2, vocab_size=20, pad_token_id=0)
     assert (len(model.encoder.layers), model.config.encoder_layers, model.config.d_model) == (1, 1, 32)
+
+
+def test_steps_with_own_parts_behind_log_mel_load_again(tmp_path: Path) -> None:
+    model = edited("hubert", "use_log_mel")
+    sv.edits.set_order(model, [0, 0, 1, 1])
+    sv.edits.use_own(model, norms=True, rank=2)
+    sv.save(model, tmp_path / "shared")
+    assert sv.load(tmp_path / "shared").config.sottovoce == model.config.sottovoce

@@ -1,16 +1,20 @@
 """Every recipe, its grid included, runs from its first step to its last measure: thin models, few updates."""
 
 import copy
+import zlib
+from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
-from speech import toys
+from speech import toy, toys
 from test_preflight import corpora, reader
 from test_recipes import CHECKPOINTS, RECIPES
 
 import sottovoce as sv
 from sottovoce import execution, names
+from sottovoce.data.utterance import Utterance
 from sottovoce.distillation import student
 from sottovoce.files import working_in
 from sottovoce.models.hub import find_shape
@@ -66,7 +70,24 @@ def thin(name: str) -> Any:
     config.num_conv_pos_embedding_groups = heads
     if getattr(config, "conv_dim", None):
         config.conv_dim = [CHANNELS] * len(config.conv_dim)
-    return sv.new(config, seed=0)
+    return sv.new(config, seed=1)
+
+
+def heard(found: list[Utterance], *, unclear: bool) -> list[Utterance]:
+    """At least a dozen of each split; with `unclear`, with labels that no state tells apart better than another."""
+    splits = Counter(utterance.split for utterance in found)
+    made: list[Utterance] = []
+    for utterance in found:
+        made.append(utterance)
+        for number in range(1, -(-12 // splits[utterance.split])):
+            sound = toy(utterance.split or "train", 100 * number + len(made))
+            phones = sound.phones if utterance.phones else None
+            copied = replace(utterance, id=f"{utterance.id}-{number}", audio=sound.audio, seconds=sound.seconds)
+            made.append(replace(copied, phones=phones))
+    names = sorted({u.label for u in made if u.label is not None})
+    if not unclear:
+        return made
+    return [replace(u, label=u.label and names[zlib.crc32(u.id.encode()) % len(names)]) for u in made]
 
 
 @pytest.mark.slow
@@ -76,14 +97,16 @@ def test_a_recipe_runs_to_its_end(name: str, corpora: Path, tmp_path: Path, monk
 
     def get_model(named: str) -> Any:
         if named not in made:
+            task = next((task for task in sv.TASKS if named.endswith(f"-{task}")), None)
             with working_in(tmp_path / f"making-{len(made)}"):
-                made[named] = sv.pretrain(
-                    thin(named), toys(), units={"clusters": 6}, train={"steps": 1}, batch_seconds=4
-                )
+                model = sv.pretrain(thin(named), toys(), units={"clusters": 6}, train={"steps": 1}, batch_seconds=4)
+                # One that comes fine-tuned knows the labels of what it hears here.
+                made[named] = sv.finetune(model, toys(), task=task, train={"steps": 1}, batch=4) if task else model
         return copy.deepcopy(made[named])
 
     read = reader(corpora)
-    monkeypatch.setattr(execution, "get_data", lambda named, **rest: read(named))
+    unclear = name.endswith("convexity-cut")  # tones lie convex before the first layer, which leaves nothing to keep
+    monkeypatch.setattr(execution, "get_data", lambda named, **rest: heard(read(named), unclear=unclear))
     for module in (names, student, pseudo_labels):
         monkeypatch.setattr(module, "load", get_model)
     monkeypatch.setattr(names, "new", lambda shape: get_model(f"{RANDOM}{shape}"))

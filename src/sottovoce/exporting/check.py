@@ -9,16 +9,14 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 
 from sottovoce.errors import SottovoceError
-from sottovoce.exporting.hearing import Speech, fitted, in_pytorch, scored
+from sottovoce.exporting.hearing import Speech, fitted, scored, wanted_of
 from sottovoce.exporting.target import Order, Precision, Run, Said
 from sottovoce.measurement import Measurement
-from sottovoce.models.anatomy import Anatomy
-from sottovoce.models.encoder import Encoder
 from sottovoce.progress import bar
 from sottovoce.runtimes.graph import Graph
+from sottovoce.runtimes.pytorch import in_pytorch
 from sottovoce.tasks.kinds import Score
 from sottovoce.timing import in_turns, quartiles, thread_count
 
@@ -104,7 +102,7 @@ class Judge:
     @classmethod
     def of(cls, order: Order, graph: Graph, speech: Speech) -> "Judge":
         """Hear the speech in PyTorch."""
-        wanted = in_pytorch(order.model, graph.gives)(speech.audio)
+        wanted = wanted_of(order.model)(speech.audio)
         return cls(order, graph, speech, wanted, scored(order, graph, speech, wanted))
 
     def __call__(self, run: Run, *, limit: int | None = None) -> Judgement:
@@ -171,7 +169,7 @@ def times(order: Order, graph: Graph, speech: Speech, runs: dict[int, Run], runt
         'latency'
     """
     rows: list[Measurement] = []
-    model = torch_pass(order.model, graph.gives)
+    model = torch_pass(order.model)
     whole = np.concatenate(speech.audio)
     lengths = LENGTHS if order.seconds is None else (order.seconds,)
     functions: dict[tuple[str, int, float], Any] = {}
@@ -193,17 +191,13 @@ def times(order: Order, graph: Graph, speech: Speech, runs: dict[int, Run], runt
     return rows
 
 
-def torch_pass(model: Any, kind: str) -> Any:
-    """A pass of a model from samples to outputs, as sottovoce itself makes it."""
-    encoder = Encoder(model, outputs=True)
-    runs = Anatomy(model).base if kind == "states" else model
+def torch_pass(model: Any) -> Any:
+    """A pass of a model from samples to outputs on so many threads, as sottovoce itself makes it."""
+    run = in_pytorch(model)
 
     def one(piece: np.ndarray, threads: int) -> None:
-        with thread_count(threads), torch.inference_mode():
-            inputs: dict[str, Any] = encoder.placed(encoder.inputs([piece]))
-            if encoder.normalizes is not None:
-                inputs.pop("attention_mask", None)
-            runs(**inputs)
+        with thread_count(threads):
+            run(piece)
 
     return one
 

@@ -17,6 +17,7 @@ from sottovoce.exporting.target import Order, Run, Said
 from sottovoce.models.encoder import Encoder
 from sottovoce.models.heads import head_labels
 from sottovoce.runtimes.graph import Graph, replace_bytes
+from sottovoce.runtimes.pytorch import in_pytorch
 from sottovoce.studies.speech import recordings
 from sottovoce.tasks import TASKS
 from sottovoce.tasks.finetune import can_score
@@ -79,55 +80,24 @@ def fitted(piece: np.ndarray, seconds: float | None) -> np.ndarray:
     return np.pad(piece[:wanted], (0, max(0, wanted - len(piece))))
 
 
-def in_pytorch(model: Any, kind: str) -> Run:
+def wanted_of(model: Any) -> Run:
     """The model itself, one utterance at a time, by its own feature extractor: what every export must say too.
 
     One that is quantised goes by the numbers that its bytes stand for, as its graph does.
 
     Example:
-        >>> in_pytorch(model, "tokens")([samples])[0]["log_probs"].shape
+        >>> wanted_of(model)([samples])[0]["log_probs"].shape
         (49, 32)
     """
     model = copy.deepcopy(model).cpu().float().eval()
     replace_bytes(model)
-    encoder = Encoder(model, outputs=kind != "states")
-
-    def one(piece: np.ndarray) -> dict[str, np.ndarray]:
-        inputs: dict[str, Any] = encoder.placed(encoder.inputs([piece]))
-        if encoder.normalizes is not None:
-            inputs.pop("attention_mask", None)
-        if kind == "states":
-            return {f"state_{number}": state[0].numpy() for number, state in enumerate(encoder.states(inputs))}
-        if kind == "embedding":
-            return {"embeddings": embedded(model, inputs)}
-        logits = model(**inputs).logits[0]
-        return {"logits": logits.numpy()} if kind == "classes" else {"log_probs": logits.log_softmax(-1).numpy()}
+    one = in_pytorch(model)
 
     def run(audio: Sequence[np.ndarray]) -> Said:
-        with torch.inference_mode():
-            said = [one(piece) for piece in audio]
-        if kind in ("classes", "embedding"):
-            return said
-        counts = encoder.counts(audio)
-        return [{name: value[:count] for name, value in row.items()} for row, count in zip(said, counts, strict=True)]
+        found = [one(piece) for piece in audio]
+        return [{name: value for name, value in row.items() if name != "probabilities"} for row in found]
 
     return run
-
-
-def embedded(model: Any, inputs: dict[str, Any]) -> np.ndarray:
-    """What the head for speakers says of one utterance, or what its classifier reads.
-
-    Example:
-        >>> embedded(sv.load("small-melhubert-speakers"), inputs).shape
-        (256,)
-    """
-    seen: list[torch.Tensor] = []
-    handle = model.classifier.register_forward_pre_hook(lambda module, args: seen.append(args[0]))
-    try:
-        model(**inputs)
-    finally:
-        handle.remove()
-    return seen[0][0].numpy()
 
 
 def scored(order: Order, graph: Graph, speech: Speech, said: Said) -> Score | None:

@@ -68,14 +68,15 @@ def restructure(model: Any, structure: Structure) -> None:
         set_order(model, structure.order)
     if structure.hidden is not None:
         keep_hidden(model, structure.hidden)
+    if structure.log_mel is not None:
+        use_log_mel(model, **structure.log_mel)
+    # Behind it no layer can be cut any more.
     if structure.own is not None:
         use_own(model, **structure.own)
     if structure.exit is not None:
         use_exit(model, **structure.exit)
     if structure.mimic is not None:
         use_mimic(model, **structure.mimic)
-    if structure.log_mel is not None:
-        use_log_mel(model, **structure.log_mel)
     for path, rank in structure.ranks.items():
         # A base model taken out of a folder with a head does not build the head's parts.
         found = Anatomy(model).full_path(path)

@@ -128,6 +128,8 @@ def check_answers(task: Task, splits: dict[str, Material], labels: Sequence[str]
     """Refuse splits to be scored with classes that the head cannot say; a training split of one class."""
     if task.kind.head != "ForSequenceClassification":
         return
+    if not labels:
+        raise SottovoceError(f"{task.name}: this model's head names no labels; fine-tune it first, or probe it.")
     if len(labels) < 2:
         raise SottovoceError(f"{task.name}: the train split has one label only ({labels[0]}); give at least two.")
     for split in scored if not task.kind.verifies else ():
