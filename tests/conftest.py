@@ -204,6 +204,7 @@ EDITS: dict[str, Callable[[Any], Any]] = {
     "mimic_linear": lambda model: edits.use_mimic(model, layers=2, width=16),
     "mimic_transformer": lambda model: edits.use_mimic(model, layers=1, kind="transformer", width=16),
     "mimic_positional": lambda model: edits.use_mimic(model, layers=1, kind="transformer", width=16, positional=True),
+    "mimic_filter": lambda model: edits.use_mimic(model, layers=1, kind="transformer", width=16, positional=5),
     "mimic_none": lambda model: edits.use_mimic(model, layers=0),
     "fold_weight_norm": fold_weight_norm,
     "everything": everything,
@@ -212,7 +213,7 @@ EDITS: dict[str, Callable[[Any], Any]] = {
 IMPOSSIBLE = {
     "wavlm": {"use_exit"},
     "wavlm-large": {"use_exit"},
-    "sew": {"mimic_linear", "mimic_transformer", "mimic_positional", "mimic_none"},
+    "sew": {"mimic_linear", "mimic_transformer", "mimic_positional", "mimic_filter", "mimic_none"},
     "wav2vec2-conformer": {"keep_head_dims", "keep_hidden", "keep_hidden_evenly", "mimic_positional"},
     "wav2vec2-conformer-rotary": {"keep_head_dims", "keep_hidden", "keep_hidden_evenly", "mimic_positional"},
     "wav2vec2-bert": {
@@ -225,7 +226,7 @@ IMPOSSIBLE = {
     },
     "whisper": {
         *("keep_hidden", "keep_hidden_evenly", "keep_channels", "use_log_mel"),
-        *("mimic_linear", "mimic_transformer", "mimic_positional", "mimic_none"),
+        *("mimic_linear", "mimic_transformer", "mimic_positional", "mimic_filter", "mimic_none"),
     },
 }
 

@@ -162,7 +162,10 @@ def with_numbers(widths: Widths, flat: Any) -> Widths:
 
 DIFFERENT = [
     *((family, "nothing", "ForCTC") for family in TINY if family != "whisper"),
-    *(("hubert", edit, "") for edit in ("factor", "use_log_mel", "keep_hidden", "mimic_linear", "mimic_positional")),
+    *(
+        ("hubert", edit, "")
+        for edit in ("factor", "use_log_mel", "keep_hidden", "mimic_linear", "mimic_positional", "mimic_filter")
+    ),
     ("whisper", "set_order", "ForSequenceClassification"),
     ("wavlm", "everything", "ForSequenceClassification"),
     ("sew", "set_order", ""),

@@ -335,3 +335,24 @@ def test_what_went_is_told_in_numbers() -> None:
     shared = copy.deepcopy(model)
     edits.tie_layers(shared)
     assert differences(model, shared) == ["layers: 4 of 4 run, of 1 that is shared"]
+
+
+@pytest.mark.parametrize("frames", [0, 4, -3, 1003])
+def test_a_filter_has_an_odd_number_of_frames(frames: int) -> None:
+    with pytest.raises(sv.SottovoceError, match="an odd number of frames up to 1001"):
+        sv.edits.use_mimic(tiny("hubert"), positional=frames)
+
+
+def test_a_filter_hears_each_unit_alone_and_comes_back(folder: Any) -> None:
+    model = edited("hubert", "mimic_filter").eval()
+    stack = model.encoder
+    states = torch.randn(1, 11, 32, generator=torch.Generator().manual_seed(0))
+    weight, bias = stack.pos_conv_embed.conv.weight[:, 0], stack.pos_conv_embed.conv.bias
+    padded = nn.functional.pad(states, (0, 0, 2, 2))
+    wanted = sum(padded[:, n : n + 11] * weight[:, n] for n in range(5)) + bias
+    torch.testing.assert_close(stack.entering(states, None), states + nn.functional.gelu(wanted))
+    back = saved_and_back(model, folder)
+    assert back.config.sottovoce["mimic"]["positional"] == 5
+    broken = {**back.config.sottovoce, "mimic": {**back.config.sottovoce["mimic"], "positional": 6}}
+    with pytest.raises(ValueError, match="odd number"):
+        sv.Structure.from_dict(broken)

@@ -47,6 +47,7 @@ LEVELS = [
     ["preflight"],
     ["execution"],
     ["exporting"],
+    ["streaming"],
     ["sweep", "search"],
     ["report"],
     ["analyses"],

@@ -52,7 +52,7 @@ def test_reloads_bit_for_bit_and_leaves_the_model_alone(family: str, edit: str, 
 
 
 NARROWING = ("keep_hidden", "keep_hidden_evenly", "everything")
-MIMICS = ("mimic_linear", "mimic_transformer", "mimic_positional", "mimic_none")
+MIMICS = ("mimic_linear", "mimic_transformer", "mimic_positional", "mimic_filter", "mimic_none")
 SHOWN = ("nothing", "keep_layers", "no_heads", "everything")  # the others are slow
 
 

@@ -54,6 +54,7 @@ if _CHECKING:
     from sottovoce.recipe import Recipe
     from sottovoce.registry import register_measure, register_method
     from sottovoce.runs import Run
+    from sottovoce.streaming import Stream, Transcript, stream, transcribe
     from sottovoce.tasks import TASKS
     from sottovoce.training import Training, train
     from sottovoce.views import Cut, HeatMap, Lines, Shown
@@ -77,8 +78,10 @@ __all__ = [
     "Shown",
     "SottovoceError",
     "States",
+    "Stream",
     "Structure",
     "Training",
+    "Transcript",
     "Utterance",
     "ablation",
     "analyze",
@@ -125,7 +128,9 @@ __all__ = [
     "size",
     "speed",
     "states",
+    "stream",
     "train",
+    "transcribe",
 ]
 # Where each of them is; imported when it is asked for, so that starting the command line can be stopped at once.
 _PLACES = {
@@ -145,10 +150,12 @@ _PLACES = {
     "Shown": "views",
     "SottovoceError": "errors",
     "States": "models.record",
+    "Stream": "streaming",
     "Structure": "models.structure",
     "TARGETS": "exporting",
     "TASKS": "tasks",
     "Training": "training",
+    "Transcript": "streaming",
     "Utterance": "data.utterance",
     "ablation": "measures",
     "analyze": "analyses",
@@ -195,7 +202,9 @@ _PLACES = {
     "size": "measures",
     "speed": "measures",
     "states": "models.record",
+    "stream": "streaming",
     "train": "training",
+    "transcribe": "streaming",
 }
 
 

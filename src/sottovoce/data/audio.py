@@ -122,7 +122,7 @@ def decode(audio: OpenAudio, longest: float = LONGEST) -> np.ndarray:
         block = audio.reader.read(min(rest, BLOCK // audio.channels), dtype="float32", always_2d=True)
         if not len(block):
             break
-        blocks.append(_mono(block))
+        blocks.append(mono(block))
         there += len(block)
         if there > most:
             raise SottovoceError(f"{name} is longer than {most / rate:g} s; cut it, or allow more.")
@@ -156,25 +156,25 @@ def as_speech(samples: np.ndarray, rate: int, *, name: str = "the audio") -> np.
         >>> as_speech(np.random.randn(8_000), 8_000).shape
         (16000,)
     """
-    mono = _mono(np.asarray(samples, dtype=np.float32))
-    if mono.ndim != 1:
-        raise SottovoceError(f"{name} has {mono.ndim} dimensions; give time, or time x channels.")
-    if len(mono) == 0:
+    single = mono(np.asarray(samples, dtype=np.float32))
+    if single.ndim != 1:
+        raise SottovoceError(f"{name} has {single.ndim} dimensions; give time, or time x channels.")
+    if len(single) == 0:
         raise SottovoceError(f"{name} holds no samples; leave it out.")
     # One fast pass says whether a closer look is needed: only NaN, infinity and silence have such an energy.
     with np.errstate(over="ignore", invalid="ignore"):
-        energy = float(np.dot(mono, mono))
+        energy = float(np.dot(single, single))
     if not np.isfinite(energy):
-        finite = np.isfinite(mono)
+        finite = np.isfinite(single)
         if not finite.all():
             raise SottovoceError(f"{name} holds NaN or infinite samples, at {np.argmin(finite)} first; make it anew.")
-        loudest = float(np.abs(mono).max())
+        loudest = float(np.abs(single).max())
         raise SottovoceError(f"{name} holds samples up to {loudest:.0e}, where 1 is as loud as can be; make it anew.")
-    if energy == 0.0 and not mono.any():
+    if energy == 0.0 and not single.any():
         raise SottovoceError(f"{name} is silent: every sample is zero; leave it out.")
     if rate != SAMPLE_RATE:
-        mono = soxr.resample(mono, rate, SAMPLE_RATE, quality="HQ")
-    return np.ascontiguousarray(mono, dtype=np.float32)
+        single = soxr.resample(single, rate, SAMPLE_RATE, quality="HQ")
+    return np.ascontiguousarray(single, dtype=np.float32)
 
 
 def encode_flac(samples: np.ndarray, rate: int) -> bytes:
@@ -249,7 +249,13 @@ def _whole(file: BinaryIO, name: str) -> Iterator[BinaryIO]:
         yield copy
 
 
-def _mono(samples: np.ndarray) -> np.ndarray:
+def mono(samples: np.ndarray) -> np.ndarray:
+    """Samples (time, or time x channels) as the mean of their channels.
+
+    Example:
+        >>> mono(np.array([[1.0, 3.0]], np.float32))
+        array([2.], dtype=float32)
+    """
     if samples.ndim != 2:
         return samples
     if samples.shape[1] == 1:

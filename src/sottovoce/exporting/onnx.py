@@ -6,6 +6,7 @@ from typing import Any
 
 from sottovoce.exporting.target import Order, register_target
 from sottovoce.models.anatomy import Anatomy
+from sottovoce.models.encoder import Encoder
 from sottovoce.models.front_end import SAMPLE_RATE
 from sottovoce.models.heads import TASK
 from sottovoce.runtimes.graph import Graph
@@ -55,6 +56,7 @@ def about(order: Order, graph: Graph) -> dict[str, Any]:
         'states'
     """
     labels = order.labels
+    field, shift = Encoder(order.model, outputs=True).field()
     found: dict[str, Any] = {
         "format": FORMAT,
         "version": 1,
@@ -64,6 +66,8 @@ def about(order: Order, graph: Graph) -> dict[str, Any]:
         "outputs": list(graph.outputs),
         "sampling_rate": SAMPLE_RATE,
         "shortest": graph.shortest,
+        # Samples that a frame sees, samples between two frames, frames that layers see together.
+        "frame": {"field": field, "shift": shift, "unit": unit_of(order.model)},
         "seconds": order.seconds,
         "precision": order.precision,
         "opset": order.opset,
@@ -73,6 +77,17 @@ def about(order: Order, graph: Graph) -> dict[str, Any]:
     if graph.gives == "tokens":
         found |= {"blank": labels.index(BLANK) if BLANK in labels else None, "delimiter": DELIMITER}
     return found
+
+
+def unit_of(model: Any) -> int:
+    """How many frames layers see together: in SEW, whose layers run at half the rate, two.
+
+    Example:
+        >>> unit_of(sv.new("sew"))
+        2
+    """
+    body = Anatomy(model)
+    return body.config.squeeze_factor if body.family.squeezes else 1
 
 
 def write_json(path: Path, value: Any) -> None:

@@ -50,12 +50,13 @@ def mimic(
     With `shape.layers=0` the head alone stays, behind the projection: there is nothing to match, so it learns the task.
     Front end and projection stay as they are. The positional convolution goes with the stack, as published; with
     `shape.positional` it stays in front of the mimic and learns on with it, which lets a mimic hear a frame's
-    neighbours. Adam at a constant rate, in batches of so many utterances; the best weights on the dev split, judged 20
-    times if `validate_every` does not say how often. Attention of a transformer mimic runs over time;
-    `shape.paper_attention` lets it run over the utterances of a batch, as the published code does. Where layers begin
-    with a norm, states are matched behind the norm that reads them, which is far easier; `before_norm` matches them
-    before it, as published. In the second step no frames are masked, unless `mask_time` gives a share, or is none:
-    then it is the configuration's. States that are needed often are kept on the disk while it learns, as float16.
+    neighbours, or, with an odd number, a filter over so many frames takes its place. Adam at a constant rate, in
+    batches of so many utterances; the best weights on the dev split, judged 20 times if `validate_every` does not say
+    how often. Attention of a transformer mimic runs over time; `shape.paper_attention` lets it run over the utterances
+    of a batch, as the published code does. Where layers begin with a norm, states are matched behind the norm that
+    reads them, which is far easier; `before_norm` matches them before it, as published. In the second step no frames
+    are masked, unless `mask_time` gives a share, or is none: then it is the configuration's. States that are needed
+    often are kept on the disk while it learns, as float16.
 
     Example:
         >>> wide = {"kind": "transformer", "width": 768, "positional": True}

@@ -10,7 +10,7 @@ from torch import nn
 from transformers import PreTrainedConfig, PreTrainedModel
 
 from sottovoce.errors import SottovoceError
-from sottovoce.models.families import FAMILIES, Family, family_name, frames_of, setting
+from sottovoce.models.families import FAMILIES, POSITIONAL, Family, family_name, frames_of, setting
 
 LONGEST_INPUT = 3600.0  # seconds of audio in one pass
 
@@ -124,7 +124,9 @@ class Anatomy:
     @property
     def positional(self) -> nn.Module | None:
         """The positional convolution with what belongs to it; a mimic may have lost it."""
-        parent, _, name = (self.family.positional or "").rpartition(".")
+        # A mimic's filter has the same place in every family.
+        path = self.family.positional or (POSITIONAL if self.mimics else "")
+        parent, _, name = path.rpartition(".")
         return getattr(self.base.get_submodule(parent), name, None) if name else None
 
     def positional_convs(self) -> Iterator[tuple[str, nn.Module]]:
@@ -135,7 +137,7 @@ class Anatomy:
         for path, module in root.named_modules():
             inside_grouped = any(path.startswith(f"{name}.") for name, found in root.named_modules() if _grouped(found))
             if (isinstance(module, nn.Conv1d) or _grouped(module)) and not inside_grouped:
-                yield f"{self.family.positional}.{path}", module
+                yield f"{self.family.positional or POSITIONAL}.{path}", module
 
     def short_path(self, path: str) -> str:
         """A module's path from the base model, or from the model if it belongs to the head."""

@@ -90,7 +90,9 @@ def lengths_of(widths: Widths, samples: int) -> dict[str, int]:
         length = (length - config.conv_kernel[index]) // config.conv_stride[index] + 1
         lengths[f"conv {index}"] = length
     steps = frames
-    if family.positional is not None:
+    if filtered(widths) is not None:
+        lengths["positional"] = frames  # a filter over an odd number of frames gives as many as it hears
+    elif family.positional is not None:
         kernel, stride = positional_kernel(widths), config.squeeze_factor if family.squeezes else 1
         lengths["positional"] = (frames + kernel // 2 * 2 - kernel) // stride + 1
         if family.squeezes:
@@ -180,6 +182,10 @@ def convolution(index: int, inputs: Number, outputs: Number, kernel: int, *, bia
 def positional(widths: Widths) -> Iterator[Term]:
     """The positional convolutions with their norms; a mimic may have lost them."""
     config, family, hidden, where = widths.config, widths.family, widths.hidden, ("positional",)
+    if (frames := filtered(widths)) is not None:
+        yield Term(where, hidden * frames, "positional")
+        yield Term(where, hidden)
+        return
     if family.positional is None or (widths.mimic is not None and not widths.mimic["positional"]):
         return
     kernel = positional_kernel(widths)
@@ -192,6 +198,12 @@ def positional(widths: Widths) -> Iterator[Term]:
         yield Term(where, 2 * hidden)
     elif family.positional_norm and not widths.folded and widths.groups is None:
         yield Term(where, kernel)
+
+
+def filtered(widths: Widths) -> int | None:
+    """Over how many frames a mimic filters each unit, in the place of positional convolutions; None where none does."""
+    kept = False if widths.mimic is None else widths.mimic["positional"]
+    return None if isinstance(kept, bool) else kept
 
 
 def positional_kernel(widths: Widths) -> int:

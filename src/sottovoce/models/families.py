@@ -10,6 +10,7 @@ from sottovoce.errors import unknown
 # A folder that only `trust_remote_code` can load says so in its `model_type`: plain Hugging Face code stops at it
 # instead of filling the parts that it does not find with random numbers.
 PREFIX = "sottovoce_"
+POSITIONAL = "encoder.pos_conv_embed"
 
 
 @dataclass(frozen=True)
@@ -46,7 +47,7 @@ class Family:
     convs: str | None = "feature_extractor.conv_layers"
     projection: str = "feature_projection.projection"
     projection_norm: str = "feature_projection.layer_norm"
-    positional: str | None = "encoder.pos_conv_embed"
+    positional: str | None = POSITIONAL
     positional_runs: bool = True
     final_norm: str | None = "encoder.layer_norm"
     whole_stack: str | None = "encoder"

@@ -8,6 +8,7 @@ from torch import nn
 from torch.nn import functional as F
 from transformers.modeling_outputs import BaseModelOutput
 
+LONGEST_FILTER = 1001  # frames
 HEADS = 8  # the paper's nn.TransformerEncoderLayer(nhead=8)
 
 
@@ -71,9 +72,27 @@ class TransformerMimic(nn.Module):
         return F.dropout(x, self.dropout, training=self.training)
 
 
+class FrameFilter(nn.Module):
+    """A filter over time for each unit alone, with a GELU: where a positional convolution was, at a small part of its
+    work.
+
+    Example:
+        >>> sum(p.numel() for p in FrameFilter(768, 31).parameters())
+        24576
+    """
+
+    def __init__(self, hidden: int, kernel: int, *, device: Any = None):
+        super().__init__()
+        self.conv = nn.Conv1d(hidden, hidden, kernel, padding=kernel // 2, groups=hidden, device=device)
+
+    def forward(self, hidden_states: torch.Tensor) -> torch.Tensor:
+        """(batch, frames, hidden) to the same."""
+        return F.gelu(self.conv(hidden_states.transpose(1, 2)).transpose(1, 2))
+
+
 class MimicEncoder(nn.Module):
-    """One or two mimic layers behind the feature projection, where the whole stack was, or none; the positional
-    convolution that stood in front of it may stay there.
+    """One or two mimic layers behind the feature projection, where the whole stack was, or none; in front of them the
+    positional convolution that stood there, a filter over so many frames, or nothing.
 
     Example:
         >>> stack = MimicEncoder(768, layers=1, kind="linear", width=768)
@@ -89,13 +108,15 @@ class MimicEncoder(nn.Module):
         kind: Literal["linear", "transformer"] = "linear",
         width: int = 768,
         over: Literal["time", "batch"] = "time",
-        positional: nn.Module | None = None,
+        positional: nn.Module | int | None = None,
         device: Any = None,
     ):
         super().__init__()
-        stays = positional is not None
-        self.mimic = {"layers": layers, "kind": kind, "width": width, "over": over, "positional": stays}
-        if positional is not None:
+        told = positional if isinstance(positional, int) else positional is not None
+        self.mimic = {"layers": layers, "kind": kind, "width": width, "over": over, "positional": told}
+        if isinstance(positional, int):
+            self.pos_conv_embed = FrameFilter(hidden, positional, device=device)
+        elif positional is not None:
             self.pos_conv_embed = positional
         if kind == "linear":
             if layers:

@@ -11,6 +11,7 @@ from sottovoce.models.anatomy import Anatomy, is_parametrized
 from sottovoce.models.families import FAMILIES, family_name
 from sottovoce.models.front_end import LogMel
 from sottovoce.models.int8 import Int8Linear, Scales
+from sottovoce.models.mimic import LONGEST_FILTER
 from sottovoce.models.own import own_of
 from sottovoce.models.parts import Factored
 from sottovoce.models.whole import carry_code
@@ -173,7 +174,9 @@ def read(model: Any, body: Anatomy) -> Structure:
     even = not sizes or (sizes == {body.setting("intermediate_size")} if bound else len(sizes) == 1)
     front_end = getattr(body.base, "feature_extractor", None)
     narrowed = getattr(body.base, "kept_hidden", None)
-    normed = body.family.positional_norm and not getattr(body.config, "conv_pos_batch_norm", False)
+    mimic = body.base.encoder.mimic if body.mimics else None
+    regular = mimic is None or mimic["positional"] is True
+    normed = regular and body.family.positional_norm and not getattr(body.config, "conv_pos_batch_norm", False)
     folded = normed and narrowed is None and any(not is_parametrized(conv) for _, conv in body.positional_convs())
     return Structure(
         heads={layer: kept for layer, kept in heads.items() if kept != full},
@@ -186,7 +189,7 @@ def read(model: Any, body: Anatomy) -> Structure:
         hidden_of=getattr(body.base, "regular_hidden", None),
         ranks={body.short_path(path): part.rank for path, part in model.named_modules() if isinstance(part, Factored)},
         log_mel={"bins": front_end.bins, "stack": front_end.stack} if isinstance(front_end, LogMel) else None,
-        mimic=body.base.encoder.mimic if body.mimics else None,
+        mimic=mimic,
         folded=folded,
         int8={body.short_path(path): p.scales for path, p in model.named_modules() if isinstance(p, Int8Linear)},
     )
@@ -324,7 +327,10 @@ def _mimic(record: Any) -> dict[str, Any] | None:
         if key in record and (isinstance(record[key], bool) or record[key] not in wanted):
             given = reprlib.repr(record[key])
             raise ValueError(f"mimic: {key} is {given}, but {' or '.join(map(str, wanted))} is wanted")
-    _truth(record, "positional")
+    if isinstance(record.get("positional", False), bool):
+        return {**record, "width": _counted(record, "width")}
+    if not _counted(record, "positional", most=LONGEST_FILTER) % 2:
+        raise ValueError(f"mimic: positional is {record['positional']}, but true, false or an odd number is wanted")
     return {**record, "width": _counted(record, "width")}
 
 

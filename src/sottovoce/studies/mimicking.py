@@ -39,6 +39,8 @@ class Shape:
         layers: one, two, or none: then the head reads the projection.
         at: the layer up to which the first of two mimic layers stands; the last of the first block of similar layers,
             found in the data, if not given.
+        positional: true keeps the positional convolution in front; an odd number puts a filter over so many frames of
+            each unit alone there, at a small part of its work.
         paper_attention: attention over the utterances of a batch, not over time.
 
     Example:
@@ -50,7 +52,7 @@ class Shape:
     at: int | None = None
     kind: Literal["linear", "transformer"] = "linear"
     width: int = 768
-    positional: bool = False
+    positional: bool | int = False
     paper_attention: bool = False
 
 

@@ -10,7 +10,7 @@ from sottovoce.errors import SottovoceError
 from sottovoce.models.anatomy import Anatomy
 from sottovoce.models.edits.settled import check_projection, edit, submodule
 from sottovoce.models.front_end import SHIFT, WINDOW, LogMel
-from sottovoce.models.mimic import MimicEncoder
+from sottovoce.models.mimic import LONGEST_FILTER, MimicEncoder
 
 
 @edit
@@ -93,9 +93,10 @@ def use_mimic(
     kind: Literal["linear", "transformer"] = "linear",
     width: int = 768,
     over: Literal["time", "batch"] = "time",
-    positional: bool = False,
+    positional: bool | int = False,
 ) -> None:
-    """Replace the whole stack by untrained mimic layers; the positional convolution may stay in front of them.
+    """Replace the whole stack by untrained mimic layers; the positional convolution may stay in front of them, or a
+    filter over `positional` frames of each unit alone be put there.
 
     Without a layer (`layers=0`) a head reads what the stack read; `kind` and `width` then say nothing.
 
@@ -121,9 +122,14 @@ def use_mimic(
         raise SottovoceError(
             f"a transformer mimic has 8 heads, which do not divide the hidden size {hidden}; use linear."
         )
-    stays = body.positional if positional else None
-    if positional and (stays is None or not body.family.positional_runs):
-        raise SottovoceError(f"this {body.name} model has no positional convolution to keep; leave out positional.")
+    filtered = positional is not True and positional is not False
+    if filtered and not (positional % 2 and 1 <= positional <= LONGEST_FILTER):
+        raise SottovoceError(
+            f"positional={positional}, but true, false or an odd number of frames up to {LONGEST_FILTER} is wanted."
+        )
+    stays = positional if filtered else body.positional if positional else None
+    if positional and not filtered and (stays is None or not body.family.positional_runs):
+        raise SottovoceError(f"this {body.name} model has no positional convolution to keep; give a number of frames.")
     stack = MimicEncoder(hidden, layers=layers, kind=kind, width=width, over=over, positional=stays, device=old.device)
     stack.requires_grad_(any(parameter.requires_grad for parameter in body.base.encoder.parameters()))
     body.base.encoder = stack.to(old.dtype).train(body.base.encoder.training)
