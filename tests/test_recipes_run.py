@@ -82,7 +82,7 @@ def heard(found: list[Utterance], *, unclear: bool) -> list[Utterance]:
         for number in range(1, -(-12 // splits[utterance.split])):
             sound = toy(utterance.split or "train", 100 * number + len(made))
             phones = sound.phones if utterance.phones else None
-            copied = replace(utterance, id=f"{utterance.id}-{number}", audio=sound.audio, seconds=sound.seconds)
+            copied = replace(utterance, id=f"{utterance.id}-copy{number}", audio=sound.audio, seconds=sound.seconds)
             made.append(replace(copied, phones=phones))
     names = sorted({u.label for u in made if u.label is not None})
     if not unclear:
