@@ -50,6 +50,8 @@ def test_a_recipe_in_every_form_is_the_same_run(place: Path, tmp_path: Path, for
         f"{done.folder.name}: step 1 of 1: drop_layers(keep=2)",
         f"{done.folder.name}: measure 1 of 1: size()",
     ]
+    text = (done.model / "README.md").read_text()
+    assert "drop_layers:" in text and "| parameters | " in text and str(place) not in text
     assert sv.run(recipe, tmp_path / "runs", log=lines.append) == [done]
     assert lines[-1] == f"{done.folder.name}: finished already, skipped"
 

@@ -44,7 +44,7 @@ LEVELS = [
     ["tables", "plots"],
     ["recipe"],
     ["runs"],
-    ["preflight"],
+    ["preflight", "cards"],
     ["execution"],
     ["exporting"],
     ["streaming"],

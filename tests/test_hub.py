@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -19,6 +20,7 @@ from safetensors.torch import load_file, save_file
 from zygote import Zygote
 
 import sottovoce as sv
+from sottovoce.files import load_yaml
 from sottovoce.models import hub
 from sottovoce.models.bundle import FILE, bundle
 
@@ -468,3 +470,30 @@ def test_steps_with_own_parts_behind_log_mel_load_again(tmp_path: Path) -> None:
     sv.edits.use_own(model, norms=True, rank=2)
     sv.save(model, tmp_path / "shared")
     assert sv.load(tmp_path / "shared").config.sottovoce == model.config.sottovoce
+
+
+def test_a_saved_model_has_a_card_that_loads_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "original").mkdir()
+    (tmp_path / "original" / "README.md").write_text("---\nlicense: cc-by-4.0\n---\nMine.\n")
+    model = edited("hubert", "keep_heads", head="ForSequenceClassification")
+    model.name_or_path = str(tmp_path / "original")
+    sv.save(model, tmp_path / "small")
+    text = (tmp_path / "small" / "README.md").read_text()
+    head = load_yaml(text.split("---")[1])
+    assert head["pipeline_tag"] == "audio-classification" and head["license"] == "cc-by-4.0"
+    assert head["library_name"] == "sottovoce" and "base_model" not in head
+    assert str(tmp_path) not in text and "made of `original`" in text and "heads:" in text
+    code = re.search(r"```python\n(.*?)```", text, re.DOTALL)
+    assert code is not None
+    monkeypatch.chdir(tmp_path)
+    said: dict[str, Any] = {}
+    exec(code[1], said)  # noqa: S102 (the lines of the card)
+    assert type(said["model"]).__name__.endswith("ForSequenceClassification")
+
+
+def test_a_card_of_somebody_else_is_not_replaced(tmp_path: Path) -> None:
+    sv.save(tiny("hubert"), tmp_path / "model")
+    sv.save(tiny("hubert"), tmp_path / "model", overwrite=True)
+    (tmp_path / "model" / "README.md").write_text("what I know of it")
+    with pytest.raises(sv.SottovoceError, match=r"holds README\.md"):
+        sv.save(tiny("hubert"), tmp_path / "model", overwrite=True)

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from sottovoce.cards import describe
 from sottovoce.costs import gain
 from sottovoce.data.utterance import manifest_hash
 from sottovoce.errors import SottovoceError
@@ -318,6 +319,7 @@ class _Work:
                     run.add(rows)
             self.wait()
             if first:
+                describe(model, run)
                 run.finish()
                 tidy(run.folder / "work")
         except BaseException as error:

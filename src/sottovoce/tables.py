@@ -100,6 +100,26 @@ def plain(rows: Sequence[Measurement]) -> tuple[list[str], list[list[str]]]:
     return [header[index] for index in kept], [[line[index] for index in kept] for line in lines]
 
 
+def markdown(rows: Iterable[Measurement], *, most: int = 12) -> list[str]:
+    """Measurements as Markdown, a table a measure, of which the first `most` rows are shown.
+
+    Example:
+        >>> markdown([Measurement("size", "parameters", 94_371_712)])[2:]
+        ['| metric | value | n |', '|---|---|---|', '| parameters | 94,371,712 | 1 |']
+    """
+    by_measure: dict[str, list[Measurement]] = {}
+    for row in rows:
+        by_measure.setdefault(row.measure, []).append(row)
+    text: list[str] = []
+    for name, own in by_measure.items():
+        header, lines = plain(own[:most])
+        left = f", the first {most} of {len(own)} rows" if len(own) > most else ""
+        text += [*([""] if text else []), f"`{name}`{left}", ""]
+        text += [f"| {' | '.join(header)} |", "|---" * len(header) + "|"]
+        text += [f"| {' | '.join(line)} |" for line in lines]
+    return text
+
+
 def measurement_tables(rows: Iterable[Measurement]) -> list[Table]:
     """Measurements as a table a measure, under the title that it registered.
 

@@ -5,22 +5,20 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from sottovoce.errors import SottovoceError
 from sottovoce.exporting.target import Order, Target
-from sottovoce.files import dump_yaml, load_yaml
+from sottovoce.files import dump_yaml
 from sottovoce.measurement import Measurement, select
 from sottovoce.models.anatomy import Anatomy
+from sottovoce.models.card import FEATURES, metadata, shown_name
 from sottovoce.models.heads import TASK
-from sottovoce.models.processors import processor_file
-from sottovoce.models.teachers import teacher_folder
 from sottovoce.runtimes.graph import Graph
 
 PIPELINES = {
     "tokens": "automatic-speech-recognition",
     "classes": "audio-classification",
     "frame classes": "audio-classification",
-    "embedding": "feature-extraction",
-    "states": "feature-extraction",
+    "embedding": FEATURES,
+    "states": FEATURES,
 }
 WORDS = {
     "tokens": "log-probabilities of letters or phones in each frame, for CTC",
@@ -40,7 +38,7 @@ def card(order: Order, target: Target, graph: Graph, rows: Sequence[Measurement]
     """
     body = Anatomy(order.model)
     task = getattr(order.model.config, TASK, None)
-    name = Path(order.name).name if Path(order.name).exists() else order.name  # no path of this machine
+    name = shown_name(order.name)
     asked = f"sottovoce export {name} --to {target.name}"
     length = "Any batch and any length." if order.seconds is None else f"One utterance of {order.seconds:g} s."
     text = [
@@ -63,42 +61,23 @@ def card(order: Order, target: Target, graph: Graph, rows: Sequence[Measurement]
     if order.precision == "int8":
         kept = ", ".join(f"`{name}`" for name in left_out) or "none"
         text += ["", f"Weights of Linears are bytes. Parts that rounding changes too much are in fp32: {kept}."]
-    return f"---\n{dump_yaml(metadata(order, graph, rows))}---\n" + "\n".join(text) + "\n"
+    return f"---\n{dump_yaml(head_of(order, graph, rows))}---\n" + "\n".join(text) + "\n"
 
 
-def metadata(order: Order, graph: Graph, rows: Sequence[Measurement]) -> dict[str, Any]:
+def head_of(order: Order, graph: Graph, rows: Sequence[Measurement]) -> dict[str, Any]:
     """The block that Hugging Face reads at the head of a card.
 
     Example:
-        >>> metadata(order, graph, rows)["pipeline_tag"]
+        >>> head_of(order, graph, rows)["pipeline_tag"]
         'feature-extraction'
     """
-    block: dict[str, Any] = {"library_name": "onnx", "pipeline_tag": PIPELINES[graph.gives]}
-    block |= {"tags": ["speech", "sottovoce", Anatomy(order.model).name, order.precision]}
-    teacher = teacher_folder(order.name)
-    if teacher is not None or "/" in order.name.strip("/") and not Path(order.name).exists():
-        block["base_model"] = order.name
-    if (licence := licence_of(order, teacher)) is not None:
-        block["license"] = licence
+    more = [order.precision]
+    block = metadata(order.name, Anatomy(order.model).name, pipeline=PIPELINES[graph.gives], library="onnx", more=more)
     if order.data_name is not None:
         block["datasets"] = [Path(part.partition("@")[0].strip()).name for part in order.data_name.split("+")]
     if found := sorted({row.metric for row in rows if row.n > 1 and row.error is not None and row.unit == ""}):
         block["metrics"] = found
     return block
-
-
-def licence_of(order: Order, teacher: Path | None) -> str | None:
-    """What the card beside the model's weights says."""
-    place = teacher / "README.md" if teacher is not None else processor_file(order.name, "README.md")
-    if place is None or not place.is_file():
-        return None
-    head = place.read_text(encoding="utf-8", errors="replace").split("---")
-    try:
-        found = load_yaml(head[1], name="its card") if len(head) > 2 else None
-    except SottovoceError:
-        return None
-    licence = found.get("license") if isinstance(found, dict) else None
-    return licence if isinstance(licence, str) else None
 
 
 def measured(rows: Sequence[Measurement]) -> list[str]:

@@ -14,6 +14,7 @@ from sottovoce.files import atomic_folder, check_writable, inside, is_folder, lo
 from sottovoce.models.anatomy import Anatomy
 from sottovoce.models.bounds import check_size, known_settings
 from sottovoce.models.build import compressed
+from sottovoce.models.card import CARD, is_card_of_ours, model_card
 from sottovoce.models.checkpoint import (
     configured,
     is_path,
@@ -142,6 +143,7 @@ def save(
                 reason = loader_reason(error)
                 raise SottovoceError(f"this model cannot be saved as tensors by name: {reason}.") from error
         add_processor(source, temporary, model, target)
+        (temporary / CARD).write_text(model_card(model, target.name), encoding="utf-8")
         if getattr(model, "packed", False) if packed is None else packed:
             pack(temporary)
         if check:
@@ -194,7 +196,8 @@ def check_target(target: Path, *, overwrite: bool = False) -> None:
 def is_ours(path: Path) -> bool:
     """Whether a file is one that saving a model writes."""
     shard = re.fullmatch(r"model(-\d+-of-\d+)?\.safetensors", path.name)
-    return path.is_file() and (path.name in (*PROCESSOR_FILES, *MODEL_FILES, PACKED) or shard is not None)
+    named = path.name in (*PROCESSOR_FILES, *MODEL_FILES, PACKED) or shard is not None
+    return path.is_file() and (named or is_card_of_ours(path))
 
 
 def add_processor(source: str, folder: Path, model: Any, before: Path) -> None:

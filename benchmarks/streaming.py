@@ -1,0 +1,106 @@
+"""What context windows need: long recordings heard in windows, against the same recordings heard whole.
+
+python benchmarks/streaming.py CORPUS [RUNS]
+
+The text is that of the model of recipes/small-melhubert-pr.yaml (a run of it that lies in RUNS is not trained again);
+of encoders it is how far their last states are from those of the whole. Test recordings of one speaker after the other
+make recordings of a minute. The stored record is of speech-mini@FOLDER.
+"""
+
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from lib.corpora import shown
+from lib.records import record
+
+import sottovoce as sv
+from sottovoce.data.batches import samples
+from sottovoce.streaming.stream import CHUNK, LEFT
+from sottovoce.tasks.scores import edit_tally, ratio_interval
+from sottovoce.timing import seconds_of, thread_count
+
+NEEDS = {"speech": "speech-mini@FOLDER"}
+RECIPE, ENCODERS = "small-melhubert-pr", ("small-melhubert", "small-hubert")
+LENGTH, MOST, FEW = 60.0, 24, 4  # seconds of a recording, and how many for text and for states
+CHUNKS, CONTEXTS = (5.0, 10.0, 20.0), (0.0, 0.5, 1.0, 2.0, 4.0)
+
+
+def recordings(corpus: str) -> list[np.ndarray]:
+    """Minutes of one speaker each, as far as there are enough."""
+    found: list[np.ndarray] = []
+    rows = [u for u in sv.read_data(corpus) if u.split == "test" and u.text]
+    for speaker in sorted({u.speaker or "" for u in rows}):
+        pieces = [samples(u) for u in rows if (u.speaker or "") == speaker]
+        whole = np.concatenate(pieces)
+        found += [
+            whole[start : start + round(LENGTH * 16_000)] for start in range(0, len(whole), round(LENGTH * 16_000))
+        ]
+    long = [piece for piece in found if len(piece) == round(LENGTH * 16_000)]
+    return long[:: max(1, len(long) // MOST)][:MOST]
+
+
+def heard(model: Any, audio: list[np.ndarray], chunk: float, context: float) -> list[list[str]]:
+    """The tokens of each recording."""
+    stream = sv.stream(model, chunk=chunk, left=context, right=context)
+    return [[token.label for part in stream(piece) for token in part.tokens] for piece in audio]
+
+
+def states(model: Any, audio: list[np.ndarray], chunk: float, context: float) -> list[np.ndarray]:
+    """The last states of each recording."""
+    stream = sv.stream(model, chunk=chunk, left=context, right=context)
+    last = f"state_{model.config.num_hidden_layers}"
+    return [np.concatenate([part.outputs[last] for part in stream(piece)]) for piece in audio]
+
+
+def rows_of(
+    ask: Callable[[float, float], Any], compare: Callable[[Any, Any], dict[str, float]]
+) -> list[dict[str, Any]]:
+    """One row for each window and context: what differs from the whole, and the time against that of the whole."""
+
+    def timed(chunk: float, context: float) -> tuple[Any, float]:
+        said: list[Any] = []
+        return said, seconds_of(lambda: said.append(ask(chunk, context)))
+
+    (whole,), base = timed(LENGTH, 0.0)
+    rows: list[dict[str, Any]] = []
+    for chunk in CHUNKS:
+        for context in CONTEXTS:
+            (found,), taken = timed(chunk, context)
+            rows.append({"chunk": chunk, "context": context, **compare(whole, found), "time": taken / base})
+            print(rows[-1], flush=True)
+    return rows
+
+
+def edited(whole: list[list[str]], found: list[list[str]]) -> dict[str, float]:
+    """The share of tokens that were added, lost or changed, with half of its 95 % interval."""
+    value, error = ratio_interval(edit_tally(whole, found))
+    return {"value": value, "error": error, "tokens": sum(map(len, whole))}
+
+
+def moved(whole: list[np.ndarray], found: list[np.ndarray]) -> dict[str, float]:
+    """The root mean square of the difference, in parts of that of the states about their mean."""
+    ours, theirs = np.concatenate(whole), np.concatenate(found)
+    return {"value": float(np.linalg.norm(theirs - ours) / np.linalg.norm(ours - ours.mean(0)))}
+
+
+def main(corpus: str, runs: str = "runs") -> None:
+    """A table a model."""
+    audio, rows = recordings(corpus), dict[str, Any]()
+    recipe = sv.Recipe.from_yaml(Path(__file__).resolve().parents[1] / "recipes" / f"{RECIPE}.yaml")
+    (run,) = sv.run(recipe, Path(runs))
+    assert run.model is not None
+    with thread_count(1):
+        model = sv.load(str(run.model))
+        rows[RECIPE] = rows_of(lambda chunk, context: heard(model, audio, chunk, context), edited)
+        for name in ENCODERS:
+            encoder = sv.load(name)
+            rows[name] = rows_of(lambda chunk, context: states(encoder, audio[:FEW], chunk, context), moved)  # noqa: B023
+    about = {"seconds": LENGTH, "recordings": len(audio), "few": FEW, "default": {"chunk": CHUNK, "context": LEFT}}
+    record("streaming", rows, command=f"python benchmarks/streaming.py {shown(corpus)}", **about)
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])
