@@ -6,6 +6,7 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).parent))
 
+from lib import deployed_tables as deployed  # noqa: E402
 from lib import gate_tables as gates  # noqa: E402
 from lib import layer_tables as layers  # noqa: E402
 from lib import method_tables as methods  # noqa: E402
@@ -205,7 +206,7 @@ def render_teachers() -> str:
 def render() -> str:
     """The whole page."""
     analysis = layers.render_analysis()
-    pruned = f"{methods.render_methods()}{gates.render_gates()}{sharing.render_sharing()}"
+    pruned = f"{methods.render_methods()}{gates.render_gates()}{sharing.render_sharing()}{deployed.render()}"
     return f"{render_rest()}\n{render_teachers()}\n{analysis}{pruned}"
 
 
