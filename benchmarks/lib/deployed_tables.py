@@ -63,7 +63,12 @@ def speedups(rows: dict[str, Any], scores: dict[str, Any]) -> str:
         times = [interval(found[seconds]) for seconds in SECONDS]
         milliseconds = [f"{1000 * found[seconds][f'{name}_median_s']:.1f} ms" for seconds in SECONDS]
         lines.append(
-            [model, way, *([shown] if scores else []), *(x for pair in zip(times, milliseconds) for x in pair)]
+            [
+                model,
+                way,
+                *([shown] if scores else []),
+                *(x for pair in zip(times, milliseconds, strict=True) for x in pair),
+            ]
         )
     header = ["model", "in", *(["accuracy"] if scores else [])]
     return table(
