@@ -152,3 +152,28 @@ with handled_by(raise_stopped):
 """
     done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True)
     assert done.stdout.split() == ["whole", "143"], done.stderr
+
+
+def test_a_stop_that_a_library_takes_for_a_fault_of_a_file_is_a_stop() -> None:
+    code = """
+import os, signal, sys
+from sottovoce import names
+from sottovoce.cli import main
+from sottovoce.errors import SottovoceError
+def damaged(name):
+    try:
+        os.kill(os.getpid(), signal.SIGTERM)
+    except BaseException as error:
+        raise SottovoceError("the file is damaged; copy it again.") from error
+def whole(name):
+    raise SottovoceError("there is no such model.")
+for get in (damaged, whole):
+    names.get_model = get
+    try:
+        main(["cost", "model"])
+    except SystemExit as ended:
+        print(ended.code)
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.stdout.split() == ["143", "2"], done.stderr
+    assert done.stderr.splitlines()[0].startswith("sottovoce: stopped; ") and "no such model" in done.stderr

@@ -26,6 +26,7 @@ class Stopped(BaseException):
         self.code = 128 + number
 
 
+_RAISED: list[int] = []  # the signals that were raised in this process as a wish to stop
 # What a wish to stop is raised as: by the command line, or by Python's own handler where this is a library.
 STOPS = (Stopped, KeyboardInterrupt)
 
@@ -43,7 +44,29 @@ def raise_stopped(number: int, frame: FrameType | None) -> None:
         again.daemon = True
         again.start()
         return
+    _RAISED.append(number)
     raise Stopped(number)
+
+
+def forget_stops() -> None:
+    """Begin a command: what was raised in this process before it is no wish to stop it.
+
+    Example:
+        >>> forget_stops()
+    """
+    _RAISED.clear()
+
+
+def stop_behind(error: BaseException) -> Stopped | None:
+    """The wish to stop that came out as an error: compiled libraries take it for a fault of what they read.
+
+    Example:
+        >>> stop_behind(ValueError("invalid header")) is None
+        True
+    """
+    if isinstance(error, Stopped):
+        return error
+    return Stopped(_RAISED[-1]) if _RAISED else None
 
 
 def _importing(frame: FrameType | None) -> bool:

@@ -10,7 +10,7 @@ from sottovoce.cli.common import app, bars, err, out
 from sottovoce.errors import SottovoceError, explain_system_error, one_line
 from sottovoce.files import sweep
 from sottovoce.progress import shown_by
-from sottovoce.signals import Stopped, handled_by, raise_stopped
+from sottovoce.signals import Stopped, forget_stops, handled_by, raise_stopped, stop_behind
 
 COMMANDS = (analysis, exporting, listening, models, speech)  # importing them adds their commands to the app
 
@@ -29,15 +29,11 @@ def main(arguments: list[str] | None = None) -> None:
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")  # a name may hold letters that the terminal has not
+    forget_stops()
     try:
         with handled_by(raise_stopped), shown_by(bars):
             sweep(tempfile.gettempdir())
             app(arguments, standalone_mode=True)
-    except SottovoceError as error:
-        fail(str(error))
-    except Stopped as stopped:
-        say("stopped; what was finished is kept, and the same command goes on from there.")
-        sys.exit(stopped.code)
     except BrokenPipeError:
         end_unread()
     except SystemExit:
@@ -45,7 +41,12 @@ def main(arguments: list[str] | None = None) -> None:
         if out.quiet or type(sys.stdout).__name__ == "PacifyFlushWrapper":
             end_unread()
         raise
-    except Exception as error:
+    except (Exception, Stopped) as error:
+        if (stopped := stop_behind(error)) is not None:
+            say("stopped; what was finished is kept, and the same command goes on from there.")
+            sys.exit(stopped.code)
+        if isinstance(error, SottovoceError):
+            fail(str(error))
         if (reason := explain_system_error(error)) is None:
             raise
         fail(reason)

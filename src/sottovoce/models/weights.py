@@ -14,7 +14,6 @@ from sottovoce.files import inside, read_json, regular_file
 from sottovoce.models.packed import PACKED, packed_shapes, unpack
 from sottovoce.models.pickles import MOST_DIMENSIONS, pickled_headers, read_pickled
 from sottovoce.models.teachers import DIFFERENCE, WHOLE, difference_size, read_difference
-from sottovoce.signals import deferred
 
 INDEX = "model.safetensors.index.json"
 PICKLE, PICKLE_INDEX = "pytorch_model.bin", "pytorch_model.bin.index.json"
@@ -169,8 +168,7 @@ def read_weights(folder: str | Path, wanted: Mapping[str, torch.Tensor]) -> dict
             found |= read_pickled(path)
             continue
         try:
-            # A signal that meets the library inside comes out of it as a fault of the file.
-            with deferred(), safe_open(str(path), framework="pt") as opened:
+            with safe_open(str(path), framework="pt") as opened:
                 found |= {name: opened.get_tensor(name) for name in opened.keys()}  # noqa: SIM118 (it is no mapping)
         except (SafetensorError, OSError, RuntimeError, ValueError) as error:
             raise SottovoceError(f"{path} cannot be read ({error}); copy or download it again.") from error
