@@ -8,7 +8,7 @@ from typing import Any
 import transformers
 
 from sottovoce.data.utterance import Utterance
-from sottovoce.errors import SottovoceError, cut, unknown
+from sottovoce.errors import SottovoceError, cut
 from sottovoce.files import free_at
 from sottovoce.models.anatomy import Anatomy
 from sottovoce.models.checkpoint import outline
@@ -19,7 +19,7 @@ from sottovoce.names import drawn
 from sottovoce.recipe import Recipe, Step, explained, with_data
 from sottovoce.registry import Registry, check_options
 from sottovoce.studies.convexity import points_of
-from sottovoce.tasks import TASKS
+from sottovoce.tasks import TASKS, find_task
 from sottovoce.tasks.probe import check_answers
 from sottovoce.tasks.states import BYTES, ROOM
 from sottovoce.tasks.task import Material, material, require
@@ -122,9 +122,7 @@ def after(model: Any, outlined: Callable[..., Any] | None, options: Mapping[str,
 
 def splits_of(task: str, data: Sequence[Utterance] | None, options: Mapping[str, Any]) -> dict[str, Material]:
     """The splits of some data for a task, as the step or measure will take them."""
-    if task not in TASKS:
-        raise unknown("task", task, TASKS)
-    return material(TASKS[task], data, limit=options.get("limit"), seed=options.get("seed", 0))
+    return material(find_task(task), data, limit=options.get("limit"), seed=options.get("seed", 0))
 
 
 def check_labels(name: str, splits: dict[str, Material], scored: str) -> None:

@@ -27,7 +27,7 @@ from sottovoce.cli.common import (
     show,
     tell,
 )
-from sottovoce.errors import SottovoceError, unknown
+from sottovoce.errors import SottovoceError
 from sottovoce.files import leads, local_path
 
 if TYPE_CHECKING:
@@ -292,11 +292,11 @@ def finetune(
     """Train a model for a task and score it; stopped and started again, it goes on where it was."""
     from sottovoce.cli.outputs import new_model
     from sottovoce.registry import parse_options
+    from sottovoce.tasks import find_task
     from sottovoce.tasks.finetune import score_head
     from sottovoce.tasks.kinds import GREEDY
 
-    if task not in sv.TASKS:
-        raise unknown("task", task, sv.TASKS)
+    find_task(task)
     chosen = parse_options(sv.METHODS["finetune"], f"task={task}" + (f",{options}" if options else ""))
     with new_model(output, overwrite, work, model=model, data=data) as made:
         utterances = split_data(data, "train", skip_bad=skip_bad)

@@ -23,7 +23,7 @@ from sottovoce.distillation.objective import Distiller, without_masks
 from sottovoce.distillation.plan import Distillation, Match, Student, matched, usual_layers
 from sottovoce.distillation.source import speech_of_both
 from sottovoce.distillation.student import find_teacher
-from sottovoce.errors import SottovoceError, unknown
+from sottovoce.errors import SottovoceError
 from sottovoce.files import place_for
 from sottovoce.models.encoder import Encoder, fingerprint
 from sottovoce.models.heads import head_labels
@@ -32,7 +32,7 @@ from sottovoce.pretraining.plan import Round
 from sottovoce.pretraining.run import train_and_dev
 from sottovoce.pretraining.targets import units_source
 from sottovoce.pretraining.unit_head import UnitHead, keep_unit_head, named_units, unit_head_of
-from sottovoce.tasks import TASKS
+from sottovoce.tasks import TASKS, find_task
 from sottovoce.tasks.batch import Questions
 from sottovoce.tasks.finetune import Headed, can_score, in_memory
 from sottovoce.tasks.probe import check_answers
@@ -318,8 +318,8 @@ def check_task(name: str | None) -> None:
     Example:
         >>> check_task("keywords")
     """
-    if name is not None and name not in TASKS:
-        raise unknown("task", name, TASKS)
+    if name is not None:
+        find_task(name)
 
 
 def own_task(model: Any, data: Sequence[Utterance], name: str | None) -> Task | None:

@@ -3,17 +3,15 @@
 from dataclasses import replace
 from typing import Any
 
-from sottovoce.errors import unknown
 from sottovoce.registry import register_method
-from sottovoce.tasks import TASKS
+from sottovoce.tasks import find_task
 from sottovoce.tasks.finetune import finetune_model
 from sottovoce.training import Training
 
 
 def outlined(model: Any, *, task: str, **rest: Any) -> bool:
     """The same shape, with the head of a task."""
-    if task not in TASKS:
-        raise unknown("task", task, TASKS)
+    find_task(task)
     return True
 
 
@@ -39,10 +37,8 @@ def finetune(
     Example:
         >>> tuned = finetune(model, data, task="keywords", train={"steps": 2000, "lr": 5e-5})
     """
-    if task not in TASKS:
-        raise unknown("task", task, TASKS)
     return finetune_model(
-        TASKS[task],
+        find_task(task),
         model,
         data,
         settings=replace(train, seed=seed),

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from sottovoce.data.utterance import Utterance
-from sottovoce.errors import SottovoceError, unknown
-from sottovoce.tasks import TASKS
+from sottovoce.errors import SottovoceError
+from sottovoce.tasks import find_task
 from sottovoce.tasks.finetune import can_score
 from sottovoce.tasks.kinds import Score
 from sottovoce.tasks.task import Task, material, require
@@ -32,9 +32,7 @@ class Target:
         found = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*%\s+of\s+([\w-]+)\s*", text)
         if found is None or not 0 < float(found[1]) <= 100:
             raise SottovoceError(f"'{text}' is no target; write a share and a task, such as '95% of keywords'.")
-        if found[2] not in TASKS:
-            raise unknown("task", found[2], TASKS)
-        return cls(float(found[1]) / 100, TASKS[found[2]])
+        return cls(float(found[1]) / 100, find_task(found[2]))
 
     def check(self, model: Any, data: Sequence[Utterance] | None) -> None:
         """Refuse what nothing can be judged with, before any work."""
