@@ -9,6 +9,7 @@ make recordings of a minute. The stored record is of speech-mini@FOLDER.
 
 import sys
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -19,27 +20,34 @@ from lib.records import record
 import sottovoce as sv
 from sottovoce.data.batches import samples
 from sottovoce.streaming.stream import CHUNK, LEFT
+from sottovoce.tasks import TASKS
 from sottovoce.tasks.scores import edit_tally, ratio_interval
+from sottovoce.tasks.task import material
 from sottovoce.timing import seconds_of, thread_count
 
 NEEDS = {"speech": "speech-mini@FOLDER"}
 RECIPE, ENCODERS = "small-melhubert-pr", ("small-melhubert", "small-hubert")
 LENGTH, MOST, FEW = 60.0, 24, 4  # seconds of a recording, and how many for text and for states
-CHUNKS, CONTEXTS = (5.0, 10.0, 20.0), (0.0, 0.5, 1.0, 2.0, 4.0)
+CHUNKS, CONTEXTS = (10.0, 20.0), (0.0, 1.0, 2.0, 4.0)
 
 
-def recordings(corpus: str) -> list[np.ndarray]:
-    """Minutes of one speaker each, as far as there are enough."""
-    found: list[np.ndarray] = []
-    rows = [u for u in sv.read_data(corpus) if u.split == "test" and u.text]
-    for speaker in sorted({u.speaker or "" for u in rows}):
-        pieces = [samples(u) for u in rows if (u.speaker or "") == speaker]
-        whole = np.concatenate(pieces)
-        found += [
-            whole[start : start + round(LENGTH * 16_000)] for start in range(0, len(whole), round(LENGTH * 16_000))
-        ]
-    long = [piece for piece in found if len(piece) == round(LENGTH * 16_000)]
-    return long[:: max(1, len(long) // MOST)][:MOST]
+def recordings(corpus: str) -> list[tuple[np.ndarray, list[str]]]:
+    """About a minute of one speaker each, with the phones that are said, as far as there are enough utterances."""
+    found: list[tuple[np.ndarray, list[str]]] = []
+    test = material(TASKS["pr"], sv.read_data(corpus))["test"]
+    rows = list(zip(test.utterances, test.answers, strict=True))
+    for speaker in sorted({utterance.speaker or "" for utterance, _ in rows}):
+        pieces: list[np.ndarray] = []
+        phones: list[str] = []
+        for utterance, answer in rows:
+            if (utterance.speaker or "") != speaker:
+                continue
+            pieces.append(samples(utterance))
+            phones += answer
+            if sum(map(len, pieces)) >= LENGTH * 16_000:
+                found.append((np.concatenate(pieces), phones))
+                pieces, phones = [], []
+    return found[:: max(1, len(found) // MOST)][:MOST]
 
 
 def heard(model: Any, audio: list[np.ndarray], chunk: float, context: float) -> list[list[str]]:
@@ -64,8 +72,8 @@ def rows_of(
         said: list[Any] = []
         return said, seconds_of(lambda: said.append(ask(chunk, context)))
 
-    (whole,), base = timed(LENGTH, 0.0)
-    rows: list[dict[str, Any]] = []
+    (whole,), base = timed(2 * LENGTH, 0.0)
+    rows: list[dict[str, Any]] = [{"chunk": None, "context": None, **compare(whole, whole), "time": 1.0}]
     for chunk in CHUNKS:
         for context in CONTEXTS:
             (found,), taken = timed(chunk, context)
@@ -74,10 +82,12 @@ def rows_of(
     return rows
 
 
-def edited(whole: list[list[str]], found: list[list[str]]) -> dict[str, float]:
-    """The share of tokens that were added, lost or changed, with half of its 95 % interval."""
+def edited(wanted: list[list[str]], whole: list[list[str]], found: list[list[str]]) -> dict[str, float]:
+    """The share of tokens that differ from those of the whole, and of those that are wrong, each with its interval."""
     value, error = ratio_interval(edit_tally(whole, found))
-    return {"value": value, "error": error, "tokens": sum(map(len, whole))}
+    wrong, about = ratio_interval(edit_tally(wanted, found))
+    tokens = {"tokens": sum(map(len, whole)), "said": sum(map(len, wanted))}
+    return {"value": value, "error": error, "wrong": wrong, "wrong_error": about, **tokens}
 
 
 def moved(whole: list[np.ndarray], found: list[np.ndarray]) -> dict[str, float]:
@@ -88,13 +98,14 @@ def moved(whole: list[np.ndarray], found: list[np.ndarray]) -> dict[str, float]:
 
 def main(corpus: str, runs: str = "runs") -> None:
     """A table a model."""
-    audio, rows = recordings(corpus), dict[str, Any]()
+    found, rows = recordings(corpus), dict[str, Any]()
+    audio, wanted = [piece for piece, _ in found], [phones for _, phones in found]
     recipe = sv.Recipe.from_yaml(Path(__file__).resolve().parents[1] / "recipes" / f"{RECIPE}.yaml")
     (run,) = sv.run(recipe, Path(runs))
     assert run.model is not None
     with thread_count(1):
         model = sv.load(str(run.model))
-        rows[RECIPE] = rows_of(lambda chunk, context: heard(model, audio, chunk, context), edited)
+        rows[RECIPE] = rows_of(lambda chunk, context: heard(model, audio, chunk, context), partial(edited, wanted))
         for name in ENCODERS:
             encoder = sv.load(name)
             rows[name] = rows_of(lambda chunk, context: states(encoder, audio[:FEW], chunk, context), moved)  # noqa: B023

@@ -17,7 +17,7 @@ DEPLOYED = """
 {about}
 
 Mimics of `small-melhubert-keywords` (one Transformer layer, width 192) with what stands in front of them: its own
-positional convolution, a filter over so many frames of each unit alone, or nothing. Accuracy of keywords is that of the
+positional convolution (True), or a filter over so many frames of each unit alone. Accuracy of keywords is that of the
 exported file on the test split. Times as fast as `small-hubert` in plain Hugging Face, feature extractor included: one
 thread, in turns, the median over {rounds} rounds with its 95 % interval.
 
