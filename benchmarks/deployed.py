@@ -34,7 +34,7 @@ from sottovoce.timing import in_turns, thread_count
 
 NEEDS = {"speech": "speech-mini@FOLDER"}
 MODEL, ORIGINAL, BASE = "small-melhubert-keywords", "small-hubert", "hubert-base"
-POSITIONS: tuple[bool | int, ...] = (31, True)
+POSITIONS: tuple[bool | int, ...] = (31, True, 9)
 STEPS, TASK_STEPS, BATCH, WIDTH = 1500, 600, 32, 192
 SECONDS, ROUNDS = (1.0, 10.0), 25
 
@@ -45,7 +45,7 @@ def mimic_of(positional: bool | int, data: Any, folder: Path) -> Any:
     if not place.is_dir():
         shape = {"kind": "transformer", "layers": 1, "width": WIDTH, "positional": positional}
         options: dict[str, Any] = {"train": {"steps": STEPS}, "task_train": {"steps": TASK_STEPS}, "batch": BATCH}
-        with working_in(folder / "work"):
+        with working_in(folder / f"work-{positional}"):
             sv.save(sv.mimic(sv.load(MODEL), data, shape=shape, task="keywords", **options), place)
     return sv.load(str(place))
 
