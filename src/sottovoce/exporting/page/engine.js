@@ -24,21 +24,21 @@ async function json(name) {
   return JSON.parse(new TextDecoder().decode(await bytes(name)));
 }
 
-// Where a script can be loaded from: its own address, or one for what is inside of the page.
+// Where a script lies. Of what is inside of the page, pages from files may start a Blob as a worker, and nothing else.
 const addresses = new Map();
-async function address(name, uses = {}) {
-  if (!inside(name)) return name;
+async function address(name, { blob = false } = {}) {
+  if (!inside(name)) return new URL(name, location.href).href;
   if (!addresses.has(name)) {
-    let text = new TextDecoder().decode(await bytes(name));
-    for (const [other, place] of Object.entries(uses)) text = text.replace(`"./${other}"`, `"${place}"`);
-    addresses.set(name, URL.createObjectURL(new Blob([text], { type: "text/javascript" })));
+    const content = await bytes(name);
+    const type = "text/javascript";
+    const text = () => `data:${type},${encodeURIComponent(new TextDecoder().decode(content))}`;
+    addresses.set(name, blob ? URL.createObjectURL(new Blob([content], { type })) : text());
   }
   return addresses.get(name);
 }
 
 async function startEngine() {
-  const ort = await address("ort.js");
-  const worker = new Worker(await address("worker.js", { "ort.js": ort }), { type: "module" });
+  const worker = new Worker(await address("worker.js", { blob: true }));
   const waiting = new Map();
   let count = 0;
   worker.onmessage = ({ data }) => {
@@ -58,11 +58,12 @@ async function startEngine() {
     });
   }
   let wasm = await bytes("ort.wasm");
+  const script = await address("ort.js");
   return {
     async load(about) {
       const model = await bytes(about.file);
       const moved = wasm ? [model, wasm] : [model];
-      const done = ask({ wasm, model, about }, moved);
+      const done = ask({ script, wasm, model, about }, moved);
       wasm = undefined;
       await done;
     },

@@ -1,11 +1,13 @@
 // Runs models one after another, away from the page, which stays at ease meanwhile.
-import * as ort from "./ort.js";
+"use strict";
 
 const RATE = 16000;
 const sessions = [];
+let ort;
 
-async function load({ wasm, model, about }) {
-  if (wasm) {
+async function load({ script, wasm, model, about }) {
+  if (!ort) {
+    ort = await import(script);
     ort.env.wasm.wasmBinary = wasm;
     ort.env.wasm.numThreads = 1; // more need headers that plain servers do not send
     ort.env.logLevel = "error";
