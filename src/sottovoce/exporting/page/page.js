@@ -23,7 +23,10 @@ function say(text) {
   part("status").textContent = text;
 }
 
+const OVER = new Error("something else is heard by now");
+
 function complain(error) {
+  if (error === OVER) return;
   part("status").classList.add("fault");
   say(`That did not work: ${error?.message ?? error}.`);
 }
@@ -41,7 +44,7 @@ function makeCard(about, index, pair) {
   const text = make("p", { class: "text" }, sure, unsure);
   const bars = make("ol", { class: "bars" });
   const facts = ["size", "time", "factor"].map((name) => make("dd", { class: name }, "–"));
-  facts[0].textContent = megabytes(about.bytes);
+  facts[0].textContent = readable(about.bytes);
   const names = ["Size", "Time", "Real-time factor"];
   const list = make("dl", {}, ...names.flatMap((name, row) => [make("dt", {}, name), facts[row]]));
   const kind = page.about.gives === "classes" ? [best, bars] : [text];
@@ -95,16 +98,19 @@ function showTime(card, found) {
   const factor = median(card.passes.map(({ milliseconds, seconds }) => milliseconds / 1000 / seconds));
   card.factor.dataset.value = factor;
   change(card.time, `${rounded(found.milliseconds)} ms for ${found.seconds.toFixed(2)} s`);
-  change(card.factor, `${rounded(factor)} (${rounded(1 / factor)} × faster than speech)`);
+  const rate = factor < 1 ? `${rounded(1 / factor)} times faster than real time` : "slower than real time";
+  change(card.factor, `${rounded(factor)} (${rate})`);
   const [ours, original] = page.cards;
   if (!original?.passes.length) return;
-  const smaller = original.about.bytes / ours.about.bytes;
-  const faster = original.factor.dataset.value / ours.factor.dataset.value;
-  change(part("comparison"), `${rounded(smaller)} times smaller, and ${rounded(faster)} times as fast in this browser.`);
+  const size = ours.about.bytes / original.about.bytes;
+  const speed = original.factor.dataset.value / ours.factor.dataset.value;
+  const text = `${(100 * size).toFixed(0)} % of the original's size, and ${rounded(speed)} times as fast in this browser.`;
+  change(part("comparison"), text);
 }
 
-async function pass(card, audio) {
+async function pass(card, audio, turn) {
   const found = await page.engine.run(card.index, audio);
+  if (turn !== page.turn) throw OVER;
   showTime(card, found);
   return found;
 }
@@ -119,12 +125,12 @@ function begin() {
   return ++page.turn;
 }
 
-async function writePieces(audio, most) {
+async function writePieces(audio, most, turn) {
   for (let start = 0; start < audio.length; ) {
     const rest = audio.subarray(start);
     const end = rest.length <= most * RATE ? rest.length : quietest(rest, most * RATE);
     for (const card of page.cards) {
-      card.said.push(readPiece(card, await pass(card, rest.slice(0, end)), start / RATE));
+      card.said.push(readPiece(card, await pass(card, rest.slice(0, end), turn), start / RATE));
       showSaid(card);
     }
     start += end;
@@ -146,10 +152,11 @@ async function hearFile(file) {
   const seconds = audio.length / RATE;
   let cut = "";
   if (page.about.gives !== "classes") {
-    await writePieces(audio, most);
+    await writePieces(audio, most, turn);
   } else {
     if (seconds > most) cut = `, of which the first ${most} s`;
-    for (const card of page.cards) showClasses(card, (await pass(card, audio.slice(0, most * RATE))).probabilities);
+    const first = audio.slice(0, most * RATE);
+    for (const card of page.cards) showClasses(card, (await pass(card, first, turn)).probabilities);
   }
   say(`Heard ${file.name}: ${seconds.toFixed(2)} s${cut}.`);
 }
@@ -159,29 +166,30 @@ async function listen(turn) {
   let from = 0;
   while (page.turn === turn) {
     const begun = performance.now();
-    from = page.about.gives === "classes" ? await classifyLive(microphone) : await writeLive(microphone, from);
+    const step = page.about.gives === "classes" ? classifyLive : writeLive;
+    from = await step(microphone, turn, from);
     microphone.forget(from);
     await new Promise((done) => setTimeout(done, Math.max(10, PAUSE - (performance.now() - begun))));
   }
 }
 
-async function classifyLive(microphone) {
+async function classifyLive(microphone, turn) {
   const length = page.about.seconds ?? Number(part("window").value);
   const from = Math.max(0, microphone.seconds - length);
   if (microphone.seconds >= length) {
     const audio = await microphone.from(from);
-    for (const card of page.cards) showClasses(card, (await pass(card, audio)).probabilities);
+    for (const card of page.cards) showClasses(card, (await pass(card, audio, turn)).probabilities);
   }
   return Math.max(0, from - 8);
 }
 
-async function writeLive(microphone, from) {
+async function writeLive(microphone, turn, from) {
   const audio = await microphone.from(from);
   const most = Math.min(LIVE, page.about.seconds ?? LIVE) * RATE;
   if (audio.length < RATE / 4) return from;
   const end = audio.length > most ? quietest(audio, most) : audio.length;
   for (const card of page.cards) {
-    const text = readPiece(card, await pass(card, audio.slice(0, end)), from);
+    const text = readPiece(card, await pass(card, audio.slice(0, end), turn), from);
     if (end < audio.length) card.said.push(text);
     showSaid(card, end < audio.length ? undefined : text);
   }
@@ -197,8 +205,9 @@ async function startMicrophone() {
   part("microphone").setAttribute("aria-pressed", "true");
   part("microphone").textContent = "Stop the microphone";
   part("player").hidden = true;
+  part("level").hidden = false;
   say("Listening.");
-  listen(begin()).catch((error) => stopMicrophone().then(() => complain(error)));
+  listen(begin()).catch((error) => error === OVER || stopMicrophone().then(() => complain(error)));
 }
 
 async function stopMicrophone() {
@@ -208,7 +217,8 @@ async function stopMicrophone() {
   page.turn++;
   part("microphone").setAttribute("aria-pressed", "false");
   part("microphone").textContent = "Start the microphone";
-  part("level").firstChild.style.width = "0";
+  part("level").hidden = true;
+  for (const card of page.cards) card.sure.append(...card.unsure.childNodes);
   await microphone.stop();
   say("The microphone is off.");
 }
@@ -243,7 +253,7 @@ async function start() {
   page.cards = models.map((about, index) => makeCard(about, index, models.length > 1));
   page.engine = await startEngine();
   for (const about of models) {
-    say(`Loading ${about.name} (${megabytes(about.bytes)}) …`);
+    say(`Loading ${about.name} (${readable(about.bytes)}) …`);
     await page.engine.load(about);
   }
   readyControls();

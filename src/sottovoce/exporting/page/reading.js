@@ -28,7 +28,8 @@ function median(values) {
   return sorted.length ? (sorted[(sorted.length - 1) >> 1] + sorted[sorted.length >> 1]) / 2 : NaN;
 }
 
-function megabytes(count) {
+function readable(count) {
+  if (count < 1e6) return `${(count / 1e3).toFixed(0)} kB`;
   return `${(count / 1e6).toFixed(count < 1e7 ? 1 : 0)} MB`;
 }
 
