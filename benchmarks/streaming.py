@@ -2,8 +2,9 @@
 
 python benchmarks/streaming.py CORPUS [RUNS]
 
-The text is that of the model of recipes/small-melhubert-pr.yaml (a run of it that lies in RUNS is not trained again);
-of encoders it is how far their last states are from those of the whole. Test recordings of one speaker after the other
+The text is that of two models of recipes/small-melhubert-pr.yaml, one trained and heard on CORPUS, where it knows
+little, and one on espeak's speech, where it knows most (runs of them that lie in RUNS are not trained again); of
+encoders it is how far their last states are from those of the whole. Test utterances one after the other, by speaker,
 make recordings of a minute. The stored record is of speech-mini@FOLDER.
 """
 
@@ -26,27 +27,26 @@ from sottovoce.tasks.task import material
 from sottovoce.timing import seconds_of, thread_count
 
 NEEDS = {"speech": "speech-mini@FOLDER"}
+SPOKEN, CHANGES = "espeak:2", {"steps.0.train.steps": 300, "steps.1.train.steps": 1200}
 RECIPE, ENCODERS = "small-melhubert-pr", ("small-melhubert", "small-hubert")
 LENGTH, MOST, FEW = 60.0, 24, 4  # seconds of a recording, and how many for text and for states
 CHUNKS, CONTEXTS = (10.0, 20.0), (0.0, 1.0, 2.0, 4.0)
 
 
 def recordings(corpus: str) -> list[tuple[np.ndarray, list[str]]]:
-    """About a minute of one speaker each, with the phones that are said, as far as there are enough utterances."""
+    """About a minute each, speaker by speaker, with the phones that are said."""
     found: list[tuple[np.ndarray, list[str]]] = []
     test = material(TASKS["pr"], sv.read_data(corpus))["test"]
-    rows = list(zip(test.utterances, test.answers, strict=True))
-    for speaker in sorted({utterance.speaker or "" for utterance, _ in rows}):
-        pieces: list[np.ndarray] = []
-        phones: list[str] = []
-        for utterance, answer in rows:
-            if (utterance.speaker or "") != speaker:
-                continue
-            pieces.append(samples(utterance))
-            phones += answer
-            if sum(map(len, pieces)) >= LENGTH * 16_000:
-                found.append((np.concatenate(pieces), phones))
-                pieces, phones = [], []
+    pieces: list[np.ndarray] = []
+    phones: list[str] = []
+    for utterance, answer in sorted(
+        zip(test.utterances, test.answers, strict=True), key=lambda row: row[0].speaker or ""
+    ):
+        pieces.append(samples(utterance))
+        phones += answer
+        if sum(map(len, pieces)) >= LENGTH * 16_000:
+            found.append((np.concatenate(pieces), phones))
+            pieces, phones = [], []
     return found[:: max(1, len(found) // MOST)][:MOST]
 
 
@@ -98,18 +98,22 @@ def moved(whole: list[np.ndarray], found: list[np.ndarray]) -> dict[str, float]:
 
 def main(corpus: str, runs: str = "runs") -> None:
     """A table a model."""
-    found, rows = recordings(corpus), dict[str, Any]()
-    audio, wanted = [piece for piece, _ in found], [phones for _, phones in found]
+    rows = dict[str, Any]()
     recipe = sv.Recipe.from_yaml(Path(__file__).resolve().parents[1] / "recipes" / f"{RECIPE}.yaml")
-    (run,) = sv.run(recipe, Path(runs))
-    assert run.model is not None
+    lengths: dict[str, int] = {}
     with thread_count(1):
-        model = sv.load(str(run.model))
-        rows[RECIPE] = rows_of(lambda chunk, context: heard(model, audio, chunk, context), partial(edited, wanted))
+        for name, data, given in (("own", corpus, {}), ("espeak", SPOKEN, {"data": SPOKEN, "changes": CHANGES})):
+            (run,) = sv.run(recipe, Path(runs), **given)
+            assert run.model is not None
+            found = recordings(data)
+            audio, wanted = [piece for piece, _ in found], [phones for _, phones in found]
+            lengths[name], model = len(audio), sv.load(str(run.model))
+            ask = partial(heard, model, audio)
+            rows[f"phones, {shown(data)}"] = rows_of(ask, partial(edited, wanted))
+        audio = [piece for piece, _ in recordings(corpus)[:FEW]]
         for name in ENCODERS:
-            encoder = sv.load(name)
-            rows[name] = rows_of(lambda chunk, context: states(encoder, audio[:FEW], chunk, context), moved)  # noqa: B023
-    about = {"seconds": LENGTH, "recordings": len(audio), "few": FEW, "default": {"chunk": CHUNK, "context": LEFT}}
+            rows[f"states, {name}"] = rows_of(partial(states, sv.load(name), audio), moved)
+    about = {"seconds": LENGTH, "recordings": lengths, "few": FEW, "default": {"chunk": CHUNK, "context": LEFT}}
     record("streaming", rows, command=f"python benchmarks/streaming.py {shown(corpus)}", **about)
 
 

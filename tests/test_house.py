@@ -23,7 +23,7 @@ PARAMETERS = 12
 # as graphs, which measures time; `exporting` makes folders of them; `sweep` and `search` choose among all of it.
 # Low to high: a module imports from its own line and the lines above it. "" is `sottovoce` itself, its public names.
 LEVELS = [
-    ["errors", "measurement", "measurement_old", "views", "signals", "files", "progress", "timing"],
+    ["errors", "measurement", "measurement_old", "views", "signals", "files", "progress", "timing", "look"],
     ["models"],
     ["edits"],
     ["sharing"],

@@ -1,5 +1,6 @@
 """What every command shares: the two consoles, common options, progress, JSON; nothing here imports torch."""
 
+import dataclasses
 import functools
 import inspect
 import json
@@ -10,7 +11,7 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from importlib.metadata import version
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, get_type_hints
 
 import typer
 from rich.console import Console
@@ -95,6 +96,28 @@ def runs_models(command: Callable[..., None], *, dtype: bool = False) -> Callabl
 
 
 with_dtype = functools.partial(runs_models, dtype=True)
+
+
+def grouped(command: Callable[..., None]) -> Callable[..., None]:
+    """A command whose parameter of a frozen dataclass stands on the line as the options that are its fields."""
+    whole = inspect.signature(command)
+    (group,) = (place for place in whole.parameters.values() if dataclasses.is_dataclass(place.annotation))
+    kinds = get_type_hints(group.annotation, include_extras=True)
+    fields: Any = dataclasses.fields(group.annotation)  # pyright: ignore[reportArgumentType]
+
+    @functools.wraps(command)
+    def told(**given: Any) -> None:
+        made = group.annotation(**{field.name: given.pop(field.name) for field in fields})
+        command(**given, **{group.name: made})
+
+    places = []
+    for place in whole.parameters.values():
+        inner = [(f.name, f.default, kinds[f.name]) for f in fields]
+        for name, default, of in inner if place is group else [(place.name, place.default, place.annotation)]:
+            places.append(inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=of))
+    told.__signature__ = whole.replace(parameters=places)  # pyright: ignore[reportAttributeAccessIssue]
+    told.__annotations__ = {place.name: place.annotation for place in places} | {"return": None}
+    return told
 
 
 @app.callback()

@@ -1,5 +1,6 @@
 """Commands about models for other programs: exporting them, and which programs there are."""
 
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
 
@@ -7,42 +8,68 @@ import typer
 from rich.table import Table
 
 import sottovoce as sv
-from sottovoce.cli.common import PATH, AsJson, Data, Model, Overwrite, SkipBad, app, out, print_json, show, tell
+from sottovoce.cli.common import (
+    PATH,
+    AsJson,
+    Data,
+    Model,
+    Overwrite,
+    SkipBad,
+    app,
+    grouped,
+    out,
+    print_json,
+    show,
+    tell,
+)
 from sottovoce.errors import SottovoceError
 
 
+@dataclass(frozen=True)
+class Kind:
+    """What kind of file is written, and whether it is compared."""
+
+    int8: Annotated[bool, typer.Option("--int8", help="Bytes for the weights of Linears.")] = False
+    fp16: Annotated[bool, typer.Option("--fp16", help="Half precision for all weights.")] = False
+    seconds: Annotated[
+        float | None, typer.Option(help="One utterance of just this length; any batch and length if not given.")
+    ] = None
+    opset: Annotated[int | None, typer.Option(help="The version of ONNX's operations.")] = None
+    check: Annotated[bool, typer.Option("--check/--no-check", help="Compare with PyTorch what was written.")] = True
+
+
 @app.command()
+@grouped
 def export(
     model: Model,
     to: Annotated[str, typer.Option("--to", help="The program or format: `sottovoce targets` lists them.")],
     output: Annotated[Path, typer.Option("-o", "--output", help="The folder that is written.", **PATH)],
-    int8: Annotated[bool, typer.Option("--int8", help="Bytes for the weights of Linears.")] = False,
-    fp16: Annotated[bool, typer.Option("--fp16", help="Half precision for all weights.")] = False,
-    data: Data = None,
-    seconds: Annotated[
-        float | None, typer.Option(help="One utterance of just this length; any batch and length if not given.")
+    kind: Kind,
+    versus: Annotated[
+        str | None, typer.Option(metavar="ORIGINAL", help="A model that the page of --to web shows beside it.")
     ] = None,
-    opset: Annotated[int | None, typer.Option(help="The version of ONNX's operations.")] = None,
-    check: Annotated[bool, typer.Option("--check/--no-check", help="Compare with PyTorch what was written.")] = True,
+    data: Data = None,
     overwrite: Overwrite = False,
     skip_bad: SkipBad = False,
     as_json: AsJson = False,
 ) -> None:
     """Write a model for another program, and prove that it says there what it says here. Exit code 1 if it does not."""
-    if int8 and fp16:
+    if kind.int8 and kind.fp16:
         raise SottovoceError("--int8 and --fp16 are two precisions; give one of them.")
     from sottovoce.exporting import Disagreement
     from sottovoce.exporting.card import measured
-    from sottovoce.exporting.run import check_order, check_place
-    from sottovoce.exporting.target import Precision, find_target
+    from sottovoce.exporting.run import check_order, check_place, with_original
+    from sottovoce.exporting.target import Order, Precision, find_target
     from sottovoce.names import get_data, get_model
     from sottovoce.runtimes.onnx_file import OPSET
 
-    precision: Precision = "int8" if int8 else "fp16" if fp16 else "fp32"
+    precision: Precision = "int8" if kind.int8 else "fp16" if kind.fp16 else "fp32"
+    opset = OPSET if kind.opset is None else kind.opset
     target = find_target(to)
     check_place(output, overwrite=overwrite)
     loaded = get_model(model)
-    check_order(target, loaded, precision, opset or OPSET)
+    check_order(target, loaded, precision, opset)
+    original = with_original(target, Order(loaded, model, precision), versus).original
     known = get_data(data, skip_bad=skip_bad, tell=tell) if data is not None else None
     try:
         made = sv.export(
@@ -51,12 +78,13 @@ def export(
             output,
             precision=precision,
             data=known,
-            seconds=seconds,
-            opset=OPSET if opset is None else opset,
-            check=check,
+            seconds=kind.seconds,
+            opset=opset,
+            check=kind.check,
             overwrite=overwrite,
             name=model,
             data_name=data,
+            versus=original and original.model,
         )
     except Disagreement as fault:
         tell(f"sottovoce: {fault}")

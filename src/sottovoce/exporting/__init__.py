@@ -10,3 +10,4 @@ from sottovoce.exporting.sherpa_onnx import sherpa_onnx as sherpa_onnx
 from sottovoce.exporting.target import TARGETS as TARGETS
 from sottovoce.exporting.target import register_target as register_target
 from sottovoce.exporting.transformers_js import transformers_js as transformers_js
+from sottovoce.exporting.web import web as web

@@ -9,7 +9,7 @@ from sottovoce.exporting.target import Order, Target
 from sottovoce.files import dump_yaml
 from sottovoce.measurement import Measurement, select
 from sottovoce.models.anatomy import Anatomy
-from sottovoce.models.card import FEATURES, metadata, shown_name
+from sottovoce.models.card import FEATURES, metadata
 from sottovoce.models.heads import TASK
 from sottovoce.runtimes.graph import Graph
 
@@ -38,11 +38,12 @@ def card(order: Order, target: Target, graph: Graph, rows: Sequence[Measurement]
     """
     body = Anatomy(order.model)
     task = getattr(order.model.config, TASK, None)
-    name = shown_name(order.name)
-    asked = f"sottovoce export {name} --to {target.name}"
+    asked = f"sottovoce export {order.title} --to {target.name}"
+    if order.original is not None:
+        asked += f" --versus {order.original.title}"
     length = "Any batch and any length." if order.seconds is None else f"One utterance of {order.seconds:g} s."
     text = [
-        f"# {Path(name).name} for {target.name}",
+        f"# {Path(order.title).name} for {target.name}",
         "",
         f"A {body.name} model ({type(order.model).__name__}) in {order.precision}. What loads it: {target.about}",
         f"It takes audio at 16 kHz and gives {WORDS[graph.gives]}. {length}",

@@ -2,7 +2,7 @@
 
 import shutil
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -15,12 +15,13 @@ from sottovoce.exporting.card import card
 from sottovoce.exporting.check import TORCH, Disagreement, Judge, Judgement, bytes_in, rows_of, thread_counts, times
 from sottovoce.exporting.hearing import fitted, speech_for
 from sottovoce.exporting.precision import halve, quantize_file
-from sottovoce.exporting.target import Order, Precision, Target, find_target, graph_inputs
+from sottovoce.exporting.target import ORIGINAL, TARGETS, Order, Precision, Target, find_target, graph_inputs
 from sottovoce.files import atomic_folder, check_writable, local_path, scratch
 from sottovoce.measurement import Measurement
 from sottovoce.measures.size import size
+from sottovoce.names import get_model
 from sottovoce.progress import bar
-from sottovoce.runtimes.graph import Graph, check_graph
+from sottovoce.runtimes.graph import Graph, check_graph, gives
 from sottovoce.runtimes.onnx_file import LEAST_OPSET, OPSET, needed, write_onnx
 from sottovoce.studies.speech import not_tested, recordings
 
@@ -56,6 +57,7 @@ def export(
     overwrite: bool = False,
     name: str | None = None,
     data_name: str | None = None,
+    versus: Any = None,
 ) -> Exported:
     """Write a model for another program, with its front end inside, and prove that it says there what it says here.
 
@@ -65,7 +67,8 @@ def export(
 
     `precision` fp16 stores weights in half precision; int8 stores those of Linears as bytes, and rounds inputs by
     ranges that other utterances of `data` choose, or without data by those of each pass. Parts of the model that
-    rounding changes too much stay in fp32. With `seconds`, the file takes one utterance of that length alone.
+    rounding changes too much stay in fp32. With `seconds`, the file takes one utterance of that length alone. `versus`,
+    a model or a name of one, is shown beside the model by targets that do that.
 
     Example:
         >>> export(sv.load("small-melhubert-keywords"), "onnx", "keywords-onnx").folder
@@ -76,6 +79,7 @@ def export(
     failed = check_place(folder.with_name(folder.name + FAILED), overwrite=True)
     check_order(target, model, precision, opset)
     order = Order(model, name or source_of(model), precision, seconds, opset, data, data_name)
+    order = with_original(target, order, versus)
     graph = Graph(model, lengths=target.lengths, normalizes=target.normalizes, seconds=seconds)
     judge = None
     if check or precision == "int8":
@@ -88,6 +92,7 @@ def export(
         fault = None
         if check and judge is not None:
             rows, fault = checked(order, target, graph, made, judge)
+            fault = fault or fault_of_original(order, target, made)
             (made / ROWS).write_text("".join(row.to_json() + "\n" for row in rows), encoding="utf-8")
         (made / CARD).write_text(card(order, target, graph, rows, left_out), encoding="utf-8")
         if fault is not None:
@@ -133,6 +138,33 @@ def check_order(target: Target, model: Any, precision: str, opset: int) -> None:
     target.suits(model)
 
 
+def with_original(target: Target, order: Order, versus: Any) -> Order:
+    """An order with the model that is shown beside its own, by name or as it is; refused where the two do not compare.
+
+    Example:
+        >>> with_original(TARGETS["web"], order, "small-melhubert-keywords").original.precision
+        'fp32'
+    """
+    if versus is None:
+        return order
+    if not target.compares:
+        known = ", ".join(name for name, one in TARGETS.items() if one.compares)
+        raise SottovoceError(f"{target.name} shows no other model; leave out versus (--versus), or export for {known}.")
+    other = get_model(versus) if isinstance(versus, str) else versus
+    name = versus if isinstance(versus, str) else source_of(other)
+    check_order(target, other, "fp32", order.opset)
+    original = Order(other, name, "fp32", order.seconds, order.opset, order.data, order.data_name)
+    ours, theirs = gives(order.model), gives(other)
+    if ours != theirs:
+        raise SottovoceError(f"versus: {name} gives {theirs}, but {order.name} gives {ours}; give two of a kind.")
+    if strange := set(order.labels) ^ set(original.labels):
+        raise SottovoceError(
+            f"versus: {name} and {order.name} do not know the same labels ({', '.join(sorted(strange)[:3])}); give two "
+            "models for one task."
+        )
+    return replace(order, original=original)
+
+
 def source_of(model: Any) -> str:
     """What a model is called: where it was loaded from, or its class."""
     return getattr(model, "name_or_path", "") or type(model).__name__
@@ -157,6 +189,17 @@ def write_graph(order: Order, target: Target, graph: Graph, file: Path, judge: J
         return quantize_file(
             graph, whole, file, judge, lambda path: target.open(target, graph, path, 0), examples(order, target, graph)
         )
+
+
+def fault_of_original(order: Order, target: Target, folder: Path) -> str | None:
+    """What is wrong with the file of the model that is shown beside, if there is one and something is."""
+    if order.original is None:
+        return None
+    graph = Graph(order.original.model, lengths=target.lengths, normalizes=target.normalizes, seconds=order.seconds)
+    with bar("checking the original"):
+        judge = Judge.of(order.original, graph, speech_for(order.original))
+        fault = judge(target.open(target, graph, folder / ORIGINAL, 1)).fault("fp32")
+    return None if fault is None else f"{order.original.name}: {fault}"
 
 
 def examples(order: Order, target: Target, graph: Graph) -> list[dict[str, np.ndarray]]:

@@ -9,6 +9,7 @@ from typing import Any, Literal
 import numpy as np
 
 from sottovoce.errors import SottovoceError, unknown
+from sottovoce.models.card import shown_name
 from sottovoce.models.front_end import SAMPLE_RATE
 from sottovoce.models.heads import head_labels
 from sottovoce.runtimes.graph import Graph, gives
@@ -20,11 +21,15 @@ Precision = Literal["fp32", "fp16", "int8"]
 # Each utterance's outputs by name, cut at its end.
 Said = list[dict[str, np.ndarray]]
 Run = Callable[[Sequence[np.ndarray]], Said]
+ORIGINAL = "original.onnx"  # the file of the model that a target shows beside the exported one
 
 
 @dataclass(frozen=True)
 class Order:
     """What is exported: a model by the name that it was given, in a precision, for any length or one.
+
+    Args:
+        original: the order of another model, in fp32, that is shown beside this one.
 
     Example:
         >>> Order(model, "small-hubert").precision
@@ -38,6 +43,12 @@ class Order:
     opset: int = OPSET
     data: Sequence[Any] | None = None
     data_name: str | None = None
+    original: "Order | None" = None
+
+    @property
+    def title(self) -> str:
+        """The model's name, without a path of this machine."""
+        return shown_name(self.name)
 
     @property
     def labels(self) -> tuple[str, ...]:
@@ -61,6 +72,7 @@ class Target:
         normalizes: whether it normalises the waveform; None as the model wants it.
         names: other names for inputs and outputs.
         prepare: what the program does to a waveform before the graph sees it.
+        compares: whether it shows another model beside the exported one.
 
     Example:
         >>> TARGETS["onnx"].file("int8")
@@ -78,6 +90,7 @@ class Target:
     normalizes: bool | None = None
     names: Mapping[str, str] = field(default_factory=dict)
     prepare: Callable[[np.ndarray], np.ndarray] = lambda piece: piece
+    compares: bool = False
 
     def file(self, precision: Precision) -> str:
         """Where the ONNX file lies in the folder."""

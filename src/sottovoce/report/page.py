@@ -4,18 +4,10 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from html import escape
 
-STYLE = """
-:root { color-scheme: light; }
-body { font: 15px/1.5 sans-serif; margin: 0 auto; max-width: 1180px; padding: 1.5rem; color: #222; }
-h1 { font-size: 1.6rem; margin: 0 0 .3rem; } h2 { margin: 2.2rem 0 .4rem; border-bottom: 1px solid #ccc; }
-nav a { margin-right: 1rem; } p { max-width: 60rem; } .note { color: #555; }
-.drawings { display: flex; flex-wrap: wrap; gap: 1rem; }
-.drawings svg { border: 1px solid #e3e3e3; max-width: min(100%, 36rem); }
-figure { margin: 0; max-width: 15rem; } table { border-collapse: collapse; margin: .6rem 0; }
-td, th { padding: .15rem .7rem; border-bottom: 1px solid #e3e3e3; }
-th { text-align: left; } td.number { text-align: right; font-variant-numeric: tabular-nums; }
-code { background: #f3f3f3; padding: .05rem .3rem; } summary { cursor: pointer; color: #0055aa; }
-"""
+from sottovoce.look import style
+
+# Drawings have the colors of a light page.
+STYLE = style() + "body { max-width: 1180px; color-scheme: light; }\n"
 
 
 @dataclass(frozen=True)

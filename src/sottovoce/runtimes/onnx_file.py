@@ -75,8 +75,17 @@ def write_onnx(graph: Graph, path: Path, *, opset: int = OPSET, names: Mapping[s
             ) from error
     assert program is not None
     forget(program.model)
-    weights = sum(tensor.nbytes for tensor in graph.state_dict().values())
-    program.save(str(path), external_data=weights > LIMIT - (1 << 27))
+    program.save(str(path), external_data=too_large(graph))
+
+
+def too_large(model: torch.nn.Module) -> bool:
+    """Whether a model's weights, in single precision, need a file of their own beside that of its graph.
+
+    Example:
+        >>> too_large(sv.new("wav2vec2-base"))
+        False
+    """
+    return sum(4 * tensor.numel() for tensor in model.state_dict().values()) > LIMIT - (1 << 27)
 
 
 def forget(model: Any) -> None:
