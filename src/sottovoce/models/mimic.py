@@ -9,6 +9,7 @@ from torch.nn import functional as F
 from transformers.modeling_outputs import BaseModelOutput
 
 LONGEST_FILTER = 1001  # frames
+NEVER = -1e4  # a score whose exponential is 0
 HEADS = 8  # the paper's nn.TransformerEncoderLayer(nhead=8)
 
 
@@ -42,6 +43,7 @@ class TransformerMimic(nn.Module):
         self.final_norm = nn.LayerNorm(hidden, device=device)
         self.dropout = 0.1
         self.eager = False
+        self.in_graph = False  # written for runtimes that have no fused attention
 
     def forward(self, hidden_states: torch.Tensor, mask: torch.Tensor | None = None) -> torch.Tensor:
         """One layer; `mask` is true at frames that exist."""
@@ -54,14 +56,28 @@ class TransformerMimic(nn.Module):
             blocked = blocked.masked_fill(~mask.bool(), float("-inf"))[:, None, None, :]
         query, key, value = split.unbind(0)
         context = self.attend(query, key, value, blocked).transpose(1, 2).reshape(batch, time, hidden)
-        x = self.attention_norm(x + self.drop(self.output(context)))
-        x = self.final_norm(x + self.drop(self.down(self.drop(F.relu(self.up(x))))))
+        x = self.normed(self.attention_norm, x + self.drop(self.output(context)))
+        x = self.normed(self.final_norm, x + self.drop(self.down(self.drop(F.relu(self.up(x))))))
         return x if self.over == "time" else x.transpose(0, 1)
+
+    def normed(self, norm: nn.Module, x: torch.Tensor) -> torch.Tensor:
+        """A norm; ONNX Runtime's own operation for a sum with a norm behind it takes longer than the two, so in a graph
+        something stands between them."""
+        return norm(x[:, None])[:, 0] if self.in_graph else norm(x)
 
     def attend(
         self, query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, blocked: torch.Tensor | None
     ) -> torch.Tensor:
-        """Scaled dot-product attention, on the fused kernel unless `eager`."""
+        """Scaled dot-product attention, on the fused kernel unless `eager`.
+
+        In a graph the mask is one more unit of the keys, that every query has 1 of: where there is no fused kernel,
+        adding it to all scores takes as long as their product.
+        """
+        if blocked is not None and self.in_graph:
+            scale = query.shape[-1] ** -0.5
+            more = (blocked.clamp(min=NEVER) / scale).transpose(2, 3).expand(-1, HEADS, -1, -1)
+            query, key = torch.cat([query, torch.ones_like(query[..., :1])], -1), torch.cat([key, more], -1)
+            return F.scaled_dot_product_attention(query, key, value, scale=scale)
         if not self.eager:
             return F.scaled_dot_product_attention(query, key, value, blocked, self.dropout if self.training else 0.0)
         scores = query @ key.transpose(2, 3) * query.shape[-1] ** -0.5

@@ -23,44 +23,51 @@ WHISPER_FLOOR, WHISPER_RANGE, WHISPER_SHIFT = 1e-10, 8.0, 4.0
 
 
 def normalized(waveform: torch.Tensor, lengths: torch.Tensor | None) -> torch.Tensor:
-    """Each utterance with mean 0 and variance 1 over its own samples, and zeros behind them.
+    """Each utterance with mean 0 and variance 1 over its own samples, and zeros behind them, where zeros have come.
 
     Example:
-        >>> normalized(torch.tensor([[1.0, -1.0, 7.0]]), torch.tensor([2]))
+        >>> normalized(torch.tensor([[1.0, -1.0, 0.0]]), torch.tensor([2]))
         tensor([[ 1., -1.,  0.]])
     """
     if lengths is None:
         mean = waveform.mean(-1, keepdim=True)
         centred = waveform - mean
         return centred * torch.rsqrt(centred.square().mean(-1, keepdim=True) + 1e-7)
-    inside = frame_mask(lengths, waveform.shape[1]).to(waveform.dtype)
+    inside = sample_mask(lengths, waveform.shape[1]).to(waveform.dtype)
     count = lengths[:, None].to(waveform.dtype)
-    centred = (waveform - (waveform * inside).sum(-1, keepdim=True) / count) * inside
+    centred = (waveform - waveform.sum(-1, keepdim=True) / count) * inside
     return centred * torch.rsqrt(centred.square().sum(-1, keepdim=True) / count + 1e-7)
+
+
+def sample_mask(lengths: torch.Tensor, time: int) -> torch.Tensor:
+    """`frame_mask` for as many positions as samples are: in integers of half the size.
+
+    Example:
+        >>> sample_mask(torch.tensor([1, 2]), 2)
+        tensor([[ True, False],
+                [ True,  True]])
+    """
+    return torch.arange(time, device=lengths.device, dtype=torch.int32)[None, :] < lengths[:, None].int()
 
 
 class Frames(nn.Module):
     """Windows of 25 ms every 10 ms, as rows: (batch, samples) to (batch, frames, 400).
 
-    The waveform is cut into blocks of 5 ms by a convolution that only copies (a reshape would have to prove to the
-    exporter that a length divides), and each frame gathers its five.
+    The waveform is seen as blocks of 5 ms, of which each frame gathers its five.
 
     Example:
         >>> Frames()(torch.zeros(1, 16_000)).shape
         torch.Size([1, 98, 400])
     """
 
-    def __init__(self) -> None:
-        super().__init__()
-        self.copies = nn.Buffer(torch.eye(BLOCK)[:, None, :])
-
     def forward(self, waveform: torch.Tensor) -> torch.Tensor:
         """The frames that are whole."""
-        count = (waveform.shape[-1] - WINDOW) // SHIFT + 1
-        blocks = F.conv1d(waveform[:, None], self.copies, stride=BLOCK).transpose(1, 2)
+        batch, samples = waveform.shape
+        count, whole = (samples - WINDOW) // SHIFT + 1, samples // BLOCK
+        blocks = waveform[:, : whole * BLOCK].reshape(batch, whole, BLOCK)
         first = torch.arange(count, device=waveform.device)[:, None] * (SHIFT // BLOCK)
         which = (first + torch.arange(WINDOW // BLOCK, device=waveform.device)).flatten()
-        return blocks.index_select(1, which).reshape(waveform.shape[0], count, WINDOW)
+        return blocks.index_select(1, which).reshape(batch, count, WINDOW)
 
 
 class FoldedSpectrum(nn.Module):
@@ -69,45 +76,60 @@ class FoldedSpectrum(nn.Module):
     Args:
         filters: the weight of each frequency in each bin, (size / 2 + 1, bins).
         size: the period of the transform; a multiple of four, and 400 or more.
+        window: the weights of a frame's samples, as large before its middle as behind it.
+        first: whether the first sample of each frame is to be another one.
 
     Example:
-        >>> FoldedSpectrum(mel_filters(40), 512)(torch.zeros(1, 98, 400)).shape
+        >>> FoldedSpectrum(mel_filters(40), 512, torch.ones(400))(torch.zeros(1, 98, 400)).shape
         torch.Size([1, 98, 40])
     """
 
-    def __init__(self, filters: torch.Tensor, size: int):
+    def __init__(self, filters: torch.Tensor, size: int, window: torch.Tensor, *, first: bool = False):
         super().__init__()
         self.quarter = size // 4
         # Half of a frame, from its middle on; what lies beyond a quarter of the period has a partner before it.
         self.alone = 2 * self.quarter - WINDOW // 2
+        self.window = nn.Buffer(window[WINDOW // 2 :].float())
         points = torch.arange(self.quarter, dtype=torch.float64) + 0.5
-        for name, first in (("even", 0), ("odd", 1)):
-            frequencies = torch.arange(first, size // 2 + 1, 2)
+        for name, start, sign in (("even", 0, 1.0), ("odd", 1, -1.0)):
+            frequencies = torch.arange(start, size // 2 + 1, 2)
             angles = 2 * math.pi * points[:, None] * frequencies / size
-            setattr(self, f"{name}_cos", nn.Buffer(angles.cos().float()))
-            setattr(self, f"{name}_sin", nn.Buffer(angles.sin().float()))
+            for part, matrix in (("cos", angles.cos()), ("sin", angles.sin())):
+                # The first sample is the partner of this row, and, folded twice, has the sign of the frequencies.
+                rows = [matrix, sign * matrix[self.alone][None]] if first else [matrix]
+                setattr(self, f"{name}_{part}", nn.Buffer(torch.cat(rows).float()))
             setattr(self, f"{name}_filters", nn.Buffer(filters[frequencies].float()))
 
-    def forward(self, frames: torch.Tensor) -> torch.Tensor:
-        """The filtered squares of the transform's absolute values."""
+    def forward(
+        self, frames: torch.Tensor, less: torch.Tensor | None = None, first: torch.Tensor | None = None
+    ) -> torch.Tensor:
+        """The filtered squares of the transform's absolute values.
+
+        All samples of each frame are `less` so much, (batch, frames, 1); `first` is added to its first, weighted.
+        """
         later, earlier = frames[..., WINDOW // 2 :], frames[..., : WINDOW // 2].flip(-1)
-        sums, differences = later + earlier, later - earlier
+        sums = later + earlier if less is None else later + earlier - 2.0 * less
+        sums, differences = sums * self.window, (later - earlier) * self.window
         energies = 0.0
         for name, sign in (("even", 1.0), ("odd", -1.0)):
             cos, sin, filters = (getattr(self, f"{name}_{part}") for part in ("cos", "sin", "filters"))
-            real, imaginary = self.fold(sums, sign) @ cos, self.fold(differences, -sign) @ sin
+            real, imaginary = self.fold(sums, sign, first) @ cos, self.fold(differences, -sign, first) @ sin
             energies = energies + (real.square() + imaginary.square()) @ filters
         return energies
 
-    def fold(self, half: torch.Tensor, sign: float) -> torch.Tensor:
+    def fold(self, half: torch.Tensor, sign: float, first: torch.Tensor | None) -> torch.Tensor:
         """Halves of frames folded at a quarter of the period."""
-        first, beyond = half[..., : self.quarter], half[..., self.quarter :].flip(-1)
-        met = first[..., self.alone :] + sign * beyond
-        return torch.cat([first[..., : self.alone], met], dim=-1)
+        before, beyond = half[..., : self.quarter], half[..., self.quarter :].flip(-1)
+        met = before[..., self.alone :] + sign * beyond
+        return torch.cat([before[..., : self.alone], met, *([] if first is None else [first])], dim=-1)
 
 
 class KaldiLogMel(nn.Module):
     """Kaldi's log-mel filter banks as an exporter can take them: what `LogMel` and SeamlessM4T's extractor compute.
+
+    Kaldi takes the mean from each frame, and then from each sample a part of the one before it, of the first a part of
+    itself. All is linear, so what is taken from samples comes first and once for all frames; the mean and the first
+    sample are one number a frame each.
 
     Args:
         window: the 400 weights of a frame's samples.
@@ -120,15 +142,19 @@ class KaldiLogMel(nn.Module):
 
     def __init__(self, window: torch.Tensor, filters: torch.Tensor):
         super().__init__()
-        self.frames, self.spectrum = Frames(), FoldedSpectrum(filters, FFT)
-        self.window = nn.Buffer(window.float())
+        self.frames, self.spectrum = Frames(), FoldedSpectrum(filters, FFT, SCALE * window, first=True)
+        # Of a frame and the sample before it: its mean, as far as it counts, and what is wrong with its first sample.
+        each = torch.zeros(2, 1, WINDOW + 1)
+        each[0, :, 1:] = (1.0 - EMPHASIS) / WINDOW
+        each[1, :, 0], each[1, :, 1] = EMPHASIS * SCALE * window[0], -EMPHASIS * SCALE * window[0]
+        self.each = nn.Buffer(each)
 
     def forward(self, waveform: torch.Tensor) -> torch.Tensor:
         """(batch, samples) to (batch, frames, bins)."""
-        frames = self.frames(waveform.float()) * SCALE
-        frames = frames - frames.mean(-1, keepdim=True)
-        before = torch.cat([frames[..., :1], frames[..., :-1]], dim=-1)
-        return self.spectrum((frames - EMPHASIS * before) * self.window).clamp(min=FLOOR).log()
+        longer = torch.cat([waveform[:, :1], waveform], dim=-1).float()
+        less, first = F.conv1d(longer[:, None], self.each, stride=SHIFT).transpose(1, 2).split(1, dim=-1)
+        frames = self.frames(longer[:, 1:] - EMPHASIS * longer[:, :-1])
+        return self.spectrum(frames, less, first).clamp(min=FLOOR).log()
 
 
 class GraphLogMel(nn.Module):
@@ -198,7 +224,8 @@ class WhisperFront(nn.Module):
         super().__init__()
         self.samples, self.time = extractor.n_samples, extractor.nb_max_frames
         self.frames = Frames()
-        self.spectrum = FoldedSpectrum(torch.as_tensor(extractor.mel_filters), WINDOW)
+        # This window is as large before its middle as behind it, but for its first sample, which is 0.
+        self.spectrum = FoldedSpectrum(torch.as_tensor(extractor.mel_filters), WINDOW, torch.ones(WINDOW))
         self.window = nn.Buffer(torch.hann_window(WINDOW))
 
     def forward(self, waveform: torch.Tensor, lengths: torch.Tensor | None) -> dict[str, torch.Tensor]:

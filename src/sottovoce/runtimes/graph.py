@@ -14,6 +14,7 @@ from sottovoce.models.encoder import Encoder, frame_mask
 from sottovoce.models.front_end import SAMPLE_RATE, SHIFT, WINDOW, LogMel
 from sottovoce.models.heads import TASK, head_labels
 from sottovoce.models.int8 import Int8Linear
+from sottovoce.models.mimic import TransformerMimic
 from sottovoce.models.narrow import fold_positions
 from sottovoce.models.padding import set_exact_padding
 from sottovoce.models.positions import adopt_positions
@@ -139,7 +140,9 @@ class Graph(nn.Module):
         values = normalized(waveform, lengths) if self.normalizes else waveform
         if lengths is None:
             return {"input_values": values}
-        return {"input_values": values, "attention_mask": frame_mask(lengths, waveform.shape[1]).long()}
+        # Of a mask, models take only the sum; one of two numbers a row has it too, and no pass over the samples. That
+        # the second is 0 says that there is padding.
+        return {"input_values": values, "attention_mask": torch.stack([lengths, torch.zeros_like(lengths)], dim=1)}
 
     def said(self, given: dict[str, torch.Tensor], lengths: torch.Tensor | None) -> dict[str, torch.Tensor]:
         """The outputs by name."""
@@ -154,7 +157,10 @@ class Graph(nn.Module):
             }
         if type(self.model).__name__.endswith("ForXVector"):
             return {"embeddings": x_vector(self.model, given, None if lengths is None else frames)}
-        logits = self.model(**given).logits
+        if self.gives in ("classes", "embedding") and self.front is None:
+            logits = pooled(self.model, given, None if lengths is None else frames)
+        else:
+            logits = self.model(**given).logits
         if self.gives == "embedding":
             return {"embeddings": logits}
         if self.gives == "classes":
@@ -232,6 +238,8 @@ def prepared(model: Any, *, exact: bool = True) -> Any:
     for path, module in list(ready.named_modules()):
         if isinstance(module, LogMel):
             ready.set_submodule(path, GraphLogMel(module))
+        if isinstance(module, TransformerMimic):
+            module.in_graph = True
     fold_positions(Anatomy(ready))
     if exact:
         set_exact_padding(ready)
@@ -252,15 +260,27 @@ def replace_bytes(model: Any) -> None:
             model.set_submodule(path, plain)
 
 
-def x_vector(model: Any, given: dict[str, torch.Tensor], frames: torch.Tensor | None) -> torch.Tensor:
-    """The embedding of a head for speakers. Hugging Face's own pass loops over the utterances of the batch."""
+def projected(model: Any, given: dict[str, torch.Tensor]) -> torch.Tensor:
+    """What the projector of a head makes of the last state, or of the weighted sum of all."""
     base = Anatomy(model).base
     if model.config.use_weighted_layer_sum:
         states = torch.stack(base(**given, output_hidden_states=True).hidden_states, dim=1)
-        hidden = (states * model.layer_weights.softmax(-1).view(-1, 1, 1)).sum(1)
-    else:
-        hidden = base(**given)[0]
-    hidden = model.projector(hidden)
+        return model.projector((states * model.layer_weights.softmax(-1).view(-1, 1, 1)).sum(1))
+    return model.projector(base(**given)[0])
+
+
+def pooled(model: Any, given: dict[str, torch.Tensor], frames: torch.Tensor | None) -> torch.Tensor:
+    """The logits of a classifier. Hugging Face's own pass writes zeros past the ends, which takes long."""
+    hidden = projected(model, given)
+    if frames is None:
+        return model.classifier(hidden.mean(1))
+    inside = frame_mask(frames, hidden.shape[1])[:, None, :].to(hidden.dtype)
+    return model.classifier((inside @ hidden)[:, 0] / frames[:, None].to(hidden.dtype))
+
+
+def x_vector(model: Any, given: dict[str, torch.Tensor], frames: torch.Tensor | None) -> torch.Tensor:
+    """The embedding of a head for speakers. Hugging Face's own pass loops over the utterances of the batch."""
+    hidden = projected(model, given)
     for layer in model.tdnn:
         hidden = layer(hidden)
     if frames is None:
