@@ -6,7 +6,8 @@ from pathlib import Path
 from typing import Any
 
 from sottovoce.errors import SottovoceError
-from sottovoce.exporting.target import Order, Target
+from sottovoce.exporting.order import Order
+from sottovoce.exporting.target import Target
 from sottovoce.files import dump_yaml, load_yaml
 from sottovoce.measurement import Measurement, select
 from sottovoce.models.anatomy import Anatomy
@@ -42,7 +43,10 @@ def card(order: Order, target: Target, graph: Graph, rows: Sequence[Measurement]
     task = getattr(order.model.config, TASK, None)
     name = Path(order.name).name if Path(order.name).exists() else order.name  # no path of this machine
     asked = f"sottovoce export {name} --to {target.name}"
-    length = "Any batch and any length." if order.seconds is None else f"One utterance of {order.seconds:g} s."
+    length = "Any batch and any length."
+    if order.seconds is not None or order.longest is not None:
+        length = f"One utterance of {order.seconds or f'up to {order.longest:g}'} s."
+    stamp = f"ONNX opset {order.opset}" if target.library == "onnx" else f"{target.library} {version(target.library)}"
     text = [
         f"# {Path(name).name} for {target.name}",
         "",
@@ -50,7 +54,7 @@ def card(order: Order, target: Target, graph: Graph, rows: Sequence[Measurement]
         f"It takes audio at 16 kHz and gives {WORDS[graph.gives]}. {length}",
         f"Its task is `{task}`." if task else "",
         "",
-        f"Made by sottovoce {version('sottovoce')} with `{asked}`; ONNX opset {order.opset}.",
+        f"Made by sottovoce {version('sottovoce')} with `{asked}`; {stamp}.",
         "",
         "## How to run it",
         "",
@@ -63,17 +67,17 @@ def card(order: Order, target: Target, graph: Graph, rows: Sequence[Measurement]
     if order.precision == "int8":
         kept = ", ".join(f"`{name}`" for name in left_out) or "none"
         text += ["", f"Weights of Linears are bytes. Parts that rounding changes too much are in fp32: {kept}."]
-    return f"---\n{dump_yaml(metadata(order, graph, rows))}---\n" + "\n".join(text) + "\n"
+    return f"---\n{dump_yaml(metadata(order, target, graph, rows))}---\n" + "\n".join(text) + "\n"
 
 
-def metadata(order: Order, graph: Graph, rows: Sequence[Measurement]) -> dict[str, Any]:
+def metadata(order: Order, target: Target, graph: Graph, rows: Sequence[Measurement]) -> dict[str, Any]:
     """The block that Hugging Face reads at the head of a card.
 
     Example:
-        >>> metadata(order, graph, rows)["pipeline_tag"]
+        >>> metadata(order, TARGETS["onnx"], graph, rows)["pipeline_tag"]
         'feature-extraction'
     """
-    block: dict[str, Any] = {"library_name": "onnx", "pipeline_tag": PIPELINES[graph.gives]}
+    block: dict[str, Any] = {"library_name": target.library, "pipeline_tag": PIPELINES[graph.gives]}
     block |= {"tags": ["speech", "sottovoce", Anatomy(order.model).name, order.precision]}
     teacher = teacher_folder(order.name)
     if teacher is not None or "/" in order.name.strip("/") and not Path(order.name).exists():

@@ -4,7 +4,8 @@ import json
 from pathlib import Path
 from typing import Any
 
-from sottovoce.exporting.target import Order, register_target
+from sottovoce.exporting.order import Order
+from sottovoce.exporting.target import register_target
 from sottovoce.models.anatomy import Anatomy
 from sottovoce.models.front_end import SAMPLE_RATE
 from sottovoce.models.heads import TASK
@@ -47,16 +48,16 @@ def usage(order: Order, graph: Graph) -> str:
     return text
 
 
-def about(order: Order, graph: Graph) -> dict[str, Any]:
-    """What a program has to know of the file.
+def about(order: Order, graph: Graph, form: str, **more: Any) -> dict[str, Any]:
+    """What a program has to know of a file of some format.
 
     Example:
-        >>> about(Order(model, "small-hubert"), Graph(model))["gives"]
+        >>> about(Order(model, "small-hubert"), Graph(model), "sottovoce-onnx", opset=20)["gives"]
         'states'
     """
     labels = order.labels
     found: dict[str, Any] = {
-        "format": FORMAT,
+        "format": form,
         "version": 1,
         "family": Anatomy(order.model).name,
         "gives": graph.gives,
@@ -66,13 +67,24 @@ def about(order: Order, graph: Graph) -> dict[str, Any]:
         "shortest": graph.shortest,
         "seconds": order.seconds,
         "precision": order.precision,
-        "opset": order.opset,
+        **more,
     }
     if task := getattr(order.model.config, TASK, None):
         found["task"] = task
     if graph.gives == "tokens":
         found |= {"blank": labels.index(BLANK) if BLANK in labels else None, "delimiter": DELIMITER}
     return found
+
+
+def describe(folder: Path, order: Order, graph: Graph, form: str, **more: Any) -> None:
+    """Write what a program has to know of a file, and the labels, beside it.
+
+    Example:
+        >>> describe(Path("keywords-onnx"), order, graph, "sottovoce-onnx", opset=20)
+    """
+    write_json(folder / CONFIG, about(order, graph, form, **more))
+    if order.labels:
+        write_json(folder / LABELS, list(order.labels))
 
 
 def write_json(path: Path, value: Any) -> None:
@@ -83,6 +95,4 @@ def write_json(path: Path, value: Any) -> None:
 @register_target("onnx", usage=usage)
 def onnx(order: Order, graph: Graph, folder: Path) -> None:
     """ONNX Runtime, which runs it on servers, phones and in browsers."""
-    write_json(folder / CONFIG, about(order, graph))
-    if order.labels:
-        write_json(folder / LABELS, list(order.labels))
+    describe(folder, order, graph, FORMAT, opset=order.opset)

@@ -1,0 +1,85 @@
+"""The target `executorch`: a program for phones and boards."""
+
+from collections.abc import Sequence
+from importlib.metadata import version
+from pathlib import Path
+
+import numpy as np
+
+from sottovoce.exporting.check import Judge
+from sottovoce.exporting.onnx import LABELS, READING, describe
+from sottovoce.exporting.order import Order, Run
+from sottovoce.exporting.target import Target, cut_at_ends, graph_inputs, register_target
+from sottovoce.runtimes.graph import Graph
+from sottovoce.runtimes.pte_file import EXTRA, LONGEST, PteSession, write_pte
+
+FILE, FORMAT = "model.pte", "sottovoce-executorch"
+USAGE = """
+```python
+import json
+import soundfile
+import torch
+from executorch.runtime import Runtime
+
+program = Runtime.get().load_program("model.pte")
+model = program.load_method("forward")
+{labels}
+audio, rate = soundfile.read("speech.wav", dtype="float32")
+assert rate == 16_000 and audio.ndim == 1
+found = model.execute([torch.from_numpy(audio)[None]])
+{reading}
+```
+"""
+OTHERS = {
+    "embedding": "print(found[0][0] / found[0][0].norm())",
+    "states": """print({name: value.shape for name, value in zip(json.load(open("config.json"))["outputs"], found)})""",
+}
+
+
+def usage(order: Order, graph: Graph) -> str:
+    """Fifteen lines that run the folder."""
+    text = USAGE.replace("{reading}", {**READING, **OTHERS}[graph.gives])
+    text = text.replace("{labels}\n", f'labels = json.load(open("{LABELS}"))\n' if order.labels else "")
+    return text if "json.load" in text else text.replace("import json\n", "")
+
+
+def open_executorch(target: Target, graph: Graph, file: Path, threads: int) -> Run:
+    """What was written, in ExecuTorch's runtime, one utterance after another.
+
+    Example:
+        >>> open_executorch(TARGETS["executorch"], graph, Path("model.pte"), 1)([samples])[0]["log_probs"].shape
+        (49, 32)
+    """
+    session = PteSession(file, graph.outputs)
+
+    def run(audio: Sequence[np.ndarray]) -> list[dict[str, np.ndarray]]:
+        return [
+            cut_at_ends(graph, session.run(graph_inputs(target, graph, [piece])), [len(piece)])[0] for piece in audio
+        ]
+
+    return run
+
+
+def write(target: Target, order: Order, graph: Graph, file: Path, judge: Judge | None) -> list[str]:
+    """The file; nothing is left out of it."""
+    write_pte(graph, file)
+    return []
+
+
+@register_target(
+    "executorch",
+    usage=usage,
+    open=open_executorch,
+    write=write,
+    library="executorch",
+    needs={"executorch": EXTRA},
+    refuses={"fp16": "its kernels for the CPU compute in single precision, so the file would only be smaller"},
+    longest=LONGEST,
+    threads=lambda: (1,),
+    files=dict.fromkeys(("fp32", "fp16", "int8"), FILE),
+    lengths=False,
+)
+def executorch(order: Order, graph: Graph, folder: Path) -> None:
+    """ExecuTorch, with XNNPACK's kernels: phones, and boards with Arm's or Intel's processors."""
+    longest = None if order.seconds is not None else order.longest
+    describe(folder, order, graph, FORMAT, longest=longest, executorch=version("executorch"))

@@ -1,0 +1,89 @@
+"""Writing a model's graph as a file for ExecuTorch, and running it there."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import final
+
+import numpy as np
+import torch
+
+from sottovoce.errors import SottovoceError, reason_of
+from sottovoce.models.front_end import SAMPLE_RATE
+from sottovoce.models.record import eager
+from sottovoce.runtimes.graph import Graph, dummy
+from sottovoce.runtimes.onnx_file import needed, quietly
+
+EXTRA = "executorch"
+LONGEST = 30.0  # seconds: ExecuTorch plans memory before it runs
+SECONDS = 1.0
+
+
+def write_pte(graph: Graph, path: Path) -> None:
+    """Write a graph without lengths for one utterance of any length to the longest, or of its seconds.
+
+    What XNNPACK has kernels for runs there. Attention is in plain products: ExecuTorch has no fused one, and takes
+    torch's apart into more than these.
+
+    Example:
+        >>> write_pte(Graph(model, lengths=False), Path("model.pte"))
+    """
+    from torch.fx.experimental import _config
+
+    # Else the exporter asks for two frames and more, and memory is planned for another length than the longest.
+    with quietly(), torch.no_grad(), eager(graph.model), _config.patch(backed_size_oblivious=True):
+        exir = needed("executorch.exir", EXTRA)
+        xnnpack = needed("executorch.backends.xnnpack.partition.xnnpack_partitioner", EXTRA)
+        lowered = exir.to_edge_transform_and_lower(
+            captured(graph),
+            partitioner=[xnnpack.XnnpackPartitioner()],
+            # The check takes the smaller of two lengths for an operation that it does not know.
+            compile_config=exir.EdgeCompileConfig(_check_ir_validity=False),
+        )
+        path.write_bytes(lowered.to_executorch().buffer)
+
+
+def captured(graph: Graph) -> torch.export.ExportedProgram:
+    """A graph in torch's own operations, or a sentence.
+
+    Example:
+        >>> len(captured(Graph(model, lengths=False)).graph.nodes)
+        412
+    """
+    free = {1: torch.export.Dim("samples", min=graph.shortest, max=round(LONGEST * SAMPLE_RATE))}
+    try:
+        return torch.export.export(
+            graph.eval(),
+            dummy(graph, SECONDS),
+            dynamic_shapes=None if graph.seconds is not None else (free,),
+            strict=False,
+            prefer_deferred_runtime_asserts_over_guards=True,
+        )
+    except torch._dynamo.exc.UserError as error:
+        advice = "please report it" if graph.seconds is not None else "give the length of one utterance (--seconds)"
+        raise SottovoceError(
+            f"torch's exporter stops at this {type(graph.model).__name__} ({reason_of(error, 200)}); {advice}."
+        ) from error
+
+
+@final
+class PteSession:
+    """An ExecuTorch file in ExecuTorch's own runtime, on the CPU.
+
+    As its Python package has it, XNNPACK computes in one thread, however many there are.
+
+    Example:
+        >>> PteSession(Path("model.pte"), ["log_probs"]).run({"waveform": audio})["log_probs"].shape
+        (1, 49, 32)
+    """
+
+    def __init__(self, path: Path, outputs: Sequence[str]) -> None:
+        with quietly():
+            runtime = needed("executorch.runtime", EXTRA)
+            self.program = runtime.Runtime.get().load_program(path)  # the method reads its memory
+            self.method = self.program.load_method("forward")
+        self.outputs = tuple(outputs)
+
+    def run(self, inputs: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+        """The outputs by name."""
+        found = self.method.execute([torch.from_numpy(value) for value in inputs.values()])
+        return {name: value.numpy() for name, value in zip(self.outputs, found, strict=True)}
