@@ -26,12 +26,12 @@ model = program.load_method("forward")
 {labels}
 audio, rate = soundfile.read("speech.wav", dtype="float32")
 assert rate == 16_000 and audio.ndim == 1
-found = model.execute([torch.from_numpy(audio)[None]])
+found = [value.numpy() for value in model.execute([torch.from_numpy(audio)[None]])]
 {reading}
 ```
 """
 OTHERS = {
-    "embedding": "print(found[0][0] / found[0][0].norm())",
+    "embedding": "print(found[0][0] / (found[0][0] ** 2).sum() ** 0.5)",
     "states": """print({name: value.shape for name, value in zip(json.load(open("config.json"))["outputs"], found)})""",
 }
 

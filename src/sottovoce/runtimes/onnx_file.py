@@ -101,7 +101,7 @@ def forget(model: Any) -> None:
 @contextlib.contextmanager
 def quietly() -> Iterator[None]:
     """What exporters say about themselves is not said inside."""
-    names = ("torch.onnx", "torch.export", "torch.__trace", "torch.utils._pytree", "onnxscript", "onnx_ir", "torchao")
+    names = ("torch.onnx", "torch.export", "torch.__trace", "onnxscript", "onnx_ir")
     # By the root's speaks ONNX Runtime's quantiser.
     loggers = [logging.getLogger(), *(logging.getLogger(name) for name in names)]
     levels = [logger.level for logger in loggers]
