@@ -351,7 +351,7 @@ def test_openvino_says_what_the_model_says(tmp_path: Path) -> None:
     assert distances and max(distances) < check.TOLERANCE["fp16"], distances
 
 
-@pytest.mark.parametrize("runtime", ["onnxruntime", "openvino"])
+@pytest.mark.parametrize("runtime", ["onnxruntime", "openvino", "executorch"])
 def test_speed_in_the_runtime_that_will_be_used(runtime: Any) -> None:
     pytest.importorskip(runtime)
     whole, threads = classifier(), torch.get_num_threads()

@@ -1,17 +1,19 @@
 """The target `executorch`: a program for phones and boards."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from importlib.metadata import version
 from pathlib import Path
 
 import numpy as np
+import torch
 
-from sottovoce.exporting.check import Judge
+from sottovoce.exporting.check import Judge, Judgement
 from sottovoce.exporting.onnx import LABELS, READING, describe
-from sottovoce.exporting.order import Order, Run
+from sottovoce.exporting.order import Order, Run, Said
+from sottovoce.exporting.precision import left_out_of, linears_by_part
 from sottovoce.exporting.target import Target, cut_at_ends, graph_inputs, register_target
 from sottovoce.runtimes.graph import Graph
-from sottovoce.runtimes.pte_file import EXTRA, LONGEST, PteSession, write_pte
+from sottovoce.runtimes.pte_file import EXTRA, LONGEST, PteSession, captured, lowering, rounded, write_pte
 
 FILE, FORMAT = "model.pte", "sottovoce-executorch"
 USAGE = """
@@ -50,20 +52,41 @@ def open_executorch(target: Target, graph: Graph, file: Path, threads: int) -> R
         >>> open_executorch(TARGETS["executorch"], graph, Path("model.pte"), 1)([samples])[0]["log_probs"].shape
         (49, 32)
     """
-    session = PteSession(file, graph.outputs)
+    return one_by_one(target, graph, PteSession(file, graph.outputs).run)
 
-    def run(audio: Sequence[np.ndarray]) -> list[dict[str, np.ndarray]]:
-        return [
-            cut_at_ends(graph, session.run(graph_inputs(target, graph, [piece])), [len(piece)])[0] for piece in audio
-        ]
+
+def one_by_one(target: Target, graph: Graph, one: Callable[[Mapping[str, np.ndarray]], dict[str, np.ndarray]]) -> Run:
+    """What hears one utterance, for many."""
+
+    def run(audio: Sequence[np.ndarray]) -> Said:
+        return [cut_at_ends(graph, one(graph_inputs(target, graph, [piece])), [len(piece)])[0] for piece in audio]
 
     return run
 
 
 def write(target: Target, order: Order, graph: Graph, file: Path, judge: Judge | None) -> list[str]:
-    """The file; nothing is left out of it."""
-    write_pte(graph, file)
-    return []
+    """The file in the precision that was asked for; the parts that int8 left out, as PyTorch rounds them."""
+    if order.precision == "fp32":
+        write_pte(graph, file)
+        return []
+    assert judge is not None
+    parts = linears_by_part(graph)
+    with lowering(graph):
+        program = captured(graph)
+
+    def rounding(kept: Iterable[str], limit: int | None) -> Judgement:
+        with lowering(graph):
+            module = rounded(graph, program, [path for part in kept for path in parts[part]])
+
+            def one(inputs: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+                found = module(*(torch.from_numpy(value) for value in inputs.values()))
+                return {name: value.numpy() for name, value in found.items()}
+
+            return judge(one_by_one(target, graph, one), limit=limit)
+
+    left_out = left_out_of(parts, rounding)
+    write_pte(graph, file, [path for part, paths in parts.items() if part not in left_out for path in paths])
+    return left_out
 
 
 @register_target(

@@ -1,6 +1,7 @@
 """Writing a model's graph as a file for ExecuTorch, and running it there."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import final
 
@@ -18,23 +19,39 @@ LONGEST = 30.0  # seconds: ExecuTorch plans memory before it runs
 SECONDS = 1.0
 
 
-def write_pte(graph: Graph, path: Path) -> None:
-    """Write a graph without lengths for one utterance of any length to the longest, or of its seconds.
+@contextmanager
+def lowering(graph: Graph) -> Iterator[None]:
+    """What ExecuTorch's tools want of a graph, inside.
 
-    What XNNPACK has kernels for runs there. Attention is in plain products: ExecuTorch has no fused one, and takes
-    torch's apart into more than these.
+    Attention is in plain products: ExecuTorch has no fused one, and takes torch's apart into more than these.
 
     Example:
-        >>> write_pte(Graph(model, lengths=False), Path("model.pte"))
+        >>> with lowering(graph):
+        ...     program = captured(graph)
     """
     from torch.fx.experimental import _config
 
     # Else the exporter asks for two frames and more, and memory is planned for another length than the longest.
     with quietly(), torch.no_grad(), eager(graph.model), _config.patch(backed_size_oblivious=True):
+        yield
+
+
+def write_pte(graph: Graph, path: Path, linears: Sequence[str] = ()) -> None:
+    """Write a graph without lengths for one utterance of any length to the longest, or of its seconds.
+
+    What XNNPACK has kernels for runs there; the weights of some Linears are bytes.
+
+    Example:
+        >>> write_pte(Graph(model, lengths=False), Path("model.pte"))
+    """
+    with lowering(graph):
         exir = needed("executorch.exir", EXTRA)
         xnnpack = needed("executorch.backends.xnnpack.partition.xnnpack_partitioner", EXTRA)
+        program = captured(graph)
+        if linears:
+            program = captured(graph, rounded(graph, program, linears))
         lowered = exir.to_edge_transform_and_lower(
-            captured(graph),
+            program,
             partitioner=[xnnpack.XnnpackPartitioner()],
             # The check takes the smaller of two lengths for an operation that it does not know.
             compile_config=exir.EdgeCompileConfig(_check_ir_validity=False),
@@ -42,8 +59,8 @@ def write_pte(graph: Graph, path: Path) -> None:
         path.write_bytes(lowered.to_executorch().buffer)
 
 
-def captured(graph: Graph) -> torch.export.ExportedProgram:
-    """A graph in torch's own operations, or a sentence.
+def captured(graph: Graph, module: torch.nn.Module | None = None) -> torch.export.ExportedProgram:
+    """A graph, or what was made of it, in torch's own operations; or a sentence.
 
     Example:
         >>> len(captured(Graph(model, lengths=False)).graph.nodes)
@@ -52,7 +69,7 @@ def captured(graph: Graph) -> torch.export.ExportedProgram:
     free = {1: torch.export.Dim("samples", min=graph.shortest, max=round(LONGEST * SAMPLE_RATE))}
     try:
         return torch.export.export(
-            graph.eval(),
+            graph.eval() if module is None else module,
             dummy(graph, SECONDS),
             dynamic_shapes=None if graph.seconds is not None else (free,),
             strict=False,
@@ -63,6 +80,25 @@ def captured(graph: Graph) -> torch.export.ExportedProgram:
         raise SottovoceError(
             f"torch's exporter stops at this {type(graph.model).__name__} ({reason_of(error, 200)}); {advice}."
         ) from error
+
+
+def rounded(graph: Graph, program: torch.export.ExportedProgram, linears: Sequence[str]) -> torch.nn.Module:
+    """A graph that was captured with bytes for the weights of some Linears, a scale for each output. Inputs are rounded
+    by the range that they have in each pass.
+
+    Example:
+        >>> rounded(graph, captured(graph), ["model.encoder.layers.0.attention.q_proj"])(waveform)["log_probs"].shape
+        torch.Size([1, 49, 32])
+    """
+    pt2e = needed("torchao.quantization.pt2e.quantize_pt2e", EXTRA)
+    xnnpack = needed("executorch.backends.xnnpack.quantizer.xnnpack_quantizer", EXTRA)
+    config = xnnpack.get_symmetric_quantization_config(is_per_channel=True, is_dynamic=True)
+    quantizer = xnnpack.XNNPACKQuantizer()
+    for path in linears:
+        quantizer.set_module_name(path, config)
+    watched = pt2e.prepare_pt2e(program.module(), quantizer)
+    watched(*dummy(graph, SECONDS))
+    return pt2e.convert_pt2e(watched)
 
 
 @final
