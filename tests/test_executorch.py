@@ -18,12 +18,15 @@ from test_graph import HEADS, SMALL_HEADS, compare, speech
 
 import sottovoce as sv
 from sottovoce.cli import main
+from sottovoce.exporting import check
 from sottovoce.exporting.hearing import in_pytorch
+from sottovoce.exporting.order import Order
 from sottovoce.models.heads import with_head
 from sottovoce.runtimes.graph import Graph
 from sottovoce.runtimes.pte_file import LONGEST, PteSession, write_pte
 
 LABELS = ["high", "low", "middle"]
+DOCS = Path(__file__).resolve().parents[1] / "docs" / "export.md"
 POSITIONS = {"max_source_positions": 6001}  # thirty seconds of the short strides of tiny models
 
 
@@ -40,9 +43,9 @@ def executorch() -> None:
     pytest.importorskip("executorch", reason="executorch is not installed: pip install 'sottovoce[executorch]'")
 
 
-def classifier() -> Any:
+def classifier(edit: str = "mimic_linear") -> Any:
     """A model of keywords on few layers, which exports in seconds."""
-    return with_head(edited("hubert", "mimic_linear"), "ForSequenceClassification", LABELS, task="keywords")
+    return with_head(edited("hubert", edit), "ForSequenceClassification", LABELS, task="keywords")
 
 
 def in_executorch(model: Any, path: Path, seconds: float | None = None) -> tuple[Graph, Any]:
@@ -58,7 +61,9 @@ def in_executorch(model: Any, path: Path, seconds: float | None = None) -> tuple
     return graph, run
 
 
-def check(model: Any, path: Path, lengths: Sequence[int], *, seconds: float | None = None, bound: float = 2e-5) -> None:
+def agrees(
+    model: Any, path: Path, lengths: Sequence[int], *, seconds: float | None = None, bound: float = 2e-5
+) -> None:
     """The same as in PyTorch, by the model's own feature extractor, one utterance after another."""
     graph, run = in_executorch(model, path, seconds)
     for piece in speech(lengths):
@@ -85,6 +90,7 @@ def test_a_checked_folder_whose_lines_run_it(executorch: None, tmp_path: Path) -
     assert str(Path(sv.__file__).parent).encode() not in (made.folder / "model.pte").read_bytes()
     code = re.search(r"```python\n(.*?)```", text, re.DOTALL)
     assert code is not None and len(code[1].strip().splitlines()) <= 15
+    assert code[1] in DOCS.read_text(encoding="utf-8")
     place = tmp_path / "lines"
     shutil.copytree(made.folder, place)
     for seconds in (0.0, LONGEST):  # the shortest and the longest
@@ -111,6 +117,12 @@ def test_what_executorch_has_not_is_refused_at_once(name: str, tmp_path: Path) -
     assert list(tmp_path.iterdir()) == []
 
 
+def test_longer_audio_is_cut_for_the_check() -> None:
+    order = Order(None, "", longest=LONGEST)
+    assert len(order.fitted(np.ones(500_000, np.float32))) == 480_000 and len(order.fitted(np.ones(7))) == 7
+    assert len(Order(None, "", seconds=1.0, longest=LONGEST).fitted(np.ones(7))) == 16_000
+
+
 def test_without_the_program_it_is_a_sentence(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -126,7 +138,7 @@ def test_every_family_at_any_length(executorch: None, family: str, tmp_path: Pat
     model = one_layer(family, "ForSequenceClassification" if family == "whisper" else "ForCTC")
     bound = 2e-3 if family == "wav2vec2-bert" else 2e-5
     shortest = Graph(model, lengths=False).shortest
-    check(model, tmp_path / "model.pte", (16_000, 9_123, 24_321, max(400, shortest), shortest), bound=bound)
+    agrees(model, tmp_path / "model.pte", (16_000, 9_123, 24_321, max(400, shortest), shortest), bound=bound)
 
 
 @pytest.mark.slow
@@ -135,7 +147,7 @@ def test_every_edit_at_one_length(executorch: None, edit: str, tmp_path: Path) -
     if edit == "use_exit":
         return
     family = "wavlm" if possible("wavlm", edit) else "hubert"
-    check(edited(family, edit, head="ForCTC"), tmp_path / "model.pte", (8_000,), seconds=0.5)
+    agrees(edited(family, edit, head="ForCTC"), tmp_path / "model.pte", (8_000,), seconds=0.5)
 
 
 @pytest.mark.slow
@@ -146,10 +158,30 @@ def test_every_head(executorch: None, family: str, head: str, tmp_path: Path) ->
         model = one_layer(family, head)
     except sv.SottovoceError:
         return  # Hugging Face has no such class
-    check(model, tmp_path / "model.pte", (16_000, 9_123), bound=2e-3)
+    agrees(model, tmp_path / "model.pte", (16_000, 9_123), bound=2e-3)
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("edit", ["use_log_mel", "mimic_positional", "everything"])
 def test_compressed_kinds_at_any_length(executorch: None, edit: str, tmp_path: Path) -> None:
-    check(edited("hubert", edit, head="ForCTC"), tmp_path / "model.pte", (16_000, 9_123, 24_321))
+    agrees(edited("hubert", edit, head="ForCTC"), tmp_path / "model.pte", (16_000, 9_123, 24_321))
+
+
+@pytest.mark.slow
+def test_bytes_in_the_parts_that_hold_it(executorch: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    model = classifier("mimic_transformer")
+
+    def written(name: str, **options: Any) -> tuple[float, int, tuple[str, ...]]:
+        made = sv.export(model, "executorch", tmp_path / name, seconds=0.5, **options)
+        worst = max(row.value for row in made.measurements if row.metric == "distance")
+        return worst, (made.folder / "model.pte").stat().st_size, made.left_out
+
+    exact, large, _ = written("fp32")
+    whole, small, left_out = written("int8", precision="int8")
+    assert exact < 1e-5 < whole < check.TOLERANCE["int8"] and small < large and left_out == ()
+    monkeypatch.setitem(check.TOLERANCE, "int8", 0.8 * whole)
+    partly, between, left_out = written("part", precision="int8")
+    assert left_out and partly <= 0.8 * whole and small < between < large
+    monkeypatch.setitem(check.TOLERANCE, "int8", 0.0)
+    with pytest.raises(sv.SottovoceError, match="leave out --int8"):
+        written("none", precision="int8")
