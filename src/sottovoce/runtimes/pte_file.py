@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import final
+from typing import Any, final
 
 import numpy as np
 import torch
@@ -47,12 +47,15 @@ def write_pte(graph: Graph, path: Path, linears: Sequence[str] = ()) -> None:
     with lowering(graph):
         exir = needed("executorch.exir", EXTRA)
         xnnpack = needed("executorch.backends.xnnpack.partition.xnnpack_partitioner", EXTRA)
+        kernels: Any = needed("executorch.backends.xnnpack.partition.config", EXTRA)
+        # It takes this operation for its own where two lengths are free, and then stops at it.
+        taken = [kind for kind in kernels.ALL_PARTITIONER_CONFIGS if kind is not kernels.UnsqueezeCopyConfig]
         program = captured(graph)
         if linears:
             program = captured(graph, rounded(graph, program, linears))
         lowered = exir.to_edge_transform_and_lower(
             program,
-            partitioner=[xnnpack.XnnpackPartitioner()],
+            partitioner=[xnnpack.XnnpackPartitioner(taken)],
             # The check takes the smaller of two lengths for an operation that it does not know.
             compile_config=exir.EdgeCompileConfig(_check_ir_validity=False),
         )
