@@ -97,6 +97,7 @@ def rounded(graph: Graph, program: torch.export.ExportedProgram, linears: Sequen
     xnnpack = needed("executorch.backends.xnnpack.quantizer.xnnpack_quantizer", EXTRA)
     config = xnnpack.get_symmetric_quantization_config(is_per_channel=True, is_dynamic=True)
     quantizer = xnnpack.XNNPACKQuantizer()
+    quantizer.transform_for_annotation = lambda module: module  # else it makes floats of the numbers that index
     for path in linears:
         quantizer.set_module_name(path, config)
     watched = pt2e.prepare_pt2e(program.module(), quantizer)
