@@ -20,12 +20,13 @@ from speech import toys
 
 import sottovoce as sv
 from sottovoce.cli import main
-from sottovoce.exporting import check, run
+from sottovoce.exporting import check, run, target
 from sottovoce.exporting.card import card
 from sottovoce.exporting.check import Judge, distance
 from sottovoce.exporting.hearing import speech_for, wanted_of
+from sottovoce.exporting.order import Order, Precision
 from sottovoce.exporting.precision import groups_of, halve, quantize_file, quantize_nodes
-from sottovoce.exporting.target import TARGETS, Order, Precision, open_onnx
+from sottovoce.exporting.target import TARGETS, open_onnx
 from sottovoce.files import load_yaml
 from sottovoce.models.encoder import Encoder
 from sottovoce.models.front_end import LogMel
@@ -138,7 +139,7 @@ def test_a_full_disk_in_the_middle_leaves_nothing(tmp_path: Path, monkeypatch: p
         path.write_bytes(b"a half")
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr(run, "write_onnx", full)
+    monkeypatch.setattr(target, "write_onnx", full)
     with pytest.raises(sv.SottovoceError, match="disk is full"):
         sv.export(classifier(), "onnx", tmp_path / "words", check=False)
     assert list(tmp_path.iterdir()) == []
@@ -350,7 +351,7 @@ def test_openvino_says_what_the_model_says(tmp_path: Path) -> None:
     assert distances and max(distances) < check.TOLERANCE["fp16"], distances
 
 
-@pytest.mark.parametrize("runtime", ["onnxruntime", "openvino"])
+@pytest.mark.parametrize("runtime", ["onnxruntime", "openvino", "executorch"])
 def test_speed_in_the_runtime_that_will_be_used(runtime: Any) -> None:
     pytest.importorskip(runtime)
     whole, threads = classifier(), torch.get_num_threads()

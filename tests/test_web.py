@@ -24,9 +24,10 @@ from test_export import LABELS, classifier, recogniser, transcript
 import sottovoce as sv
 from sottovoce.data.espeak import Voice, speak
 from sottovoce.exporting.hearing import wanted_of
+from sottovoce.exporting.order import Order
 from sottovoce.exporting.ort_web import FOLDER, VERSION, runtime
 from sottovoce.exporting.run import fault_of_original
-from sottovoce.exporting.target import TARGETS, Order
+from sottovoce.exporting.target import TARGETS
 from sottovoce.models.heads import with_head
 from sottovoce.runtimes.graph import Graph
 

@@ -88,7 +88,7 @@ def cost_of_two(
     batch: int = 1,
     repeats: int = 9,
     threads: int | None = None,
-    runtime: Literal["pytorch", "onnxruntime", "openvino"] = "pytorch",
+    runtime: Literal["pytorch", "onnxruntime", "openvino", "executorch"] = "pytorch",
     tick: Callable[[], None] = lambda: None,
 ) -> tuple[Cost, Cost]:
     """The costs of two models, their times taken in turns, in PyTorch or in the runtime that they are for.

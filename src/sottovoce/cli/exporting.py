@@ -58,8 +58,9 @@ def export(
         raise SottovoceError("--int8 and --fp16 are two precisions; give one of them.")
     from sottovoce.exporting import Disagreement
     from sottovoce.exporting.card import measured
+    from sottovoce.exporting.order import Order, Precision
     from sottovoce.exporting.run import check_order, check_place, with_original
-    from sottovoce.exporting.target import Order, Precision, find_target
+    from sottovoce.exporting.target import find_target
     from sottovoce.names import get_data, get_model
     from sottovoce.runtimes.onnx_file import OPSET
 

@@ -102,7 +102,7 @@ def cost(
     repeats: Annotated[int, typer.Option(help="Timed passes.")] = 9,
     threads: Annotated[int | None, typer.Option(help="CPU threads.")] = None,
     runtime: Annotated[
-        Literal["pytorch", "onnxruntime", "openvino"],
+        Literal["pytorch", "onnxruntime", "openvino", "executorch"],
         typer.Option(help="What the time is of; with --versus, of both models."),
     ] = "pytorch",
     parts: Annotated[bool, typer.Option("--parts", help="Every convolution and layer on a line of its own.")] = False,

@@ -1,6 +1,7 @@
 """Exported models: one file a target; importing this folder registers them."""
 
 from sottovoce.exporting.check import Disagreement as Disagreement
+from sottovoce.exporting.executorch import executorch as executorch
 from sottovoce.exporting.onnx import onnx as onnx
 from sottovoce.exporting.onnx_asr import onnx_asr as onnx_asr
 from sottovoce.exporting.openvino import openvino as openvino

@@ -5,7 +5,8 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from sottovoce.exporting.target import Order, Target
+from sottovoce.exporting.order import Order
+from sottovoce.exporting.target import Target
 from sottovoce.files import dump_yaml
 from sottovoce.measurement import Measurement, select
 from sottovoce.models.anatomy import Anatomy
@@ -41,7 +42,10 @@ def card(order: Order, target: Target, graph: Graph, rows: Sequence[Measurement]
     asked = f"sottovoce export {order.title} --to {target.name}"
     if order.original is not None:
         asked += f" --versus {order.original.title}"
-    length = "Any batch and any length." if order.seconds is None else f"One utterance of {order.seconds:g} s."
+    length = "Any batch and any length."
+    if order.seconds is not None or order.longest is not None:
+        length = f"One utterance of {order.seconds or f'up to {order.longest:g}'} s."
+    stamp = f"ONNX opset {order.opset}" if target.library == "onnx" else f"{target.library} {version(target.library)}"
     text = [
         f"# {Path(order.title).name} for {target.name}",
         "",
@@ -49,7 +53,7 @@ def card(order: Order, target: Target, graph: Graph, rows: Sequence[Measurement]
         f"It takes audio at 16 kHz and gives {WORDS[graph.gives]}. {length}",
         f"Its task is `{task}`." if task else "",
         "",
-        f"Made by sottovoce {version('sottovoce')} with `{asked}`; ONNX opset {order.opset}.",
+        f"Made by sottovoce {version('sottovoce')} with `{asked}`; {stamp}.",
         "",
         "## How to run it",
         "",
@@ -62,18 +66,18 @@ def card(order: Order, target: Target, graph: Graph, rows: Sequence[Measurement]
     if order.precision == "int8":
         kept = ", ".join(f"`{name}`" for name in left_out) or "none"
         text += ["", f"Weights of Linears are bytes. Parts that rounding changes too much are in fp32: {kept}."]
-    return f"---\n{dump_yaml(head_of(order, graph, rows))}---\n" + "\n".join(text) + "\n"
+    return f"---\n{dump_yaml(head_of(order, target, graph, rows))}---\n" + "\n".join(text) + "\n"
 
 
-def head_of(order: Order, graph: Graph, rows: Sequence[Measurement]) -> dict[str, Any]:
+def head_of(order: Order, target: Target, graph: Graph, rows: Sequence[Measurement]) -> dict[str, Any]:
     """The block that Hugging Face reads at the head of a card.
 
     Example:
-        >>> head_of(order, graph, rows)["pipeline_tag"]
+        >>> head_of(order, TARGETS["onnx"], graph, rows)["pipeline_tag"]
         'feature-extraction'
     """
-    more = [order.precision]
-    block = metadata(order.name, Anatomy(order.model).name, pipeline=PIPELINES[graph.gives], library="onnx", more=more)
+    about: dict[str, Any] = {"pipeline": PIPELINES[graph.gives], "library": target.library, "more": [order.precision]}
+    block = metadata(order.name, Anatomy(order.model).name, **about)
     if order.data_name is not None:
         block["datasets"] = [Path(part.partition("@")[0].strip()).name for part in order.data_name.split("+")]
     if found := sorted({row.metric for row in rows if row.n > 1 and row.error is not None and row.unit == ""}):

@@ -11,8 +11,8 @@ from typing import Any
 import numpy as np
 
 from sottovoce.errors import SottovoceError
-from sottovoce.exporting.hearing import Speech, fitted, scored, wanted_of
-from sottovoce.exporting.target import Order, Precision, Run, Said
+from sottovoce.exporting.hearing import Speech, scored, wanted_of
+from sottovoce.exporting.order import Order, Precision, Run, Said
 from sottovoce.measurement import Measurement
 from sottovoce.progress import bar
 from sottovoce.runtimes.graph import Graph
@@ -177,7 +177,7 @@ def times(order: Order, graph: Graph, speech: Speech, runs: dict[int, Run], runt
         for seconds in lengths:
             piece = np.resize(whole, round(seconds * 16_000))
             functions[TORCH, threads, seconds] = partial(model, piece, threads)
-            functions[runtime, threads, seconds] = partial(run, [fitted(piece, order.seconds)])
+            functions[runtime, threads, seconds] = partial(run, [order.fitted(piece)])
     with bar("timing in turns", len(functions) * (ROUNDS + 1)) as tick:
         taken = in_turns(functions, rounds=ROUNDS, warm_up=1, tick=tick)
     for (name, threads, seconds), spent in taken.items():

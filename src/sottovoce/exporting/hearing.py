@@ -8,12 +8,11 @@ from typing import Any
 import numpy as np
 import torch
 
-from sottovoce.data.audio import SAMPLE_RATE
 from sottovoce.data.batches import samples
 from sottovoce.data.corpora.espeak_words import KEYWORDS
 from sottovoce.data.espeak import Voice, speak
 from sottovoce.data.utterance import Utterance
-from sottovoce.exporting.target import Order, Run, Said
+from sottovoce.exporting.order import Order, Run, Said
 from sottovoce.models.encoder import Encoder
 from sottovoce.models.heads import head_labels
 from sottovoce.runtimes.graph import Graph, replace_bytes
@@ -56,28 +55,15 @@ def speech_for(order: Order) -> Speech:
     """
     if order.data is None:
         spoken = [speak(text, voice)[0] for text in (*SENTENCES, *KEYWORDS[:3]) for voice in VOICES]
-        return Speech(tuple(fitted(piece, order.seconds) for piece in spoken), None, ())
+        return Speech(tuple(order.fitted(piece) for piece in spoken), None, ())
     data: Sequence[Utterance] = order.data
     for task in TASKS.values():
         if can_score(task, order.model, data):
             found = material(task, data, limit=HEARD)["test"]
-            audio = tuple(fitted(samples(utterance), order.seconds) for utterance in found.utterances)
+            audio = tuple(order.fitted(samples(utterance)) for utterance in found.utterances)
             return Speech(audio, task, found.answers)
     chosen = recordings(data, what="export's check", limit=HEARD)
-    return Speech(tuple(fitted(samples(utterance), order.seconds) for utterance in chosen), None, ())
-
-
-def fitted(piece: np.ndarray, seconds: float | None) -> np.ndarray:
-    """Audio cut, or padded with silence, to the one length that a graph takes, if it takes only one.
-
-    Example:
-        >>> len(fitted(np.zeros(9, np.float32), 1.0))
-        16000
-    """
-    if seconds is None:
-        return piece
-    wanted = round(seconds * SAMPLE_RATE)
-    return np.pad(piece[:wanted], (0, max(0, wanted - len(piece))))
+    return Speech(tuple(order.fitted(samples(utterance)) for utterance in chosen), None, ())
 
 
 def wanted_of(model: Any) -> Run:

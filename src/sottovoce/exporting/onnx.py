@@ -4,7 +4,8 @@ import json
 from pathlib import Path
 from typing import Any
 
-from sottovoce.exporting.target import Order, register_target
+from sottovoce.exporting.order import Order
+from sottovoce.exporting.target import register_target
 from sottovoce.models.anatomy import Anatomy
 from sottovoce.models.encoder import Encoder
 from sottovoce.models.front_end import SAMPLE_RATE
@@ -48,17 +49,17 @@ def usage(order: Order, graph: Graph) -> str:
     return text
 
 
-def about(order: Order, graph: Graph) -> dict[str, Any]:
-    """What a program has to know of the file.
+def about(order: Order, graph: Graph, form: str, **more: Any) -> dict[str, Any]:
+    """What a program has to know of a file of some format.
 
     Example:
-        >>> about(Order(model, "small-hubert"), Graph(model))["gives"]
+        >>> about(Order(model, "small-hubert"), Graph(model), "sottovoce-onnx", opset=20)["gives"]
         'states'
     """
     labels = order.labels
     field, shift = Encoder(order.model, outputs=True).field()
     found: dict[str, Any] = {
-        "format": FORMAT,
+        "format": form,
         "version": 1,
         "family": Anatomy(order.model).name,
         "gives": graph.gives,
@@ -70,7 +71,7 @@ def about(order: Order, graph: Graph) -> dict[str, Any]:
         "frame": {"field": field, "shift": shift, "unit": unit_of(order.model)},
         "seconds": order.seconds,
         "precision": order.precision,
-        "opset": order.opset,
+        **more,
     }
     if task := getattr(order.model.config, TASK, None):
         found["task"] = task
@@ -90,6 +91,17 @@ def unit_of(model: Any) -> int:
     return body.config.squeeze_factor if body.family.squeezes else 1
 
 
+def describe(folder: Path, order: Order, graph: Graph, form: str, **more: Any) -> None:
+    """Write what a program has to know of a file, and the labels, beside it.
+
+    Example:
+        >>> describe(Path("keywords-onnx"), order, graph, "sottovoce-onnx", opset=20)
+    """
+    write_json(folder / CONFIG, about(order, graph, form, **more))
+    if order.labels:
+        write_json(folder / LABELS, list(order.labels))
+
+
 def write_json(path: Path, value: Any) -> None:
     """A JSON file for people too."""
     path.write_text(json.dumps(value, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
@@ -98,6 +110,4 @@ def write_json(path: Path, value: Any) -> None:
 @register_target("onnx", usage=usage)
 def onnx(order: Order, graph: Graph, folder: Path) -> None:
     """ONNX Runtime, which runs it on servers, phones and in browsers."""
-    write_json(folder / CONFIG, about(order, graph))
-    if order.labels:
-        write_json(folder / LABELS, list(order.labels))
+    describe(folder, order, graph, FORMAT, opset=order.opset)

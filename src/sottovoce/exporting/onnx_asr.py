@@ -4,8 +4,9 @@ import math
 from pathlib import Path
 
 from sottovoce.exporting.onnx import write_json
+from sottovoce.exporting.order import Order
 from sottovoce.exporting.sherpa_onnx import symbols
-from sottovoce.exporting.target import Order, needs_tokens, register_target
+from sottovoce.exporting.target import needs_tokens, register_target
 from sottovoce.models.anatomy import Anatomy
 from sottovoce.models.front_end import SHIFT
 from sottovoce.runtimes.graph import Graph

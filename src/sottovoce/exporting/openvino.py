@@ -5,8 +5,9 @@ from pathlib import Path
 
 import numpy as np
 
-from sottovoce.exporting.onnx import CONFIG, LABELS, about, write_json
-from sottovoce.exporting.target import Order, Run, Said, Target, cut_at_ends, graph_inputs, register_target
+from sottovoce.exporting.onnx import FORMAT, describe
+from sottovoce.exporting.order import Order, Run, Said
+from sottovoce.exporting.target import ONNX, Target, cut_at_ends, graph_inputs, register_target
 from sottovoce.runtimes.graph import Graph
 from sottovoce.runtimes.onnx_file import needed, quietly
 from sottovoce.runtimes.session import OpenVinoSession
@@ -43,7 +44,7 @@ def open_openvino(target: Target, graph: Graph, file: Path, threads: int) -> Run
 
 
 @register_target(
-    "openvino", usage=lambda order, graph: USAGE, open=open_openvino, suits=lambda model: needed("openvino", "openvino")
+    "openvino", usage=lambda order, graph: USAGE, open=open_openvino, needs={**ONNX, "openvino": "openvino"}
 )
 def openvino(order: Order, graph: Graph, folder: Path) -> None:
     """OpenVINO: Intel's runtime for CPUs, GPUs and NPUs."""
@@ -55,6 +56,4 @@ def openvino(order: Order, graph: Graph, folder: Path) -> None:
             compress_to_fp16=order.precision == "fp16",
         )
     (folder / "model.onnx").unlink()
-    write_json(folder / CONFIG, about(order, graph))
-    if order.labels:
-        write_json(folder / LABELS, list(order.labels))
+    describe(folder, order, graph, FORMAT, opset=order.opset)

@@ -9,7 +9,6 @@ import numpy as np
 
 from sottovoce.errors import SottovoceError
 from sottovoce.exporting.check import HOLDS, TOLERANCE, Judge, Judgement
-from sottovoce.files import scratch
 from sottovoce.methods.quantize import PARTS, linears_of
 from sottovoce.progress import bar
 from sottovoce.runtimes.graph import Graph
@@ -55,7 +54,7 @@ def groups_of(graph: Graph, source: Path) -> dict[str, list[str]]:
         ['feature_projection', 'encoder.layers.0.attention']
     """
     onnx = needed("onnx")
-    wanted = {f"model.{path}" for part in PARTS for path in linears_of(graph.model, part)}
+    wanted = {path: part for part, paths in linears_by_part(graph).items() for path in paths}
     model = onnx.load(str(source), load_external_data=False)
     weights = {tensor.name for tensor in model.graph.initializer}
     found: dict[str, list[str]] = {}
@@ -67,7 +66,20 @@ def groups_of(graph: Graph, source: Path) -> dict[str, list[str]]:
             (name for name in reversed(scopes.strip("[]").replace("'", "").split(", ")) if name in wanted), None
         )
         if path is not None:
-            found.setdefault(path.removeprefix("model.").rpartition(".")[0] or path, []).append(node.name)
+            found.setdefault(wanted[path], []).append(node.name)
+    return found
+
+
+def linears_by_part(graph: Graph) -> dict[str, list[str]]:
+    """The paths of a graph's Linears, by the layer and part that they are of.
+
+    Example:
+        >>> linears_by_part(graph)["encoder.layers.0.feed_forward"][0]
+        'model.encoder.layers.0.feed_forward.intermediate_dense'
+    """
+    found: dict[str, list[str]] = {}
+    for path in (path for part in PARTS for path in linears_of(graph.model, part)):
+        found.setdefault(path.rpartition(".")[0] or f"model.{path}", []).append(f"model.{path}")
     return found
 
 
@@ -123,28 +135,39 @@ def quantize_file(
 ) -> list[str]:
     """Write a graph with bytes in as many Linears as the outputs and the score allow; which were left out.
 
-    Where all of them are too many, each layer's part is rounded alone and judged, and the worst are left out: one,
-    two, four of them and so on, until what is left holds.
-
     Example:
         >>> quantize_file(graph, Path("model.onnx"), Path("model-int8.onnx"), judge, run, [])
         ['encoder.layers.11.feed_forward']
     """
     groups = groups_of(graph, source)
+
+    def write(kept: Iterable[str], limit: int | None) -> Judgement:
+        quantize_nodes(source, target, [node for group in kept for node in groups[group]], examples)
+        return judge(run(target), limit=limit)
+
+    return left_out_of(groups, write)
+
+
+def left_out_of(groups: Iterable[str], write: Callable[[Iterable[str], int | None], Judgement]) -> list[str]:
+    """Which parts of a model must stay in fp32. `write` rounds some parts, and judges that on so many utterances.
+
+    Where all of them are too many, each part is rounded alone and judged, and the worst are left out: one, two, four of
+    them and so on, until what is left holds; that was written last.
+
+    Example:
+        >>> left_out_of(groups, write)
+        ['encoder.layers.11.feed_forward']
+    """
+    groups = tuple(groups)
     if not groups:
         raise SottovoceError("int8: this model has no Linear whose weights could be bytes; leave out --int8.")
-
-    def write(kept: Iterable[str]) -> Judgement:
-        quantize_nodes(source, target, [node for group in kept for node in groups[group]], examples)
-        return judge(run(target))
-
-    if holds(write(groups)):
+    if holds(write(groups, None)):
         return []
-    worst = sensitive(groups, source, judge, run, examples)
+    worst = sensitive(groups, write)
     count = 1
     while count < len(worst):
         left_out = worst[:count]
-        if holds(write(group for group in groups if group not in left_out)):
+        if holds(write([group for group in groups if group not in left_out], None)):
             return sorted(left_out)
         count *= 2
     raise SottovoceError(
@@ -158,23 +181,16 @@ def holds(judgement: Judgement) -> bool:
     return judgement.fault("int8") is None
 
 
-def sensitive(
-    groups: dict[str, list[str]],
-    source: Path,
-    judge: Judge,
-    run: Callable[[Path], Any],
-    examples: Sequence[dict[str, np.ndarray]],
-) -> list[str]:
+def sensitive(groups: Sequence[str], write: Callable[[Iterable[str], int | None], Judgement]) -> list[str]:
     """The parts of a model by how much rounding each of them alone changes what comes out, the worst first.
 
     Example:
-        >>> sensitive(groups, Path("model.onnx"), judge, run, [])[0]
+        >>> sensitive(groups, write)[0]
         'encoder.layers.11.feed_forward'
     """
     errors: dict[str, float] = {}
-    with bar("rounding each part alone", len(groups)) as tick, scratch() as folder:
-        for group, nodes in groups.items():
-            quantize_nodes(source, folder / "part.onnx", nodes, examples)
-            errors[group] = judge(run(folder / "part.onnx"), limit=ALONE).worst
+    with bar("rounding each part alone", len(groups)) as tick:
+        for group in groups:
+            errors[group] = write([group], ALONE).worst
             tick()
-    return sorted(errors, key=lambda group: -errors[group])
+    return sorted(groups, key=lambda group: -errors[group])

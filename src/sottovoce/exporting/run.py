@@ -6,27 +6,22 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
-from sottovoce.data.batches import samples
 from sottovoce.data.utterance import Utterance
 from sottovoce.errors import SottovoceError
 from sottovoce.exporting.card import card
-from sottovoce.exporting.check import TORCH, Disagreement, Judge, Judgement, bytes_in, rows_of, thread_counts, times
-from sottovoce.exporting.hearing import fitted, speech_for
-from sottovoce.exporting.precision import halve, quantize_file
-from sottovoce.exporting.target import ORIGINAL, TARGETS, Order, Precision, Target, find_target, graph_inputs
-from sottovoce.files import atomic_folder, check_writable, local_path, scratch
+from sottovoce.exporting.check import TORCH, Disagreement, Judge, Judgement, bytes_in, rows_of, times
+from sottovoce.exporting.hearing import speech_for
+from sottovoce.exporting.order import Order, Precision
+from sottovoce.exporting.target import ORIGINAL, TARGETS, Target, find_target
+from sottovoce.files import atomic_folder, check_writable, local_path
 from sottovoce.measurement import Measurement
 from sottovoce.measures.size import size
 from sottovoce.names import get_model
 from sottovoce.progress import bar
 from sottovoce.runtimes.graph import Graph, check_graph, gives
-from sottovoce.runtimes.onnx_file import LEAST_OPSET, OPSET, needed, write_onnx
-from sottovoce.studies.speech import not_tested, recordings
+from sottovoce.runtimes.onnx_file import LEAST_OPSET, OPSET, needed
 
 ROWS, CARD = "measurements.jsonl", "README.md"
-EXAMPLES = 32  # utterances that choose the ranges of inputs
 FAILED = ".failed"
 
 
@@ -78,7 +73,7 @@ def export(
     folder = check_place(output, overwrite=overwrite)
     failed = check_place(folder.with_name(folder.name + FAILED), overwrite=True)
     check_order(target, model, precision, opset)
-    order = Order(model, name or source_of(model), precision, seconds, opset, data, data_name)
+    order = Order(model, name or source_of(model), precision, seconds, opset, data, data_name, target.longest)
     order = with_original(target, order, versus)
     graph = Graph(model, lengths=target.lengths, normalizes=target.normalizes, seconds=seconds)
     judge = None
@@ -86,7 +81,10 @@ def export(
         with bar("hearing the speech in PyTorch"):
             judge = Judge.of(order, graph, speech_for(order))
     with atomic_folder(folder, replace=overwrite) as made:
-        left_out = write_graph(order, target, graph, made / target.file(precision), judge)
+        file = made / target.file(precision)
+        file.parent.mkdir(parents=True, exist_ok=True)
+        with bar("exporting the graph"):
+            left_out = target.write(target, order, graph, file, judge)
         target.dress(order, graph, made)
         rows: list[Measurement] = []
         fault = None
@@ -132,8 +130,12 @@ def check_order(target: Target, model: Any, precision: str, opset: int) -> None:
         raise SottovoceError(f"precision={precision!r}, but fp32, fp16 or int8 is wanted.")
     if not LEAST_OPSET <= opset <= 99:
         raise SottovoceError(f"opset={opset}, but {LEAST_OPSET} or more is wanted, as torch's exporter writes.")
-    for module in ("onnx", "onnxscript", "onnxruntime"):
-        needed(module)
+    if target.library != "onnx" and opset != OPSET:
+        raise SottovoceError(f"opset={opset}, but {target.name} writes no ONNX; leave it out.")
+    if precision in target.refuses:
+        raise SottovoceError(f"{target.name} has no {precision} here: {target.refuses[precision]}; leave it out.")
+    for module, extra in target.needs.items():
+        needed(module, extra)
     check_graph(model)
     target.suits(model)
 
@@ -170,27 +172,6 @@ def source_of(model: Any) -> str:
     return getattr(model, "name_or_path", "") or type(model).__name__
 
 
-def write_graph(order: Order, target: Target, graph: Graph, file: Path, judge: Judge | None) -> list[str]:
-    """The ONNX file in the precision that was asked for; the parts that int8 left out."""
-    file.parent.mkdir(parents=True, exist_ok=True)
-    with bar("exporting the graph"):
-        write_onnx(graph, file, opset=order.opset, names=target.names)
-    if order.precision == "fp32":
-        return []
-    with scratch() as place:
-        whole = place / "whole.onnx"
-        shutil.move(file, whole)
-        for beside in file.parent.glob(f"{file.name}.*"):
-            shutil.move(beside, place / beside.name)
-        if order.precision == "fp16":
-            halve(whole, file)
-            return []
-        assert judge is not None
-        return quantize_file(
-            graph, whole, file, judge, lambda path: target.open(target, graph, path, 0), examples(order, target, graph)
-        )
-
-
 def fault_of_original(order: Order, target: Target, folder: Path) -> str | None:
     """What is wrong with the file of the model that is shown beside, if there is one and something is."""
     if order.original is None:
@@ -202,22 +183,13 @@ def fault_of_original(order: Order, target: Target, folder: Path) -> str | None:
     return None if fault is None else f"{order.original.name}: {fault}"
 
 
-def examples(order: Order, target: Target, graph: Graph) -> list[dict[str, np.ndarray]]:
-    """Utterances that the ranges of inputs are chosen on: of no test split; none without data."""
-    if order.data is None:
-        return []
-    rows = recordings(not_tested(order.data, what="int8"), what="int8", limit=EXAMPLES)
-    audio = [fitted(samples(utterance), order.seconds) for utterance in rows]
-    return [graph_inputs(target, graph, [piece]) for piece in audio]
-
-
 def checked(
     order: Order, target: Target, graph: Graph, folder: Path, judge: Judge
 ) -> tuple[list[Measurement], str | None]:
     """What was measured of a folder, and what is wrong with it, if something is."""
     runs = {
         threads: target.open(target, graph, folder / target.file(order.precision), threads)
-        for threads in thread_counts()
+        for threads in target.threads()
     }
     with bar("checking"):
         judgement: Judgement = judge(runs[1])

@@ -6,8 +6,9 @@ from typing import Any
 import numpy as np
 
 from sottovoce.errors import SottovoceError
-from sottovoce.exporting.onnx import CONFIG, about, write_json
-from sottovoce.exporting.target import Order, needs_tokens, register_target
+from sottovoce.exporting.onnx import CONFIG, FORMAT, about, write_json
+from sottovoce.exporting.order import Order
+from sottovoce.exporting.target import needs_tokens, register_target
 from sottovoce.models.encoder import Encoder
 from sottovoce.runtimes.graph import Graph
 from sottovoce.tasks.kinds import BLANK, DELIMITER
@@ -62,7 +63,7 @@ def normalised(piece: np.ndarray) -> np.ndarray:
 def sherpa_onnx(order: Order, graph: Graph, folder: Path) -> None:
     """sherpa-onnx: speech recognition from a dozen programming languages, on servers, phones and small boards."""
     (folder / TOKENS).write_text(symbols(order), encoding="utf-8")
-    write_json(folder / CONFIG, about(order, graph))
+    write_json(folder / CONFIG, about(order, graph, FORMAT, opset=order.opset))
 
 
 def symbols(order: Order) -> str:

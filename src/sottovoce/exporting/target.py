@@ -1,59 +1,31 @@
 """What a target is: a layout of files that some program loads, and how it is made and run."""
 
 import inspect
+import shutil
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 
+from sottovoce.data.batches import samples
 from sottovoce.errors import SottovoceError, unknown
-from sottovoce.models.card import shown_name
+from sottovoce.exporting.check import Judge, thread_counts
+from sottovoce.exporting.order import Order, Precision, Run, Said
+from sottovoce.exporting.precision import halve, quantize_file
+from sottovoce.files import scratch
 from sottovoce.models.front_end import SAMPLE_RATE
 from sottovoce.models.heads import head_labels
 from sottovoce.runtimes.graph import Graph, gives
-from sottovoce.runtimes.onnx_file import OPSET
+from sottovoce.runtimes.onnx_file import write_onnx
 from sottovoce.runtimes.session import Session, batch_of
+from sottovoce.studies.speech import not_tested, recordings
 from sottovoce.tasks.kinds import BLANK, DELIMITER
 
-Precision = Literal["fp32", "fp16", "int8"]
-# Each utterance's outputs by name, cut at its end.
-Said = list[dict[str, np.ndarray]]
-Run = Callable[[Sequence[np.ndarray]], Said]
+EXAMPLES = 32  # utterances that choose the ranges of inputs
+ONNX = {"onnx": "export", "onnxscript": "export", "onnxruntime": "export"}
 ORIGINAL = "original.onnx"  # the file of the model that a target shows beside the exported one
-
-
-@dataclass(frozen=True)
-class Order:
-    """What is exported: a model by the name that it was given, in a precision, for any length or one.
-
-    Args:
-        original: the order of another model, in fp32, that is shown beside this one.
-
-    Example:
-        >>> Order(model, "small-hubert").precision
-        'fp32'
-    """
-
-    model: Any
-    name: str
-    precision: Precision = "fp32"
-    seconds: float | None = None
-    opset: int = OPSET
-    data: Sequence[Any] | None = None
-    data_name: str | None = None
-    original: "Order | None" = None
-
-    @property
-    def title(self) -> str:
-        """The model's name, without a path of this machine."""
-        return shown_name(self.name)
-
-    @property
-    def labels(self) -> tuple[str, ...]:
-        """What the model's head can say; of a CTC head the blank is `<pad>`, and `|` stands between words."""
-        return head_labels(self.model, blank=BLANK, delimiter=DELIMITER)
 
 
 @dataclass(frozen=True)
@@ -67,7 +39,13 @@ class Target:
         usage: how a program runs the folder, in Markdown, for the card.
         suits: refuses a model that the layout is not for, before any work.
         open: runs what lies in a folder with so many threads.
-        files: where the ONNX file of a precision lies, if not in `model.onnx`.
+        write: writes the graph's file in the precision that was asked for, and says which parts int8 left out.
+        library: what the file is for, by the name of its package.
+        needs: modules that writing and checking need, and the extra of each.
+        refuses: precisions that there are none of, each with the reason.
+        longest: the most seconds of audio that it takes at once, if there is a most.
+        threads: with how many threads it is timed.
+        files: where the graph's file of a precision lies, if not in `model.onnx`.
         lengths: whether the graph takes the lengths of utterances.
         normalizes: whether it normalises the waveform; None as the model wants it.
         names: other names for inputs and outputs.
@@ -85,6 +63,12 @@ class Target:
     usage: Callable[[Order, Graph], str]
     suits: Callable[[Any], object]
     open: Callable[["Target", Graph, Path, int], Run]
+    write: Callable[["Target", Order, Graph, Path, Judge | None], list[str]]
+    library: str = "onnx"
+    needs: Mapping[str, str] = field(default_factory=lambda: ONNX)
+    refuses: Mapping[str, str] = field(default_factory=dict)
+    longest: float | None = None
+    threads: Callable[[], tuple[int, ...]] = thread_counts
     files: Mapping[str, str] = field(default_factory=dict)
     lengths: bool = True
     normalizes: bool | None = None
@@ -93,7 +77,7 @@ class Target:
     compares: bool = False
 
     def file(self, precision: Precision) -> str:
-        """Where the ONNX file lies in the folder."""
+        """Where the graph's file lies in the folder."""
         return self.files.get(precision, "model.onnx")
 
 
@@ -119,7 +103,7 @@ def register_target(
         if name in TARGETS:
             raise SottovoceError(f"two targets are named '{name}'; rename one of them.")
         about = (inspect.getdoc(dress) or "").partition("\n")[0]
-        options: dict[str, Any] = {"open": open_onnx, **more}
+        options: dict[str, Any] = {"open": open_onnx, "write": write_graph, **more}
         TARGETS[name] = Target(name, about, dress, usage, suits, **options)
         return dress
 
@@ -159,6 +143,43 @@ def open_onnx(target: Target, graph: Graph, file: Path, threads: int) -> Run:
         return [said for piece in audio for said in one([piece])]
 
     return run
+
+
+def write_graph(target: Target, order: Order, graph: Graph, file: Path, judge: Judge | None) -> list[str]:
+    """The ONNX file in the precision that was asked for; the parts that int8 left out.
+
+    Example:
+        >>> write_graph(TARGETS["onnx"], order, graph, Path("model.onnx"), None)
+        []
+    """
+    write_onnx(graph, file, opset=order.opset, names=target.names)
+    if order.precision == "fp32":
+        return []
+    with scratch() as place:
+        whole = place / "whole.onnx"
+        shutil.move(file, whole)
+        for beside in file.parent.glob(f"{file.name}.*"):
+            shutil.move(beside, place / beside.name)
+        if order.precision == "fp16":
+            halve(whole, file)
+            return []
+        assert judge is not None
+        return quantize_file(
+            graph, whole, file, judge, lambda path: target.open(target, graph, path, 0), examples(target, order, graph)
+        )
+
+
+def examples(target: Target, order: Order, graph: Graph) -> list[dict[str, np.ndarray]]:
+    """Utterances that the ranges of inputs are chosen on: of no test split; none without data.
+
+    Example:
+        >>> examples(TARGETS["onnx"], Order(model, "small-hubert"), graph)
+        []
+    """
+    if order.data is None:
+        return []
+    rows = recordings(not_tested(order.data, what="int8"), what="int8", limit=EXAMPLES)
+    return [graph_inputs(target, graph, [order.fitted(samples(utterance))]) for utterance in rows]
 
 
 def graph_inputs(target: Target, graph: Graph, audio: Sequence[np.ndarray]) -> dict[str, np.ndarray]:

@@ -5,7 +5,8 @@ from typing import Any
 
 from sottovoce.errors import SottovoceError
 from sottovoce.exporting.onnx import write_json
-from sottovoce.exporting.target import Order, needs_tokens, register_target
+from sottovoce.exporting.order import Order
+from sottovoce.exporting.target import needs_tokens, register_target
 from sottovoce.models.anatomy import Anatomy
 from sottovoce.models.front_end import SAMPLE_RATE
 from sottovoce.models.processors import EXTRACTOR

@@ -8,9 +8,10 @@ from pathlib import Path
 from typing import Any
 
 from sottovoce.errors import SottovoceError
-from sottovoce.exporting.onnx import about, write_json
+from sottovoce.exporting.onnx import FORMAT, about, write_json
+from sottovoce.exporting.order import Order
 from sottovoce.exporting.ort_web import PACKAGE, runtime
-from sottovoce.exporting.target import ORIGINAL, Order, needs_tokens, register_target
+from sottovoce.exporting.target import ORIGINAL, needs_tokens, register_target
 from sottovoce.look import style
 from sottovoce.models.heads import TASK
 from sottovoce.runtimes.graph import Graph, gives
@@ -102,7 +103,11 @@ def entry(order: Order, graph: Graph, file: Path) -> dict[str, Any]:
         >>> entry(order, graph, Path("model.onnx"))["labels"][:2]
         ['_unknown_', 'close']
     """
-    found = about(order, graph) | {"name": order.title, "file": file.name, "bytes": file.stat().st_size}
+    found = about(order, graph, FORMAT, opset=order.opset) | {
+        "name": order.title,
+        "file": file.name,
+        "bytes": file.stat().st_size,
+    }
     found["labels"] = list(order.labels)
     if graph.gives == "tokens":
         task = getattr(order.model.config, TASK, None)

@@ -35,7 +35,7 @@ def speed(
     repeats: int = 9,
     warm_up: int = 2,
     threads: int | None = None,
-    runtime: Literal["pytorch", "onnxruntime", "openvino"] = "pytorch",
+    runtime: Literal["pytorch", "onnxruntime", "openvino", "executorch"] = "pytorch",
 ) -> list[Measurement]:
     """Latency (median, and quartiles), real-time factor and peak bytes, and the median time of each part.
 
@@ -66,7 +66,7 @@ def compare(
     repeats: int = 9,
     warm_up: int = 2,
     threads: int | None = None,
-    runtime: Literal["pytorch", "onnxruntime", "openvino"] = "pytorch",
+    runtime: Literal["pytorch", "onnxruntime", "openvino", "executorch"] = "pytorch",
     tick: Callable[[], None] = lambda: None,
 ) -> list[list[Measurement]]:
     """Time several models in turns, so that what else the machine does falls on all of them alike.

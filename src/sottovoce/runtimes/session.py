@@ -7,11 +7,13 @@ from typing import Any, Literal, final
 
 import numpy as np
 
+from sottovoce.errors import SottovoceError
 from sottovoce.files import scratch
 from sottovoce.runtimes.graph import Graph, dummy
 from sottovoce.runtimes.onnx_file import needed, write_onnx
+from sottovoce.runtimes.pte_file import PteSession, write_pte
 
-Runtime = Literal["onnxruntime", "openvino"]
+Runtime = Literal["onnxruntime", "openvino", "executorch"]
 
 
 @final
@@ -71,12 +73,23 @@ def opened(model: Any, runtime: Runtime, seconds: float, batch: int, threads: in
         >>> opened(model, "onnxruntime", 1.0, 1, 1)()["frames"]
         array([49])
     """
-    needed("onnxruntime" if runtime == "onnxruntime" else "openvino", "export" if runtime == "onnxruntime" else runtime)
-    graph = Graph(model)
+    needed(runtime, "export" if runtime == "onnxruntime" else runtime)
+    if runtime == "executorch" and (batch != 1 or threads != 1):
+        raise SottovoceError(
+            f"batch={batch}, threads={threads}, but ExecuTorch's Python package runs one utterance in one thread; give "
+            "1 for both."
+        )
+    session: Any
     with scratch() as folder:
-        write_onnx(graph, folder / "model.onnx")
-        kind: Any = Session if runtime == "onnxruntime" else OpenVinoSession
-        session = kind(folder / "model.onnx", threads=threads)
+        if runtime == "executorch":
+            graph = Graph(model, lengths=False, seconds=seconds)
+            write_pte(graph, folder / "model.pte")
+            session = PteSession(folder / "model.pte", graph.outputs)
+        else:
+            graph = Graph(model)
+            write_onnx(graph, folder / "model.onnx")
+            kind: Any = Session if runtime == "onnxruntime" else OpenVinoSession
+            session = kind(folder / "model.onnx", threads=threads)
     return partial(session.run, tensors(dummy(graph, seconds, batch=batch), graph.inputs))
 
 
