@@ -29,17 +29,18 @@ SECONDS, THREADS = (1.0, 10.0), (1, 2)
 WHOLE = "small-hubert, pytorch"
 
 
-def mimic(positional: bool) -> Any:
-    """The shape of a linear mimic of the keyword teacher; its numbers take as long as trained ones."""
+def mimic(positional: bool | int) -> Any:
+    """The shape of a mimic of the keyword teacher; its numbers take as long as trained ones."""
     model = sv.load("small-melhubert-keywords")
-    sv.edits.use_mimic(model, layers=1, width=192, positional=positional)
+    sv.edits.use_mimic(model, layers=1, kind="transformer", width=192, positional=positional)
     return model.eval()
 
 
 def models() -> dict[str, Any]:
     """What is exported."""
     teachers = {name: sv.load(name) for name in ("small-hubert", "small-melhubert-keywords")}
-    return teachers | {"mimic": mimic(False), "mimic with positions": mimic(True)}
+    mimics = {"mimic": mimic(False), "mimic with positions": mimic(True), "mimic with a filter of 9": mimic(9)}
+    return teachers | mimics | {"hubert-base": sv.new("hubert-base").eval()}
 
 
 def in_pytorch(model: Any, piece: np.ndarray) -> Callable[[], Any]:

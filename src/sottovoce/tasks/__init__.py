@@ -11,10 +11,6 @@ from sottovoce.tasks.speakers import SPEAKERS
 from sottovoce.tasks.task import Task
 from sottovoce.tasks.verification import VERIFICATION
 
-TASKS: dict[str, Task] = {
-    task.name: task for task in (PHONES, PR, ASR, KEYWORDS, SPEAKERS, VERIFICATION, EMOTION, INTENTS)
-}
-
 
 def find_task(name: str) -> Task:
     """A task by its name, or an error that names the nearest.
@@ -27,3 +23,8 @@ def find_task(name: str) -> Task:
     if name not in TASKS:
         raise unknown("task", name, TASKS)
     return TASKS[name]
+
+
+TASKS: dict[str, Task] = {
+    task.name: task for task in (PHONES, PR, ASR, KEYWORDS, SPEAKERS, VERIFICATION, EMOTION, INTENTS)
+}
