@@ -2,8 +2,8 @@
 
 python benchmarks/deployed.py CORPUS [FOLDER [ROUNDS]]
 
-Mimics of the keyword teacher with what stands in front of them (the positional convolution, or a filter over some frames
-of each unit alone) are trained, and kept in FOLDER; their accuracy is that of the exported file on the test
+Mimics of the keyword teacher with what stands in front of them (the positional convolution, or a filter over some
+frames of each unit alone) are trained, and kept in FOLDER; their accuracy is that of the exported file on the test
 split. Times are from samples to outputs, one utterance, one thread, all in turns; the original is small-hubert with
 Hugging Face's own class and feature extractor. The same of the base size, with random weights, which take as long:
 hubert-base against log-mel features and a mimic of its width. The stored record is of speech-mini@FOLDER.
