@@ -295,18 +295,16 @@ class _Work:
         try:
             set_seed(recipe.seed)
             data = tools.read(recipe.data) if recipe.data is not None else None
-            model, left = self.made(data), 0
-            for number, (name, options) in enumerate(
-                announced("measure", recipe.measures, recipe.seed, self.say), start=1
-            ):
-                if self.later and tools.measures[name].is_alone(options):
-                    left += 1
-                    continue
+            model = self.made(data)
+            listed = list(enumerate(recipe.measures, start=1))
+            alone = [n for n, (name, options) in listed if self.later and tools.measures[name].is_alone(options)]
+            for number, name, options in announced("measure", recipe.measures, recipe.seed, self.say, without=alone):
                 rows = self.rows(number, name, options, model, data)
-                if first and not left:  # what stands behind a measure that is left out is added with it
+                # What stands behind a measure that is left out is added with it.
+                if first and not any(left < number for left in alone):
                     run.add(rows)
             self.wait()
-            if first and left:
+            if first and alone:
                 run.wait()
             elif first:
                 describe(model, run)

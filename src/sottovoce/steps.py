@@ -1,7 +1,7 @@
 """Taking the steps of a recipe, one after another, each from the seed and in a folder of its own."""
 
 import random
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -42,7 +42,7 @@ def take_steps(
     Example:
         >>> small = take_steps(model, None, [("drop_layers", {"keep": 9})], work=Path("work"))  # doctest: +SKIP
     """
-    for number, (name, options) in enumerate(announced("step", steps, seed, announce, done=done), start=done + 1):
+    for number, name, options in announced("step", steps, seed, announce, without=range(1, done + 1)):
         entry = methods[name]
         own, options = with_data((name, options))
         given = data if own is None else read(own)
@@ -82,24 +82,23 @@ def seeded(entry: Entry, options: Mapping[str, Any], seed: int) -> dict[str, Any
 
 
 def announced(
-    kind: str, steps: Iterable[Step], seed: int, say: Callable[[str], object], *, done: int = 0
-) -> Iterable[Step]:
-    """Steps, each told before it is taken; the first `done` are left out.
+    kind: str, steps: Sequence[Step], seed: int, say: Callable[[str], object], *, without: Collection[int] = ()
+) -> Iterator[tuple[int, str, Mapping[str, Any]]]:
+    """Steps with their numbers, each told before it is taken, but for those `without`.
 
     Example:
-        >>> list(announced("step", [("fold", {}), ("quantize", {})], 0, print, done=1))
+        >>> list(announced("step", [("fold", {}), ("quantize", {})], 0, print, without=[1]))
         step 2 of 2: quantize()
-        [('quantize', {})]
+        [(2, 'quantize', {})]
     """
-    listed = list(steps)
-    for number, (name, options) in enumerate(listed, start=1):
-        if number <= done:
+    for number, (name, options) in enumerate(steps, start=1):
+        if number in without:
             continue
         given = ", ".join(f"{key}={value!r}" for key, value in options.items())
-        say(f"{kind} {number} of {len(listed)}: {name}({given})")
+        say(f"{kind} {number} of {len(steps)}: {name}({given})")
         # Each starts from the seed, so that its outcome does not hang on how much chance was used before it.
         set_seed(seed)
-        yield name, options
+        yield number, name, options
 
 
 def set_seed(seed: int) -> None:

@@ -11,7 +11,7 @@ from typing import Any, Literal
 
 from sottovoce.errors import SottovoceError
 from sottovoce.execution import Begun, Tools, execute
-from sottovoce.files import Busy, claimed
+from sottovoce.files import MARK, Busy, claimed
 from sottovoce.files.machine import machine
 from sottovoce.recipe import Recipe
 from sottovoce.runs import ATTEMPT, Run, folder_of
@@ -167,15 +167,21 @@ def run_made(run: Run) -> bool:
 
 
 def tidy_stems(sweep: Sweep) -> None:
-    """Remove the models behind beginnings whose users are all done; those of failed ones stay for another attempt."""
+    """Remove the models behind beginnings whose users are all done; those of failed ones stay for another attempt.
+
+    Example:
+        >>> tidy_stems(Sweep.of(recipe.points(), Path("runs"), Tools(), {}))
+    """
     for stem in sweep.stems:
         run = sweep.stem_run(stem)
         if not run.folder.is_dir() or not all(state_of(sweep.run(number)) == "done" for number in stem.users):
             continue
         with contextlib.suppress(Busy), claimed(run.folder, "tidying"):
-            shutil.rmtree(run.folder / "model", ignore_errors=True)
-            for path in sorted(run.folder.rglob("*"), reverse=True):
-                if path.is_file() and path.name != ".sottovoce":
+            # The claim goes last; without its record first, what is left is no run that somebody could use.
+            for path in sorted(run.folder.iterdir(), key=lambda path: path.name != "run.json"):
+                if path.is_dir():
+                    shutil.rmtree(path, ignore_errors=True)
+                elif path.name != MARK:
                     path.unlink(missing_ok=True)
         with contextlib.suppress(OSError):
             run.folder.rmdir()
