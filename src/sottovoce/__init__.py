@@ -55,6 +55,7 @@ if _CHECKING:
     from sottovoce.registry import register_measure, register_method
     from sottovoce.runs import Run
     from sottovoce.streaming import Stream, Transcript, stream, transcribe
+    from sottovoce.sweeping import sweep
     from sottovoce.tasks import TASKS
     from sottovoce.training import Training, train
     from sottovoce.views import Cut, HeatMap, Lines, Shown
@@ -129,6 +130,7 @@ __all__ = [
     "speed",
     "states",
     "stream",
+    "sweep",
     "train",
     "transcribe",
 ]
@@ -203,6 +205,7 @@ _PLACES = {
     "speed": "measures",
     "states": "models.record",
     "stream": "streaming",
+    "sweep": "sweeping",
     "train": "training",
     "transcribe": "streaming",
 }

@@ -7,7 +7,7 @@ from typing import Any
 
 from sottovoce.data.utterance import Utterance
 from sottovoce.errors import unknown
-from sottovoce.execution import Tools, execute, run_stamps, seeded
+from sottovoce.execution import Tools, execute, run_stamps
 from sottovoce.files import atomic_write, own_folder, tidy, working_in
 from sottovoce.measures import MEASURES
 from sottovoce.methods import METHODS
@@ -15,6 +15,7 @@ from sottovoce.names import get_data, get_model
 from sottovoce.recipe import Recipe, Step
 from sottovoce.report.analysis import analysis_page
 from sottovoce.runs import Run, find, folder_of
+from sottovoce.steps import seeded
 from sottovoce.studies.chunks import Unfinished, sharing
 from sottovoce.tasks import TASKS
 from sottovoce.tasks.task import material

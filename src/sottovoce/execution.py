@@ -1,14 +1,12 @@
 """Doing what recipes say: each point of a grid once, by one process at a time, and on from where it was stopped."""
 
 import contextlib
-import random
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from sottovoce.cards import describe
-from sottovoce.costs import gain
 from sottovoce.data.utterance import manifest_hash
 from sottovoce.errors import SottovoceError
 from sottovoce.files import MARK, Busy, atomic_write, claimed, leads, tidy, working_in
@@ -18,12 +16,11 @@ from sottovoce.methods import METHODS
 from sottovoce.models.hub import save
 from sottovoce.names import get_data, get_model, model_stamp
 from sottovoce.preflight import check_run, some, told_in_words
-from sottovoce.progress import bar, ignored, told_to
+from sottovoce.progress import bar
 from sottovoce.recipe import Recipe, Step, with_data
 from sottovoce.registry import Entry, Registry, parse_step
 from sottovoce.runs import Run, find, folder_of, measurements_in, version_of
-from sottovoce.tables import lasting
-from sottovoce.training import training_time, trainings
+from sottovoce.steps import announced, seeded, set_seed, take_steps
 
 ROWS = "rows.jsonl"  # of a measure that is done, until its run is
 
@@ -56,6 +53,32 @@ def run(
         >>> done.measurements()[0].value
         3092192
     """
+    named: dict[str, Any] = {"model": model, "data": data, "changes": changes, "limit": limit, "skip_bad": skip_bad}
+    points, known, stamps = prepared(recipe, root, dry=dry, log=log, **named)
+    if dry:
+        return []
+    return execute_all(points, root, tools=Tools(read=known.__getitem__), extra_hash=stamps, log=log)
+
+
+def prepared(
+    recipe: Recipe | Mapping[str, Any] | str | Path,
+    root: str | Path,
+    *,
+    model: str | None = None,
+    data: str | None = None,
+    changes: Mapping[str, Any] | None = None,
+    limit: int | None = None,
+    dry: bool = False,
+    skip_bad: bool = False,
+    log: Callable[[str], object] = print,
+) -> tuple[list[Recipe], dict[str, Sequence[Any]], dict[str, str]]:
+    """The points of a recipe, looked at before any work; their data by name; what belongs to the hashes of their runs.
+
+    Example:
+        >>> points, known, stamps = prepared({"model": "random:small-hubert", "measures": ["size"]}, "runs")
+        >>> len(points), known
+        (1, {})
+    """
     whole = (recipe if isinstance(recipe, Recipe) else _read(recipe)).changed(changes or {})
     points = whole.points()
     named = {key: value for key, value in (("model", model), ("data", data)) if value is not None}
@@ -72,9 +95,7 @@ def run(
         check_run(point, root, methods=METHODS, measures=MEASURES, read=known.__getitem__)
     if dry:
         log(f"{len(points)} points, of which nothing was done: the recipe passes all that can be looked at before.")
-        return []
-    stamps = run_stamps(sorted({point.model for point in points}), known)
-    return execute_all(points, root, tools=Tools(read=known.__getitem__), extra_hash=stamps, log=log)
+    return points, known, run_stamps(sorted({point.model for point in points}), known)
 
 
 def run_stamps(models: Iterable[str], data: Mapping[str, Sequence[Any]]) -> dict[str, str]:
@@ -149,23 +170,33 @@ def save_again(model: Any, folder: Path) -> Path:
     return save(model, folder, overwrite=True)
 
 
-def gain_of(entry: Entry, before: Any, after: Any, data: Any) -> str:
-    """What a step brought on this machine, of those that may bring nothing; empty for all others."""
-    if not entry.reports_gain:
-        return ""
-    with bar("measuring what it brings"):
-        return f"{entry.name}: {gain(before, after, data)}."
+@dataclass(frozen=True)
+class Begun:
+    """A model behind the first steps of a recipe, and what the trainings in them took.
+
+    Example:
+        >>> Begun(model).steps
+        0
+    """
+
+    model: Any
+    steps: int = 0
+    trainings: tuple[Measurement, ...] = ()
 
 
 @dataclass(frozen=True)
 class Tools:
-    """What a recipe is done with: how names become models and data, how a model is saved, which methods there are."""
+    """What a recipe is done with: how names become models and data, how a model is saved, which methods there are.
+
+    `begin` may give a model behind some of a recipe's steps, where others have taken these already; else None.
+    """
 
     load: Callable[[str], Any] = get_model
     read: Callable[[str], Any] = get_data
     save: Callable[[Any, Path], object] = save_again
     methods: Registry = field(default_factory=lambda: METHODS)
     measures: Registry = field(default_factory=lambda: MEASURES)
+    begin: Callable[[Recipe], Begun | None] = lambda recipe: None
 
 
 def execute(
@@ -177,12 +208,14 @@ def execute(
     log: Callable[[str], object] = print,
     wait: Callable[[], object] = lambda: None,
     patient: bool = True,
+    later: bool = False,
 ) -> Run:
     """Do what a recipe without a grid says, or return the finished run of it.
 
     Checkpoints and caches of steps and measures lie in `work/` until the run is finished: a run that was stopped goes
     on where its training was. A run belongs to one process: another one waits until it is finished, or raises `Busy`
-    if it is not `patient`. `wait` returns when other processes, which may share in the work, have done with them.
+    if it is not `patient`. `wait` returns when other processes, which may share in the work, have done with them. With
+    `later`, measures that must have the machine for themselves are left out, and the run waits for them.
 
     Example:
         >>> for point in recipe.points():  # doctest: +SKIP
@@ -193,7 +226,7 @@ def execute(
         raise SottovoceError(f"this recipe is a grid of {len(recipe.points())} points; execute each of its points().")
     recipe.check(tools.methods, tools.measures)
     folder = folder_of(root, recipe, extra_hash)
-    work = lambda made: _Work(tools, made, recipe, log, wait).perform()  # noqa: E731
+    work = lambda made: _Work(tools, made, recipe, log, wait, later).perform()  # noqa: E731
     if not leads():
         return work(Run(folder)) if _finished(root, recipe, extra_hash) is None else Run(folder)
     done = _finished(root, recipe, extra_hash)
@@ -245,44 +278,6 @@ def execute_all(points: Iterable[Recipe], root: str | Path, **more: Any) -> list
     return [runs[number] for number in range(len(listed))]
 
 
-def take_steps(
-    model: Any,
-    data: Any,
-    steps: Sequence[Step],
-    *,
-    work: Path,
-    seed: int = 0,
-    methods: Registry = METHODS,
-    read: Callable[[str], Any] = get_data,
-    announce: Callable[[str], object] = lambda text: None,
-    report: Callable[[str], object] = lambda text: None,
-    timed: Callable[[Measurement], object] = lambda row: None,
-) -> Any:
-    """The model after some steps; the checkpoints of each lie in a folder of its own in `work`.
-
-    `announce` gets a line before each step, `report` what a step has to say of what came out, and what it brought on
-    this machine where that is not plain; `timed` a row of what the trainings of a step took, over all processes that
-    had a part in them.
-
-    Example:
-        >>> small = take_steps(model, None, [("drop_layers", {"keep": 9})], work=Path("work"))  # doctest: +SKIP
-    """
-    for number, (name, options) in enumerate(_announced("step", steps, seed, announce), start=1):
-        entry = methods[name]
-        own, options = with_data((name, options))
-        given = data if own is None else read(own)
-        place = working_in(work / f"step-{number}", shared=work)
-        with place, told_to(report if leads() else ignored), trainings() as found:
-            before, model = model, entry(model, given, **seeded(entry, options, seed))
-        if leads() and found:
-            row = training_time(number, name, found)
-            timed(row)
-            report(f"{name} trained for {lasting(row.value)} ({row.n:,} updates)")
-        if leads() and (text := gain_of(entry, before, model, given)):
-            report(text)
-    return model
-
-
 @dataclass(frozen=True)
 class _Work:
     """A run under way, and what it is done with."""
@@ -292,33 +287,26 @@ class _Work:
     recipe: Recipe
     log: Callable[[str], object]
     wait: Callable[[], object]
+    later: bool = False
 
     def perform(self) -> Run:
         """Do the steps and measures; of several processes that share in them, the first alone writes."""
         first, run, recipe, tools = leads(), self.run, self.recipe, self.tools
         try:
-            _seed(recipe.seed)
-            model = tools.load(recipe.model)
+            set_seed(recipe.seed)
             data = tools.read(recipe.data) if recipe.data is not None else None
-            more: dict[str, Any] = {
-                "seed": recipe.seed,
-                "methods": tools.methods,
-                "read": tools.read,
-                "announce": self.say,
-                "report": self.say,
-                "timed": self.timed,
-            }
-            model = take_steps(model, data, recipe.steps, work=run.folder / "work", **more)
-            if recipe.steps and first:
-                tools.save(model, run.folder / "model")
-            for number, (name, options) in enumerate(
-                _announced("measure", recipe.measures, recipe.seed, self.say), start=1
-            ):
+            model = self.made(data)
+            listed = list(enumerate(recipe.measures, start=1))
+            alone = [n for n, (name, options) in listed if self.later and tools.measures[name].is_alone(options)]
+            for number, name, options in announced("measure", recipe.measures, recipe.seed, self.say, without=alone):
                 rows = self.rows(number, name, options, model, data)
-                if first:
+                # What stands behind a measure that is left out is added with it.
+                if first and not any(left < number for left in alone):
                     run.add(rows)
             self.wait()
-            if first:
+            if first and alone:
+                run.wait()
+            elif first:
                 describe(model, run)
                 run.finish()
                 tidy(run.folder / "work")
@@ -329,6 +317,30 @@ class _Work:
                     run.fail(error)
             raise
         return run
+
+    def made(self, data: Any) -> Any:
+        """The model behind all steps: what an earlier attempt has saved, or what the steps that are left make."""
+        first, run, recipe, tools = leads(), self.run, self.recipe, self.tools
+        if run.record.get("made") is True:
+            return tools.load(str(run.folder / "model"))
+        begun = tools.begin(recipe) or Begun(tools.load(recipe.model))
+        for row in begun.trainings if first else ():
+            run.add_training(row)
+        more: dict[str, Any] = {
+            "seed": recipe.seed,
+            "methods": tools.methods,
+            "read": tools.read,
+            "announce": self.say,
+            "report": self.say,
+            "timed": self.timed,
+            "done": begun.steps,
+            "gains": not self.later,
+        }
+        model = take_steps(begun.model, data, recipe.steps, work=run.folder / "work", **more)
+        if recipe.steps and first:
+            tools.save(model, run.folder / "model")
+            run.note_made()
+        return model
 
     def rows(self, number: int, name: str, options: Mapping[str, Any], model: Any, data: Any) -> list[Measurement]:
         """What a measure says; what it said before the run was stopped lies in its folder and is read."""
@@ -365,27 +377,3 @@ def _finished(root: str | Path, recipe: Recipe, extra_hash: Mapping[str, str] | 
         return None
     _ = run.model  # refused where it is gone
     return run
-
-
-def seeded(entry: Entry, options: Mapping[str, Any], seed: int) -> dict[str, Any]:
-    """The options with the recipe's seed, for a function that takes one and is not given it."""
-    return {"seed": seed, **options} if entry.takes("seed") else dict(options)
-
-
-def _announced(kind: str, steps: Iterable[Step], seed: int, say: Callable[[str], object]) -> Iterable[Step]:
-    listed = list(steps)
-    for number, (name, options) in enumerate(listed, start=1):
-        given = ", ".join(f"{key}={value!r}" for key, value in options.items())
-        say(f"{kind} {number} of {len(listed)}: {name}({given})")
-        # Each starts from the seed, so that its outcome does not hang on how much chance was used before it.
-        _seed(seed)
-        yield name, options
-
-
-def _seed(seed: int) -> None:
-    import numpy
-    import torch
-
-    random.seed(seed)
-    numpy.random.seed(seed)
-    torch.manual_seed(seed)

@@ -42,12 +42,17 @@ class Entry:
     reports_gain: bool = False  # whether what it brings is for each machine to say
     shown: tuple[Shown, ...] = ()  # how a measure's rows are shown
     outline: Callable[..., Any] | None = None  # what a method makes of a model without numbers
+    alone: Callable[[Mapping[str, Any]], bool] | None = None  # with which options it must have the machine for itself
 
     @property
     def place(self) -> str:
         """Where the function is defined, as `file:line`."""
         code = inspect.unwrap(self.function).__code__
         return f"{code.co_filename}:{code.co_firstlineno}"
+
+    def is_alone(self, options: Mapping[str, Any]) -> bool:
+        """Whether it times something with these options, and so must not run beside other work."""
+        return self.alone is not None and self.alone(options)
 
     def takes(self, option: str) -> bool:
         """Whether the function has an option of this name."""
@@ -104,20 +109,22 @@ def register_method(
     paper: str = "",
     reports_gain: bool = False,
     outline: Callable[..., Any] | None = None,
+    alone: Callable[[Mapping[str, Any]], bool] | None = None,
 ) -> Callable[[Callable[..., R]], Callable[..., R]]:
     """Register a function `(model, data=None, *, options...) -> model`, which then works on a copy of the model.
 
     With `reports_gain` runs measure before and after it what it brings on this machine, and log that. `outline(model,
     **options)` makes of a model without numbers, in place, the shape that the method will leave, and refuses what the
     method would: so a recipe's options are checked against the shapes that its earlier steps will have made. It returns
-    False where that shape hangs on numbers or speech.
+    False where that shape hangs on numbers or speech. `alone(options)` says whether it times something, so that sweeps
+    leave it the machine.
 
     Example:
         >>> @register_method(paper="arXiv:2110.01900")  # doctest: +SKIP
         ... def drop_layers(model: Encoder, data: Data = None, *, keep: int) -> Encoder:
         ...     "Keep the first layers."
     """
-    return _decorator("method", name, paper=paper, reports_gain=reports_gain, outline=outline)
+    return _decorator("method", name, paper=paper, reports_gain=reports_gain, outline=outline, alone=alone)
 
 
 def register_measure(
@@ -127,12 +134,14 @@ def register_measure(
     version: int = 1,
     shares: bool = False,
     shown: Shown | Sequence[Shown] = (),
+    alone: Callable[[Mapping[str, Any]], bool] | None = None,
 ) -> Callable[[Callable[..., R]], Callable[..., R]]:
     """Register a function `(model, data=None, *, options...) -> list[Measurement]`.
 
     A new version says that its numbers cannot be compared with those of the one before; `shares`, that its passes are
     in chunks that any number of machines can divide among themselves; `shown`, what pages and tables make of its rows,
     and whether these speak for cuts (if not given: a plain table under the measure's name, and for none).
+    `alone(options)` says whether it times something, so that sweeps leave it the machine.
 
     Example:
         >>> flat = Shown("Flatness", (Lines("layer"),), better="lower")  # doctest: +SKIP
@@ -143,7 +152,7 @@ def register_measure(
     sections = (shown,) if isinstance(shown, Shown) else tuple(shown)
     if not all(isinstance(section, Shown) for section in sections):
         raise TypeError("write @register_measure(shown=Shown(...)), or give several of them in a list")
-    return _decorator("measure", name, paper=paper, version=version, shares=shares, shown=sections)
+    return _decorator("measure", name, paper=paper, version=version, shares=shares, shown=sections, alone=alone)
 
 
 def _decorator(kind: Kind, name: object, **about: Any) -> Callable[[Callable[..., R]], Callable[..., R]]:

@@ -28,7 +28,8 @@ from sottovoce.measurement import Measurement
 from sottovoce.recipe import Recipe
 from sottovoce.signals import STOPS, Stopped
 
-STATUSES = ("running", "finished", "stopped", "failed")
+ATTEMPT = "SOTTOVOCE_ATTEMPT"  # which sweep a process belongs to: what failed in it is not tried again in it
+STATUSES = ("running", "waiting", "finished", "stopped", "failed")
 # What may lie in a run's folder before its run.json does.
 FILES = ("recipe.yaml", "measurements.jsonl", MARK)
 
@@ -63,7 +64,9 @@ class Run:
         atomic_write(run.folder / "recipe.yaml", recipe.to_yaml())
         atomic_write(run.folder / "measurements.jsonl", "")
         record = {"status": "running", "hash": digest, "extra": dict(extra_hash or {}), "seed": recipe.seed}
-        record |= {"started": _now(), "finished": None, "error": None}
+        record |= {"started": _now(), "finished": None, "error": None, "attempt": os.environ.get(ATTEMPT, "")}
+        if (before := run.made_before()) is not None:
+            record |= {"made": True, "training": before.get("training", [])}
         record |= {name: version_of(name) for name in ("sottovoce", "torch", "transformers")}
         # The last file to appear: a folder with run.json has all that makes a run.
         run._write(record | {"python": platform.python_version(), "platform": platform.platform()})
@@ -122,6 +125,29 @@ class Run:
                 f"the run '{self.folder}' is finished, but its model is gone; delete the folder to run it again."
             )
         return None
+
+    def made_before(self) -> dict[str, Any] | None:
+        """What is known of a run that was stopped when its model was saved and not yet measured; None of all others.
+
+        Example:
+            >>> Run(Path("runs/nothing")).made_before() is None
+            True
+        """
+        if not (self.folder / "run.json").is_file() or not put_back(self.folder / "model").is_dir():
+            return None
+        try:
+            record = self.record
+        except SottovoceError:
+            return None
+        return record if record.get("made") is True else None
+
+    def note_made(self) -> None:
+        """Note that the steps are done and the model is saved: after a stop, a run goes on with its measures."""
+        self._write(self.record | {"made": True})
+
+    def wait(self) -> None:
+        """Mark the run as done but for what must be measured alone."""
+        self._write(self.record | {"status": "waiting"})
 
     def add(self, measurements: Iterable[Measurement]) -> None:
         """Append measurements; a crash, or a full disk, leaves those that were there before."""

@@ -5,14 +5,14 @@ import os
 import sys
 import tempfile
 
-from sottovoce.cli import analysis, exporting, listening, models, speech
+from sottovoce.cli import analysis, exporting, listening, models, speech, sweeping
 from sottovoce.cli.common import app, bars, err, out
 from sottovoce.errors import SottovoceError, explain_system_error, one_line
 from sottovoce.files import sweep
 from sottovoce.progress import shown_by
 from sottovoce.signals import Stopped, forget_stops, handled_by, raise_stopped, stop_behind
 
-COMMANDS = (analysis, exporting, listening, models, speech)  # importing them adds their commands to the app
+COMMANDS = (analysis, exporting, listening, models, speech, sweeping)  # importing them adds their commands to the app
 
 
 def main(arguments: list[str] | None = None) -> None:

@@ -176,10 +176,10 @@ def compress(
     if model is None:
         raise SottovoceError("compress by steps needs a model: a Hub id, a folder, or small-hubert or small-melhubert.")
     from sottovoce.cli.outputs import new_model
-    from sottovoce.execution import take_steps
     from sottovoce.names import get_data, get_model
     from sottovoce.preflight import check_run
     from sottovoce.registry import parse_step
+    from sottovoce.steps import take_steps
     from sottovoce.tables import short
 
     steps = [parse_step(text, sv.METHODS) for text in step or ()]

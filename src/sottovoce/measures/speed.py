@@ -25,7 +25,7 @@ from sottovoce.timing import CPU, in_turns, quartiles, synchronize, thread_count
 MOST = 10_000  # passes
 
 
-@register_measure("speed", shown=COST)
+@register_measure("speed", shown=COST, alone=lambda options: True)
 def speed(
     model: Any,
     data: Any = None,

@@ -1,5 +1,6 @@
 """Structured pruning with learned gates: paper 3's, DPHuBERT's, and for a time on the user's own machine."""
 
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -31,15 +32,19 @@ def outlined(
     **rest: Any,
 ) -> bool:
     """Whether the target can be met; which units go hangs on the training. A time is known only when it was taken."""
-    wanted = targets_of(target)
-    if any(each.cost == "latency" for each in wanted):
+    if takes_times({"target": target}):
         sites_of(model, units)
     else:
-        Pruning(model, units, wanted, gates, seed=seed)
+        Pruning(model, units, targets_of(target), gates, seed=seed)
     return False
 
 
-@register_method(outline=outlined, paper="arXiv 2302.14132, DPHuBERT (arXiv 2305.17651)")
+def takes_times(options: Mapping[str, Any]) -> bool:
+    """Whether one of its targets is a time."""
+    return any(each.cost == "latency" for each in targets_of(options["target"]))
+
+
+@register_method(outline=outlined, paper="arXiv 2302.14132, DPHuBERT (arXiv 2305.17651)", alone=takes_times)
 def prune_jointly(
     model: Any,
     data: Any = None,
