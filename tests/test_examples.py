@@ -7,6 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from conftest import tiny
@@ -32,6 +33,7 @@ ELSEWHERE = {
     "load": "the model is on the Hub",
     "euclidean_convexity": "it takes a minute",
     "export": "it takes half a minute; tests/test_export.py exports",
+    "transcribe": "no model here writes text; tests/test_streaming.py transcribes",
     "register_target": "a target that is registered stays",
     "register_measure": "docs/extending.md registers one, in a copy",
     "register_method": "docs/extending.md registers one, in a copy",
@@ -96,6 +98,7 @@ def test_the_example_of(name: str, place: Path, monkeypatch: pytest.MonkeyPatch)
         "sparse": lambda: sv.prune_weights(sv.load("my-model")),
         "batch": lambda: torch.randn(1, 16_000, generator=torch.Generator().manual_seed(0)),
         "mask": lambda: torch.ones(1, 16_000, dtype=torch.long),
+        "samples": lambda: np.random.default_rng(0).standard_normal(16_000).astype(np.float32),
         "objective": Line,
         "source": Numbers,
         "recipe": lambda: sv.Recipe("my-model", measures=(("size", {}),)),

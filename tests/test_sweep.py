@@ -231,12 +231,13 @@ def children(parent: int) -> list[int]:
 
 
 def test_nonsense_is_refused_before_any_work(place: Path, tmp_path: Path) -> None:
-    for options, words in (
+    cases: list[tuple[dict[str, Any], str]] = [
         ({"workers": 0}, "1 to 256 are wanted"),
         ({"threads": 0}, "at least 1 is wanted"),
         ({"changes": {"steps.2.keep": 1}}, "counted from 0"),
         ({"data": str(place / "nothing")}, "nothing"),
-    ):
+    ]
+    for options, words in cases:
         with pytest.raises(sv.SottovoceError, match=words):
             sv.sweep(grid(place), tmp_path / "runs", log=QUIET, **options)
     lines: list[str] = []

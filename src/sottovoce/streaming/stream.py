@@ -47,8 +47,9 @@ class Stream:
     Memory does not grow with the recording. What is shorter than a window and its right context is heard whole.
 
     Example:
-        >>> for part in stream(model)("interview.flac"):
-        ...     print(part.start, "".join(token.label for token in part.tokens))
+        >>> hears = stream(tuned, chunk=0.5)
+        >>> [part.end for part in hears(samples)]
+        [0.5, 1.0]
     """
 
     def __init__(self, runner: Runner, chunk: float, left: float, right: float) -> None:
@@ -170,6 +171,8 @@ def stream(
     window, without context.
 
     Example:
-        >>> parts = list(stream(sv.load("small-melhubert-keywords"), chunk=1.0)("speech.flac"))
+        >>> parts = list(stream(tuned, chunk=0.5)(samples))
+        >>> sorted(parts[0].outputs)
+        ['logits', 'probabilities']
     """
     return Stream(runner_of(model, threads=threads), chunk, left, right)

@@ -34,8 +34,8 @@ class Transcript:
     """What was said in a recording of so many seconds.
 
     Example:
-        >>> Transcript((Word("WE", 0.1, 0.2, 0.9), Word("CALL", 0.3, 0.5, 0.9)), 1.0).text
-        'WE CALL'
+        >>> Transcript((), 1.0).vtt()
+        'WEBVTT\\n'
     """
 
     words: tuple[Word, ...]

@@ -78,7 +78,7 @@ def sweep(
         >>> recipe = {"model": "random:small-hubert", "steps": [{"drop_layers": {}}], "measures": ["size"]}
         >>> runs = sweep({**recipe, "vary": {"steps.0.keep": [9, 6]}}, "runs", log=lambda text: None)
         >>> [run.measurements()[0].value for run in runs]
-        [4427744, 3092192]
+        [4426784, 3092192]
     """
     if not 1 <= workers <= MOST_WORKERS:
         raise SottovoceError(f"workers={workers}, but 1 to {MOST_WORKERS} are wanted.")
