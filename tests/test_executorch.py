@@ -93,14 +93,13 @@ def test_a_checked_folder_whose_lines_run_it(executorch: None, tmp_path: Path) -
     assert code[1] in DOCS.read_text(encoding="utf-8")
     place = tmp_path / "lines"
     shutil.copytree(made.folder, place)
-    for seconds in (0.0, LONGEST):  # the shortest and the longest
-        piece = np.resize(np.asarray(toys()[0].audio), max(about["shortest"], round(seconds * 16_000)))
-        soundfile.write(str(place / "speech.wav"), piece, 16_000, subtype="FLOAT")
-        said = subprocess.run([sys.executable, "-c", code[1]], cwd=place, capture_output=True, text=True, check=True)
-        shares = wanted_of(model)([piece])[0]["logits"]
-        shares = np.exp(shares) / np.exp(shares).sum()
-        assert said.stdout.split()[0] == LABELS[int(shares.argmax())]
-        assert float(said.stdout.split()[1]) == pytest.approx(float(shares.max()), rel=1e-4)
+    piece = np.resize(np.asarray(toys()[0].audio), round(LONGEST * 16_000))
+    soundfile.write(str(place / "speech.wav"), piece, 16_000, subtype="FLOAT")
+    said = subprocess.run([sys.executable, "-c", code[1]], cwd=place, capture_output=True, text=True, check=True)
+    shares = wanted_of(model)([piece])[0]["logits"]
+    shares = np.exp(shares) / np.exp(shares).sum()
+    assert said.stdout.split()[0] == LABELS[int(shares.argmax())]
+    assert float(said.stdout.split()[1]) == pytest.approx(float(shares.max()), rel=1e-4)
 
 
 BAD: dict[str, tuple[dict[str, Any], str]] = {
@@ -158,6 +157,11 @@ def test_every_head(executorch: None, family: str, head: str, tmp_path: Path) ->
         model = one_layer(family, head)
     except sv.SottovoceError:
         return  # Hugging Face has no such class
+    if (family, head) == ("wav2vec2-bert", "ForXVector"):  # its shortest audio has fewer frames than the head spans
+        with pytest.raises(sv.SottovoceError, match="--seconds"):
+            agrees(model, tmp_path / "model.pte", (16_000,))
+        agrees(model, tmp_path / "model.pte", (16_000,), seconds=1.0, bound=2e-3)
+        return
     agrees(model, tmp_path / "model.pte", (16_000, 9_123), bound=2e-3)
 
 

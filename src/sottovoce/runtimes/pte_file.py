@@ -1,5 +1,6 @@
 """Writing a model's graph as a file for ExecuTorch, and running it there."""
 
+import importlib
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -30,7 +31,7 @@ def lowering(graph: Graph) -> Iterator[None]:
         >>> with lowering(graph):
         ...     program = captured(graph)
     """
-    config: Any = needed("torch.fx.experimental._config")
+    config: Any = importlib.import_module("torch.fx.experimental._config")
     # Else the exporter asks for two frames and more, and memory is planned for another length than the longest.
     with quietly(), torch.no_grad(), eager(graph.model), config.patch(backed_size_oblivious=True):
         yield
@@ -69,6 +70,8 @@ def captured(graph: Graph, module: torch.nn.Module | None = None) -> torch.expor
         >>> len(captured(Graph(model, lengths=False)).graph.nodes)
         412
     """
+    from torch._dynamo.exc import UserError
+
     free = {1: torch.export.Dim("samples", min=graph.shortest, max=round(LONGEST * SAMPLE_RATE))}
     try:
         return torch.export.export(
