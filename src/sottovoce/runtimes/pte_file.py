@@ -70,7 +70,6 @@ def captured(graph: Graph, module: torch.nn.Module | None = None) -> torch.expor
         >>> len(captured(Graph(model, lengths=False)).graph.nodes)
         412
     """
-    from torch._dynamo.exc import UserError
 
     free = {1: torch.export.Dim("samples", min=graph.shortest, max=round(LONGEST * SAMPLE_RATE))}
     try:
