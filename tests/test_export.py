@@ -15,7 +15,7 @@ import onnx
 import pytest
 import soundfile
 import torch
-from conftest import edited
+from conftest import EDITS, edited
 from speech import toys
 
 import sottovoce as sv
@@ -340,6 +340,22 @@ def test_layouts_for_recognition_refuse_what_they_are_not_for(tmp_path: Path) ->
     for model, words in ((classifier(), "write text"), (sv.load(tmp_path / "plain"), "do_normalize=false")):
         with pytest.raises(sv.SottovoceError, match=words):
             sv.export(model, "sherpa-onnx", tmp_path / "out", check=False)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("edit", sorted(EDITS))
+def test_every_kind_in_bytes_passes_its_check(edit: str, tmp_path: Path) -> None:
+    """Parts that rounding changes too much stay as they are; what has no Linear to round says so."""
+    if edit == "use_exit":
+        return
+    model = with_head(edited("hubert", edit), "ForSequenceClassification", LABELS, task="keywords")
+    made = sv.export(model, "onnx", tmp_path / "words", data=toys(), precision="int8")
+    (worst,) = [max(row.value for row in made.measurements if row.metric == "distance")]
+    assert worst < 0.25
+    kept = onnx.load(str(tmp_path / "words" / "model.onnx")).graph.node
+    assert any(
+        node.op_type in ("MatMulInteger", "QLinearMatMul", "DynamicQuantizeMatMul", "DequantizeLinear") for node in kept
+    )
 
 
 def test_openvino_says_what_the_model_says(tmp_path: Path) -> None:

@@ -17,7 +17,7 @@ from sottovoce.models.front_end import LogMel
 from sottovoce.runtimes.fronts import GraphLogMel, SeamlessFront, WhisperFront, normalized
 from sottovoce.runtimes.graph import Graph
 from sottovoce.runtimes.onnx_file import write_onnx
-from sottovoce.runtimes.session import Session, batch_of
+from sottovoce.runtimes.session import OpenVinoSession, Session, batch_of
 
 # Odd numbers of samples and of frames of log-mel, one too short for a frame of real front ends.
 LENGTHS = (16_000, 9_123, 12_001, 5_040)
@@ -72,6 +72,12 @@ def in_torch(graph: Graph) -> Any:
 def in_onnx(graph: Graph, path: Path) -> Any:
     write_onnx(graph, path)
     session = Session(path)
+    return lambda audio: session.run(batch_of(audio, shortest=graph.shortest))
+
+
+def in_openvino(graph: Graph, path: Path) -> Any:
+    """The file that `in_onnx` wrote, in the other runtime."""
+    session = OpenVinoSession(path)
     return lambda audio: session.run(batch_of(audio, shortest=graph.shortest))
 
 
@@ -220,27 +226,29 @@ def test_onnx_runtime_says_of_any_batch_and_length_what_the_model_says(name: str
 @pytest.mark.slow
 @pytest.mark.parametrize("edit", sorted(EDITS))
 @pytest.mark.parametrize("family", sorted(TINY))
-def test_every_family_and_edit_in_onnx_runtime(family: str, edit: str, tmp_path: Path) -> None:
+def test_every_family_and_edit_in_both_runtimes(family: str, edit: str, tmp_path: Path) -> None:
     if not possible(family, edit) or edit == "use_exit":
         return
     head = "ForSequenceClassification" if family == "whisper" else "ForCTC"
     model = edited(family, edit, head=head)
     graph = Graph(model)
-    run = in_onnx(graph, tmp_path / "model.onnx")
-    for audio in (speech(), speech()[1:2]):
-        compare(model, run, graph.gives, audio, bound=2e-3 if family == "wav2vec2-bert" else 2e-5)
+    for opened in (in_onnx, in_openvino):
+        run = opened(graph, tmp_path / "model.onnx")
+        for audio in (speech(), speech()[1:2]):
+            compare(model, run, graph.gives, audio, bound=2e-3 if family == "wav2vec2-bert" else 5e-5)
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("head", ["", *HEADS[1:]])
 @pytest.mark.parametrize("family", sorted(TINY))
-def test_every_head_in_onnx_runtime(family: str, head: str, tmp_path: Path) -> None:
+def test_every_head_in_both_runtimes(family: str, head: str, tmp_path: Path) -> None:
     try:
         model = tiny(family, head=head, **(SMALL_HEADS if head == "ForXVector" else {}))
     except sv.SottovoceError:
         return
     graph = Graph(model)
-    compare(model, in_onnx(graph, tmp_path / "model.onnx"), graph.gives, speech(), bound=2e-3)
+    for opened in (in_onnx, in_openvino):
+        compare(model, opened(graph, tmp_path / "model.onnx"), graph.gives, speech(), bound=2e-3)
 
 
 def test_an_opset_that_is_too_old_is_refused(tmp_path: Path) -> None:
