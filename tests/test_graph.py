@@ -169,6 +169,21 @@ def test_log_mel_is_its_definition_at_every_parity_of_frames(samples: int) -> No
     np.testing.assert_allclose(found, wanted, atol=2e-5)
 
 
+def test_silence_with_an_offset_is_silence_however_a_runtime_sums(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Some add one number after another; of an offset of 0.7 that leaves more than the floor of log-mel."""
+
+    def in_turn(tensor: torch.Tensor, dim: int, keepdim: bool = False) -> torch.Tensor:
+        total = tensor.select(dim, 0)
+        for place in range(1, tensor.shape[dim]):
+            total = total + tensor.select(dim, place)
+        return (total / tensor.shape[dim]).unsqueeze(dim) if keepdim else total / tensor.shape[dim]
+
+    front = GraphLogMel(LogMel(bins=40, stack=2))
+    wanted = front(torch.zeros(1, 4_000))
+    monkeypatch.setattr(torch.Tensor, "mean", in_turn)
+    torch.testing.assert_close(front(torch.full((1, 4_000), 0.7)), wanted)
+
+
 def test_the_fronts_of_other_families_are_their_feature_extractors() -> None:
     audio = speech((16_000, 9_123))
     batch = {name: torch.from_numpy(value) for name, value in batch_of(audio).items()}

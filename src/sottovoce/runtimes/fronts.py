@@ -126,6 +126,8 @@ class KaldiLogMel(nn.Module):
     def forward(self, waveform: torch.Tensor) -> torch.Tensor:
         """(batch, samples) to (batch, frames, bins)."""
         frames = self.frames(waveform.float()) * SCALE
+        # Silence with an offset, as normalising leaves it, is then exactly zero, however a runtime sums.
+        frames = frames - frames[..., :1]
         frames = frames - frames.mean(-1, keepdim=True)
         before = torch.cat([frames[..., :1], frames[..., :-1]], dim=-1)
         return self.spectrum((frames - EMPHASIS * before) * self.window).clamp(min=FLOOR).log()
