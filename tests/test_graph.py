@@ -60,6 +60,8 @@ def compare(model: Any, run: Any, kind: str, audio: Sequence[np.ndarray], *, bou
 
 
 def in_torch(graph: Graph) -> Any:
+    """A graph in PyTorch, with noise behind the ends."""
+
     def run(audio: Sequence[np.ndarray]) -> dict[str, np.ndarray]:
         batch = {name: torch.from_numpy(value) for name, value in batch_of(audio, shortest=graph.shortest).items()}
         batch["waveform"][batch["waveform"] == 0] = 9.0  # what lies behind an end must not matter
@@ -173,6 +175,27 @@ def test_log_mel_is_its_definition_at_every_parity_of_frames(samples: int) -> No
     found = GraphLogMel(front)(torch.from_numpy(piece)[None])[0].T.numpy()
     assert found.shape == wanted.shape
     np.testing.assert_allclose(found, wanted, atol=2e-5)
+
+
+def test_silence_is_silence_to_log_mel_whatever_normalising_makes_of_it() -> None:
+    """Speech with an offset and a pause of zeros, which have an offset once the mean is taken."""
+    (loud,) = speech((16_000,))
+    loud[4_000:12_000] = 0.0
+    model = edited("hubert", "use_log_mel", head="ForCTC")
+    graph = Graph(model)
+    given = graph.inputs_of(torch.from_numpy(loud)[None], torch.tensor([16_000]))["input_values"]
+    fronts = [next(part for part in of.modules() if isinstance(part, GraphLogMel | LogMel)) for of in (graph, model)]
+    quiet = fronts[0](torch.zeros(1, 16_000))[0, :, 15:30]
+    assert torch.equal(fronts[0](given)[0, :, 15:30], quiet)
+    centered = normalized(torch.from_numpy(loud)[None], None)
+    torch.testing.assert_close(fronts[1](centered)[0, :, 15:30], quiet)
+    compare(model, lambda audio: batched(graph, audio), "tokens", [loud], bound=1e-3)
+
+
+def batched(graph: Graph, audio: Sequence[np.ndarray]) -> dict[str, np.ndarray]:
+    batch = {name: torch.from_numpy(value) for name, value in batch_of(audio, shortest=graph.shortest).items()}
+    with torch.no_grad():
+        return {name: value.numpy() for name, value in graph(**batch).items()}
 
 
 def test_the_fronts_of_other_families_are_their_feature_extractors() -> None:

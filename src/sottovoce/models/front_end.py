@@ -36,7 +36,9 @@ class LogMel(nn.Module):
     def forward(self, input_values: torch.Tensor) -> torch.Tensor:
         """(batch, samples) to (batch, stack x bins, frames); in float32 inside, since half precision has no FFT."""
         with torch.autocast(input_values.device.type, enabled=False):
-            frames = input_values.float().unfold(-1, WINDOW, SHIFT) * 2.0**15
+            frames = input_values.float().unfold(-1, WINDOW, SHIFT)
+            # Silence with an offset, as normalising leaves it, is then zeros, and no rounding of its mean is heard.
+            frames = (frames - frames[..., :1]) * 2.0**15
             frames = frames - frames.mean(-1, keepdim=True)
             before = torch.cat([frames[..., :1], frames[..., :-1]], dim=-1)
             spectrum = torch.fft.rfft((frames - 0.97 * before) * self.window.float(), n=FFT)

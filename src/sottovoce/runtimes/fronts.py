@@ -22,8 +22,11 @@ EMPHASIS = 0.97
 WHISPER_FLOOR, WHISPER_RANGE, WHISPER_SHIFT = 1e-10, 8.0, 4.0
 
 
-def normalized(waveform: torch.Tensor, lengths: torch.Tensor | None) -> torch.Tensor:
+def normalized(waveform: torch.Tensor, lengths: torch.Tensor | None, *, center: bool = True) -> torch.Tensor:
     """Each utterance with mean 0 and variance 1 over its own samples, and zeros behind them, where zeros have come.
+
+    Without `center` the mean stays: log-mel features take it from each frame anyway, and silence, which is zeros then,
+    is silence to them however a runtime rounds and sums.
 
     Example:
         >>> normalized(torch.tensor([[1.0, -1.0, 0.0]]), torch.tensor([2]))
@@ -32,11 +35,11 @@ def normalized(waveform: torch.Tensor, lengths: torch.Tensor | None) -> torch.Te
     if lengths is None:
         mean = waveform.mean(-1, keepdim=True)
         centred = waveform - mean
-        return centred * torch.rsqrt(centred.square().mean(-1, keepdim=True) + 1e-7)
+        return (centred if center else waveform) * torch.rsqrt(centred.square().mean(-1, keepdim=True) + 1e-7)
     inside = sample_mask(lengths, waveform.shape[1]).to(waveform.dtype)
     count = lengths[:, None].to(waveform.dtype)
     centred = (waveform - waveform.sum(-1, keepdim=True) / count) * inside
-    return centred * torch.rsqrt(centred.square().sum(-1, keepdim=True) / count + 1e-7)
+    return (centred if center else waveform) * torch.rsqrt(centred.square().sum(-1, keepdim=True) / count + 1e-7)
 
 
 def sample_mask(lengths: torch.Tensor, time: int) -> torch.Tensor:
@@ -143,18 +146,18 @@ class KaldiLogMel(nn.Module):
     def __init__(self, window: torch.Tensor, filters: torch.Tensor):
         super().__init__()
         self.frames, self.spectrum = Frames(), FoldedSpectrum(filters, FFT, SCALE * window, first=True)
-        # Of a frame and the sample before it: its mean, as far as it counts, and what is wrong with its first sample.
-        each = torch.zeros(2, 1, WINDOW + 1)
-        each[0, :, 1:] = (1.0 - EMPHASIS) / WINDOW
-        each[1, :, 0], each[1, :, 1] = EMPHASIS * SCALE * window[0], -EMPHASIS * SCALE * window[0]
-        self.each = nn.Buffer(each)
+        self.mean = nn.Buffer(torch.full((1, 1, WINDOW), (1.0 - EMPHASIS) / WINDOW))
 
     def forward(self, waveform: torch.Tensor) -> torch.Tensor:
         """(batch, samples) to (batch, frames, bins)."""
-        longer = torch.cat([waveform[:, :1], waveform], dim=-1).float()
-        less, first = F.conv1d(longer[:, None], self.each, stride=SHIFT).transpose(1, 2).split(1, dim=-1)
-        frames = self.frames(longer[:, 1:] - EMPHASIS * longer[:, :-1])
-        return self.spectrum(frames, less, first).clamp(min=FLOOR).log()
+        waveform = waveform.float()
+        means = F.conv1d(waveform[:, None], self.mean, stride=SHIFT).transpose(1, 2)
+        rises = EMPHASIS * (waveform - torch.cat([waveform[:, :1], waveform[:, :-1]], dim=-1))
+        starts = SHIFT * torch.arange(means.shape[1], device=waveform.device)
+        # The same number that stands in the frame, weighted by the same: where it must cancel, nothing is left of it.
+        first = -rises.index_select(1, starts)[..., None] * self.spectrum.window[-1]
+        frames = self.frames((1.0 - EMPHASIS) * waveform + rises)
+        return self.spectrum(frames, means, first).clamp(min=FLOOR).log()
 
 
 class GraphLogMel(nn.Module):

@@ -87,6 +87,7 @@ class Graph(nn.Module):
         self.model: Any = ready if self.gives != "states" else body.base
         if self.gives == "embedding" and not type(ready).__name__.endswith("ForXVector"):
             ready.classifier = nn.Identity()  # what it reads is what counts
+        self.centers = not any(isinstance(module, GraphLogMel) for module in ready.modules())
         self.front: Any = None
         if body.family.mel_input:
             self.front = WhisperFront(encoder.extractor)
@@ -137,7 +138,7 @@ class Graph(nn.Module):
         """What the model's own forward pass takes."""
         if self.front is not None:
             return self.front(waveform, lengths)
-        values = normalized(waveform, lengths) if self.normalizes else waveform
+        values = normalized(waveform, lengths, center=self.centers) if self.normalizes else waveform
         if lengths is None:
             return {"input_values": values}
         # Of a mask, models take only the sum; one of two numbers a row has it too, and no pass over the samples. That
