@@ -68,7 +68,7 @@ def test_every_file_of_a_processor_is_saved_again(beside: Path) -> None:
     for path in beside.iterdir():
         if path.name not in ("config.json", "model.safetensors"):
             assert (again / path.name).read_bytes() == path.read_bytes(), path.name
-    assert not {path.name for path in again.iterdir()} - {path.name for path in beside.iterdir()}
+    assert {path.name for path in again.iterdir()} - {path.name for path in beside.iterdir()} == {"README.md"}
     assert head_labels(sv.load(again))[5:] == ("a", "b")
     spoken = transformers.AutoProcessor.from_pretrained(again)
     assert spoken.tokenizer.decode([5, 0, 6]) == "ab" and spoken.feature_extractor.do_normalize is False

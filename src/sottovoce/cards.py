@@ -16,7 +16,7 @@ def describe(model: Any, run: Run) -> None:
     """
     card = run.folder / "model" / CARD
     if card.is_file():
-        atomic_write(card, model_card(model, run.folder.name, more=story(run)))
+        atomic_write(card, model_card(model, run.folder.name, source=run.recipe.model, more=story(run)))
 
 
 def story(run: Run) -> list[str]:

@@ -61,6 +61,7 @@ def stop_behind(error: BaseException) -> Stopped | None:
     """The wish to stop that came out as an error: compiled libraries take it for a fault of what they read.
 
     Example:
+        >>> forget_stops()
         >>> stop_behind(ValueError("invalid header")) is None
         True
     """

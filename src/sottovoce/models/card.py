@@ -64,14 +64,18 @@ def shown_name(name: str) -> str:
     return Path(name).name if Path(name).exists() or Path(name).is_absolute() else name
 
 
-def model_card(model: Any, title: str, *, more: Sequence[str] = ()) -> str:
-    """The text of a saved model's `README.md`; `more` is what else is known of it, as lines of Markdown.
+def model_card(model: Any, title: str, *, source: str | None = None, more: Sequence[str] = ()) -> str:
+    """The text of a saved model's `README.md`.
+
+    `source` is the model that it was made of, if that is not what it was loaded as; `more` is what else is known of it,
+    as lines of Markdown.
 
     Example:
         >>> model_card(sv.new("hubert"), "small").splitlines()[0]
         '---'
     """
-    body, source = Anatomy(model), getattr(model, "name_or_path", "") or ""
+    body = Anatomy(model)
+    source = (getattr(model, "name_or_path", "") or "") if source is None else source
     kind, labels = type(model).__name__, head_labels(model)
     irregular = getattr(model.config, KEY, None)
     pipeline = next((found for head, found in PIPELINES.items() if kind.endswith(head)), FEATURES)
