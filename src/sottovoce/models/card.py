@@ -75,13 +75,13 @@ def model_card(model: Any, title: str, *, source: str | None = None, more: Seque
         '---'
     """
     body = Anatomy(model)
-    source = (getattr(model, "name_or_path", "") or "") if source is None else source
+    made_of: str = (getattr(model, "name_or_path", "") or "") if source is None else source
     kind, labels = type(model).__name__, head_labels(model)
     irregular = getattr(model.config, KEY, None)
     pipeline = next((found for head, found in PIPELINES.items() if kind.endswith(head)), FEATURES)
-    head = metadata(source, body.name, pipeline=pipeline, library="sottovoce" if irregular else "transformers")
+    head = metadata(made_of, body.name, pipeline=pipeline, library="sottovoce" if irregular else "transformers")
     count = sum(parameter.numel() for parameter in model.parameters())
-    origin = f", made of `{shown_name(source)}`" if source else ""
+    origin = f", made of `{shown_name(made_of)}`" if made_of else ""
     task = getattr(model.config, TASK, None)
     text = [
         f"# {title}",
