@@ -100,18 +100,18 @@ def test_times_come_last_and_alone(place: Path, tmp_path: Path) -> None:
     worker = threading.Thread(target=work, args=(sweep,), daemon=True)
     worker.start()
     until = time.monotonic() + 120
-    while {status(sweep.run(n)) for n in range(4)} != {"waiting"}:
-        assert time.monotonic() < until, [status(sweep.run(n)) for n in range(4)]
+    while {status(sweep.runs[n]) for n in range(4)} != {"waiting"}:
+        assert time.monotonic() < until, [status(sweep.runs[n]) for n in range(4)]
         time.sleep(0.1)
     time.sleep(0.5)
     for number in range(4):
-        assert status(sweep.run(number)) == "waiting" and sweep.run(number).model is not None
-        assert {row.measure for row in sweep.run(number).measurements()} == {"size"}
+        assert status(sweep.runs[number]) == "waiting" and sweep.runs[number].model is not None
+        assert {row.measure for row in sweep.runs[number].measurements()} == {"size"}
     beside.__exit__(None, None, None)
     worker.join(timeout=120)
     for number in range(4):
-        measures = list(dict.fromkeys(row.measure for row in sweep.run(number).measurements()))
-        assert measures == ["size", "speed", "keywords"] and sweep.run(number).finished
+        measures = list(dict.fromkeys(row.measure for row in sweep.runs[number].measurements()))
+        assert measures == ["size", "speed", "keywords"] and sweep.runs[number].finished
 
 
 def status(run: Run) -> str:
@@ -136,16 +136,16 @@ def test_a_failed_point_is_on_record_and_the_others_are_done(
     monkeypatch.setenv(ATTEMPT, "first")
     sweep = Sweep.of(recipe.points(), tmp_path, Tools(save=fails), {})
     work(sweep)
-    states = [state_of(sweep.run(number)) for number in range(4)]
+    states = [state_of(sweep.runs[number]) for number in range(4)]
     assert states == ["done", "failed", "done", "failed"]
-    assert "no memory is left" in sweep.run(1).record["error"]
-    assert not (sweep.run(1).folder / "model").exists()
+    assert "no memory is left" in sweep.runs[1].record["error"]
+    assert not (sweep.runs[1].folder / "model").exists()
     broken["on"] = False
     work(sweep)  # in the same sweep it is not tried again
-    assert [state_of(sweep.run(number)) for number in range(4)] == states
+    assert [state_of(sweep.runs[number]) for number in range(4)] == states
     monkeypatch.setenv(ATTEMPT, "second")
     work(sweep)
-    assert {state_of(sweep.run(number)) for number in range(4)} == {"done"}
+    assert {state_of(sweep.runs[number]) for number in range(4)} == {"done"}
 
 
 def test_a_beginning_that_fails_fails_its_users_alone(
@@ -167,10 +167,10 @@ def test_a_beginning_that_fails_fails_its_users_alone(
     work(sweep)
     for number, point in enumerate(sweep.points):
         failed = point.steps[0][1]["task"] == "speakers"
-        assert state_of(sweep.run(number)) == ("failed" if failed else "done")
+        assert state_of(sweep.runs[number]) == ("failed" if failed else "done")
         if failed:
-            assert "first steps failed" in sweep.run(number).record["error"]
-            assert "no room" in sweep.run(number).record["error"]
+            assert "first steps failed" in sweep.runs[number].record["error"]
+            assert "no room" in sweep.runs[number].record["error"]
 
 
 SCRIPT = """

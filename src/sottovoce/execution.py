@@ -53,42 +53,54 @@ def run(
         >>> done.measurements()[0].value
         3092192
     """
-    named: dict[str, Any] = {"model": model, "data": data, "changes": changes, "limit": limit, "skip_bad": skip_bad}
-    points, known, stamps = prepared(recipe, root, dry=dry, log=log, **named)
+    given = Given(model, data, changes, limit, skip_bad)
+    points, known, stamps = prepared(recipe, root, given, dry=dry, log=log)
     if dry:
         return []
     return execute_all(points, root, tools=Tools(read=known.__getitem__), extra_hash=stamps, log=log)
 
 
+@dataclass(frozen=True)
+class Given:
+    """What is given beside a recipe: another model, other data and values, fewer utterances, and none that is bad.
+
+    Example:
+        >>> Given(limit=100).model is None
+        True
+    """
+
+    model: str | None = None
+    data: str | None = None
+    changes: Mapping[str, Any] | None = None
+    limit: int | None = None
+    skip_bad: bool = False
+
+
 def prepared(
     recipe: Recipe | Mapping[str, Any] | str | Path,
     root: str | Path,
+    given: Given,
     *,
-    model: str | None = None,
-    data: str | None = None,
-    changes: Mapping[str, Any] | None = None,
-    limit: int | None = None,
     dry: bool = False,
-    skip_bad: bool = False,
     log: Callable[[str], object] = print,
 ) -> tuple[list[Recipe], dict[str, Sequence[Any]], dict[str, str]]:
     """The points of a recipe, looked at before any work; their data by name; what belongs to the hashes of their runs.
 
     Example:
-        >>> points, known, stamps = prepared({"model": "random:small-hubert", "measures": ["size"]}, "runs")
+        >>> points, known, stamps = prepared({"model": "random:small-hubert", "measures": ["size"]}, "runs", Given())
         >>> len(points), known
         (1, {})
     """
-    whole = (recipe if isinstance(recipe, Recipe) else _read(recipe)).changed(changes or {})
+    whole = (recipe if isinstance(recipe, Recipe) else _read(recipe)).changed(given.changes or {})
     points = whole.points()
-    named = {key: value for key, value in (("model", model), ("data", data)) if value is not None}
+    named = {key: value for key, value in (("model", given.model), ("data", given.data)) if value is not None}
     if named:
         changed = [Recipe.from_dict({**point.to_dict(), **named}) for point in points]
         points = list({point.hash(): point for point in changed}.values())  # what varied may be replaced now
     for point in points:
         point.check(METHODS, MEASURES)
     names = sorted({name for point in points for name in point.data_names()})
-    known = {name: some(get_data(name, skip_bad=skip_bad, tell=log), limit, whole.seed) for name in names}
+    known = {name: some(get_data(name, skip_bad=given.skip_bad, tell=log), given.limit, whole.seed) for name in names}
     for number, point in enumerate(points, start=1):
         if dry:
             log(f"point {number} of {len(points)}: {told_in_words(point)}")
@@ -268,14 +280,26 @@ def execute_all(points: Iterable[Recipe], root: str | Path, **more: Any) -> list
                     raise
                 failed[number] = error
                 tell(f"point {number + 1} of {len(listed)} failed: {error}")
-    if failed:
-        numbers = ", ".join(str(number + 1) for number in sorted(failed))
-        first = failed[min(failed)]
-        raise SottovoceError(
-            f"{len(failed)} of {len(listed)} points failed ({numbers}), the others are finished; the first because: "
-            f"{str(first).rstrip('.')}. The same command tries them again."
-        ) from first
+    refuse_failed(failed, len(listed))
     return [runs[number] for number in range(len(listed))]
+
+
+def refuse_failed(failed: Mapping[int, Exception | str], points: int) -> None:
+    """An error where points of a grid failed, with their numbers and the reason of the first.
+
+    Example:
+        >>> refuse_failed({1: "the disk is full."}, 9)
+        Traceback (most recent call last):
+        sottovoce.errors.SottovoceError: 1 of 9 points failed (2), the others are finished; the first because: ...
+    """
+    if not failed:
+        return
+    first = failed[min(failed)]
+    numbers = ", ".join(str(number + 1) for number in sorted(failed))
+    raise SottovoceError(
+        f"{len(failed)} of {points} points failed ({numbers}), the others are finished; the first because: "
+        f"{str(first).rstrip('.')}. The same command tries them again."
+    ) from (first if isinstance(first, Exception) else None)
 
 
 @dataclass(frozen=True)

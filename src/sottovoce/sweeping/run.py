@@ -9,7 +9,7 @@ import sys
 import threading
 import time
 import uuid
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,7 +18,7 @@ from typing import Any
 import torch
 
 from sottovoce.errors import SottovoceError
-from sottovoce.execution import Tools, prepared
+from sottovoce.execution import Given, Tools, prepared, refuse_failed
 from sottovoce.files import Busy, claimed, holder
 from sottovoce.names import get_data
 from sottovoce.preflight import some
@@ -26,8 +26,8 @@ from sottovoce.progress import bar
 from sottovoce.recipe import Recipe
 from sottovoce.runs import ATTEMPT, Run
 from sottovoce.signals import Stopped, handled_by, raise_stopped
-from sottovoce.sweeping.stems import stems_of
 from sottovoce.sweeping.worker import Sweep, state_of, work
+from sottovoce.timing import thread_count
 
 LOOK = 0.5  # seconds between two looks at the workers
 MOST_WORKERS = 256
@@ -84,19 +84,19 @@ def sweep(
         raise SottovoceError(f"workers={workers}, but 1 to {MOST_WORKERS} are wanted.")
     if threads is not None and threads < 1:
         raise SottovoceError(f"threads={threads}, but at least 1 is wanted.")
-    named: dict[str, Any] = {"model": model, "data": data, "changes": changes, "limit": limit, "skip_bad": skip_bad}
-    points, known, stamps = prepared(recipe, root, dry=dry, log=log, **named)
-    tell_stems(points, log)
-    if dry:
-        return []
+    given = Given(model, data, changes, limit, skip_bad)
+    points, known, stamps = prepared(recipe, root, given, dry=dry, log=log)
     if workers > 1 or threads is not None:
         threads = threads or max(1, (os.cpu_count() or 1) // workers)
         stamps |= {"threads": str(threads)}
     place = Path(root)
     whole = Sweep.of(points, place, Tools(read=known.__getitem__), stamps, log=log)
+    tell_stems(whole)
+    if dry:
+        return []
     with an_attempt(), counted(whole):
         if workers == 1:
-            with so_many_threads(threads):
+            with thread_count(threads):
                 work(whole)
         else:
             seed = points[0].seed
@@ -105,15 +105,15 @@ def sweep(
         return outcome(whole)
 
 
-def tell_stems(points: Sequence[Recipe], log: Callable[[str], object]) -> None:
+def tell_stems(sweep: Sweep) -> None:
     """Say which beginnings are shared.
 
     Example:
-        >>> tell_stems(recipe.points(), print)
+        >>> tell_stems(Sweep.of(recipe.points(), Path("runs"), Tools(), {}))
     """
-    for stem in stems_of(points):
+    for stem in sweep.stems:
         steps = ", ".join(name for name, _ in stem.recipe.steps)
-        log(f"{len(stem.users)} of {len(points)} points begin with {steps}, which is done once")
+        sweep.log(f"{len(stem.users)} of {len(sweep.points)} points begin with {steps}, which is done once")
 
 
 @contextmanager
@@ -124,18 +124,6 @@ def an_attempt() -> Iterator[None]:
         yield
     finally:
         os.environ.pop(ATTEMPT, None)
-
-
-@contextmanager
-def so_many_threads(threads: int | None) -> Iterator[None]:
-    """PyTorch's threads, and then as many as before."""
-    before = torch.get_num_threads()
-    if threads is not None:
-        torch.set_num_threads(threads)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)
 
 
 @contextmanager
@@ -150,7 +138,7 @@ def counted(sweep: Sweep) -> Iterator[None]:
             while True:
                 last = ended.wait(LOOK)
                 with contextlib.suppress(SottovoceError, OSError):
-                    states = [state_of(sweep.run(number)) for number in range(len(sweep.points))]
+                    states = [state_of(run) for run in sweep.runs]
                     now, failed = states.count("done"), states.count("failed")
                     first = now if first is None else first
                     each = (time.monotonic() - begun) / (now - first) if now > first else 0.0
@@ -190,7 +178,7 @@ def supervise(sweep: Sweep, task: Task, workers: int) -> None:
                 if process.exitcode != 0:
                     mark_lost(sweep, process.exitcode)
                     # One that ends by itself with a fault would do so again; it has said why.
-                    left = any(state_of(sweep.run(number)) == "open" for number in range(len(sweep.points)))
+                    left = any(state_of(run) == "open" for run in sweep.runs)
                     if (process.exitcode or 0) < 0 and left:
                         alive.append(start())
     finally:
@@ -219,8 +207,7 @@ def threads_in_environment(threads: int) -> Iterator[None]:
 def mark_lost(sweep: Sweep, code: int | None) -> None:
     """Write into the record of a run whose worker has died that it has, so that no other worker dies of it now."""
     name = signal.Signals(-code).name if code is not None and code < 0 else f"exit code {code}"
-    runs = [sweep.run(number) for number in range(len(sweep.points))] + [sweep.stem_run(stem) for stem in sweep.stems]
-    for run in runs:
+    for run in (*sweep.runs, *map(sweep.stem_run, sweep.stems)):
         if not (run.folder / "run.json").is_file() or run.record["status"] != "running":
             continue
         if run.record.get("attempt") != os.environ.get(ATTEMPT) or holder(run.folder) is not None:
@@ -263,14 +250,17 @@ def end_with(parent: int) -> None:
 
 def outcome(sweep: Sweep) -> list[Run]:
     """The finished runs, or what failed."""
-    runs = [sweep.run(number) for number in range(len(sweep.points))]
-    failed = [number for number, run in enumerate(runs) if state_of(run) != "done"]
-    if not failed:
-        return runs
-    begun = (runs[failed[0]].folder / "run.json").is_file()
-    first = runs[failed[0]].record["error"] if begun else "no worker got as far as to begin it"
-    numbers = ", ".join(str(number + 1) for number in failed)
-    raise SottovoceError(
-        f"{len(failed)} of {len(runs)} points failed ({numbers}), the others are finished; the first because: "
-        f"{str(first).rstrip('.')}. The same command tries them again."
-    )
+    failed = {number: state_told(run) for number, run in enumerate(sweep.runs) if state_of(run) != "done"}
+    refuse_failed(failed, len(sweep.runs))
+    return list(sweep.runs)
+
+
+def state_told(run: Run) -> str:
+    """Why a point is not done.
+
+    Example:
+        >>> state_told(Run(Path("runs/nothing")))
+        'no worker got as far as to begin it'
+    """
+    begun = (run.folder / "run.json").is_file()
+    return str(run.record["error"]) if begun else "no worker got as far as to begin it"

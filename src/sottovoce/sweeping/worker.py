@@ -27,11 +27,12 @@ class Sweep:
     """The points of a grid, where their runs go, and what they are done with.
 
     Example:
-        >>> Sweep(recipe.points(), Path("runs"), Tools(), {}).stems
+        >>> Sweep.of(recipe.points(), Path("runs"), Tools(), {}).stems
         ()
     """
 
     points: tuple[Recipe, ...]
+    runs: tuple[Run, ...]
     root: Path
     tools: Tools
     stamps: Mapping[str, str]
@@ -41,11 +42,8 @@ class Sweep:
     @classmethod
     def of(cls, points: Sequence[Recipe], root: Path, tools: Tools, stamps: Mapping[str, str], **more: Any) -> "Sweep":
         """A sweep with the beginnings that its points share."""
-        return cls(tuple(points), root, tools, stamps, stems=tuple(stems_of(points)), **more)
-
-    def run(self, number: int) -> Run:
-        """A point's run, whether it was begun or not."""
-        return Run(folder_of(self.root, self.points[number], self.stamps))
+        runs = tuple(Run(folder_of(root, point, stamps)) for point in points)  # begun or not
+        return cls(tuple(points), runs, root, tools, stamps, stems=tuple(stems_of(points)), **more)
 
     def stem_run(self, stem: Stem) -> Run:
         """The run of a beginning."""
@@ -91,21 +89,24 @@ def work(sweep: Sweep) -> None:
 
 def step(sweep: Sweep, number: int, *, later: bool) -> State:
     """Do what can be done of a point now, and say how it stands."""
-    run = sweep.run(number)
+    run = sweep.runs[number]
     state = state_of(run)
     if state != "open":
         return state
     if later and run_waits(run):
         return "done"
     with machine(alone=not later, told=lambda: sweep.log("waiting until nobody else works on this machine")):
-        for stem in chain(sweep.stems, number):
-            if state_of(sweep.stem_run(stem)) == "failed":
+        last: Stem | None = None
+        for stem in chain(sweep.stems, number) if run.made_before() is None else ():
+            state = state_of(sweep.stem_run(stem))
+            if state == "open":
+                state = attempt(sweep, stem.recipe, sweep.root / STEMS, behind(sweep, last), later=False)
+            if state == "busy":
+                return state
+            last = stem
+            if state == "failed":
                 break
-            if state_of(sweep.stem_run(stem)) == "done" or run_made(run):
-                continue
-            if attempt(sweep, stem.recipe, sweep.root / STEMS, begun_by(sweep, stem), later=False) == "busy":
-                return "busy"
-        return attempt(sweep, sweep.points[number], sweep.root, begun_by(sweep, None, number), later=later)
+        return attempt(sweep, sweep.points[number], sweep.root, behind(sweep, last), later=later)
 
 
 def attempt(sweep: Sweep, recipe: Recipe, root: Path, begin: Callable[[Recipe], Begun | None], *, later: bool) -> State:
@@ -128,20 +129,17 @@ def attempt(sweep: Sweep, recipe: Recipe, root: Path, begin: Callable[[Recipe], 
     return "done"
 
 
-def begun_by(sweep: Sweep, own: Stem | None, number: int | None = None) -> Callable[[Recipe], Begun | None]:
-    """What gives the model behind the longest beginning that a recipe shares with others and is not itself."""
-    stems = [stem for stem in sweep.stems if (own.users[0] if own is not None else number) in stem.users]
-    shorter = [stem for stem in stems if own is None or len(stem.recipe.steps) < len(own.recipe.steps)]
+def behind(sweep: Sweep, stem: Stem | None) -> Callable[[Recipe], Begun | None]:
+    """What gives the model behind a beginning, if there is one; where that has failed, what begins with it fails."""
 
     def begin(recipe: Recipe) -> Begun | None:
-        if not shorter:
+        if stem is None:
             return None
-        run = sweep.stem_run(shorter[-1])
+        run = sweep.stem_run(stem)
         if state_of(run) == "failed":
             raise SottovoceError(f"its first steps failed in '{run.folder}': {run.record['error']}")
         assert run.model is not None
-        model = sweep.tools.load(str(run.model))
-        return Begun(model, len(shorter[-1].recipe.steps), tuple(run.trainings))
+        return Begun(sweep.tools.load(str(run.model)), len(stem.recipe.steps), tuple(run.trainings))
 
     return begin
 
@@ -156,16 +154,6 @@ def run_waits(run: Run) -> bool:
     return (run.folder / "run.json").is_file() and run.record["status"] == "waiting"
 
 
-def run_made(run: Run) -> bool:
-    """Whether the model of a run is there, so that nothing before it is needed any more.
-
-    Example:
-        >>> run_made(Run(Path("runs/nothing")))
-        False
-    """
-    return run.made_before() is not None
-
-
 def tidy_stems(sweep: Sweep) -> None:
     """Remove the models behind beginnings whose users are all done; those of failed ones stay for another attempt.
 
@@ -174,7 +162,7 @@ def tidy_stems(sweep: Sweep) -> None:
     """
     for stem in sweep.stems:
         run = sweep.stem_run(stem)
-        if not run.folder.is_dir() or not all(state_of(sweep.run(number)) == "done" for number in stem.users):
+        if not run.folder.is_dir() or not all(state_of(sweep.runs[number]) == "done" for number in stem.users):
             continue
         with contextlib.suppress(Busy), claimed(run.folder, "tidying"):
             # The claim goes last; without its record first, what is left is no run that somebody could use.
