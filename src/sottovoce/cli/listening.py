@@ -2,7 +2,7 @@
 
 import sys
 from collections.abc import Iterable, Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -200,17 +200,12 @@ def written(made: Any, name: str, form: Format) -> str:
     return {"text": f"{made.text}\n", "srt": made.srt(), "vtt": made.vtt()}[form]
 
 
-class bad_ones:  # noqa: N801 (used as a function)
+@contextmanager
+def bad_ones(skip: bool) -> Iterator[None]:
     """With --skip-bad, a recording that cannot be heard is told of and left out."""
-
-    def __init__(self, skip: bool) -> None:
-        self.skip = skip
-
-    def __enter__(self) -> None:
-        pass
-
-    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> bool:
-        if self.skip and isinstance(error, SottovoceError):
-            tell(f"left out: {error}")
-            return True
-        return False
+    try:
+        yield
+    except SottovoceError as error:
+        if not skip:
+            raise
+        tell(f"left out: {error}")

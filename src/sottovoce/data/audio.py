@@ -117,18 +117,35 @@ def decode(audio: OpenAudio, longest: float = LONGEST) -> np.ndarray:
             f"{name} is {promised / rate:.0f} s long, more than {most / rate:g} s; cut it, or allow more."
         )
     blocks, there = list[np.ndarray](), 0
-    while True:
-        rest = BLOCK if promised is None else max(promised - there, 1)
-        block = audio.reader.read(min(rest, BLOCK // audio.channels), dtype="float32", always_2d=True)
-        if not len(block):
-            break
-        blocks.append(mono(block))
+    for block in decoded_blocks(audio):
+        blocks.append(block)
         there += len(block)
         if there > most:
             raise SottovoceError(f"{name} is longer than {most / rate:g} s; cut it, or allow more.")
-    if promised is not None and there < promised:
-        raise SottovoceError(f"{name} is cut off: {there} of {promised} samples are there; copy it again.")
     return blocks[0] if len(blocks) == 1 else np.concatenate([np.zeros(0, np.float32), *blocks])
+
+
+def decoded_blocks(audio: OpenAudio, size: int = BLOCK) -> Iterator[np.ndarray]:
+    """The samples of an open file as float32, the mean of its channels, so many at once of all channels together.
+
+    Refused, behind what is there: a file that holds less than its header says.
+
+    Example:
+        >>> with open_audio("speech.flac") as audio:
+        ...     sum(map(len, decoded_blocks(audio)))
+        48000
+    """
+    promised, there = audio.frames, 0
+    while True:
+        rest = size if promised is None else max(promised - there, 1)
+        count = max(1, min(rest, size // audio.channels))
+        block = audio.reader.read(count, dtype="float32", always_2d=True)
+        if not len(block):
+            break
+        there += len(block)
+        yield mono(block)
+    if promised is not None and there < promised:
+        raise SottovoceError(f"{audio.name} is cut off: {there} of {promised} samples are there; copy it again.")
 
 
 def duration(path: str | Path) -> float:
@@ -165,9 +182,7 @@ def as_speech(samples: np.ndarray, rate: int, *, name: str = "the audio") -> np.
     with np.errstate(over="ignore", invalid="ignore"):
         energy = float(np.dot(single, single))
     if not np.isfinite(energy):
-        finite = np.isfinite(single)
-        if not finite.all():
-            raise SottovoceError(f"{name} holds NaN or infinite samples, at {np.argmin(finite)} first; make it anew.")
+        check_finite_samples(single, name)
         loudest = float(np.abs(single).max())
         raise SottovoceError(f"{name} holds samples up to {loudest:.0e}, where 1 is as loud as can be; make it anew.")
     if energy == 0.0 and not single.any():
@@ -175,6 +190,20 @@ def as_speech(samples: np.ndarray, rate: int, *, name: str = "the audio") -> np.
     if rate != SAMPLE_RATE:
         single = soxr.resample(single, rate, SAMPLE_RATE, quality="HQ")
     return np.ascontiguousarray(single, dtype=np.float32)
+
+
+def check_finite_samples(samples: np.ndarray, name: str, begun: int = 0) -> None:
+    """Refuse NaN and infinity, and say where they are first; `begun` samples came before these.
+
+    Example:
+        >>> check_finite_samples(np.array([0.0, np.nan]), "a.wav", 5)
+        Traceback (most recent call last):
+        sottovoce.errors.SottovoceError: a.wav holds NaN or infinite samples, at 6 first; make it anew.
+    """
+    finite = np.isfinite(samples)
+    if not finite.all():
+        first = begun + int(np.argmin(finite))
+        raise SottovoceError(f"{name} holds NaN or infinite samples, at {first} first; make it anew.")
 
 
 def encode_flac(samples: np.ndarray, rate: int) -> bytes:

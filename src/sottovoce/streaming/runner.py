@@ -66,11 +66,8 @@ def runner_of(model: Any, *, threads: int | None = None) -> Runner:
     run = in_pytorch(model)
 
     def heard(piece: np.ndarray) -> dict[str, np.ndarray]:
-        with evaluating(model):
-            if threads is None:
-                return run(piece)
-            with thread_count(threads):
-                return run(piece)
+        with evaluating(model), thread_count(threads):
+            return run(piece)
 
     labels = head_labels(model, blank=BLANK, delimiter=DELIMITER)
     if gives(model) == "tokens" and BLANK not in labels:

@@ -1,7 +1,7 @@
 """Audio as it comes: blocks of mono samples at 16 kHz from a file of any length, an array, or anything that goes on."""
 
 import shutil
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO
@@ -9,7 +9,7 @@ from typing import BinaryIO
 import numpy as np
 import soxr
 
-from sottovoce.data.audio import RATES, SAMPLE_RATE, OpenAudio, mono, open_audio
+from sottovoce.data.audio import RATES, SAMPLE_RATE, OpenAudio, check_finite_samples, decoded_blocks, open_audio
 from sottovoce.data.own.row import is_audio
 from sottovoce.errors import SottovoceError
 from sottovoce.files import local_path, scratch
@@ -44,19 +44,12 @@ def decoded(file: OpenAudio) -> Iterator[np.ndarray]:
         ...     sum(map(len, decoded(file)))
         48000
     """
-    there = 0
-    change = resampler(file.rate)
-    while len(block := file.reader.read(max(1, BLOCK // file.channels), dtype="float32", always_2d=True)):
-        block = sound(mono(block), file.name, there)
+    there, change = 0, resampler(file.rate)
+    for block in decoded_blocks(file, BLOCK):
+        yield change(sound(block, file.name, there), False)
         there += len(block)
-        # What lies behind the promised end, tags taken for audio, is not heard.
-        yield change(block, False)
-        if file.frames is not None and there >= file.frames:
-            break
     if not there:
         raise SottovoceError(f"{file.name} holds no samples; leave it out.")
-    if file.frames is not None and there < file.frames:
-        raise SottovoceError(f"{file.name} is cut off: {there} of {file.frames} samples are there; copy it again.")
     yield change(np.zeros(0, np.float32), True)
 
 
@@ -78,20 +71,17 @@ def raw(file: BinaryIO, rate: int) -> Iterator[np.ndarray]:
     yield change(np.zeros(0, np.float32), True)
 
 
-class resampler:  # noqa: N801 (a function with a memory)
-    """Brings blocks of one recording to 16 kHz; called with each block and whether it is the last.
+def resampler(rate: int) -> Callable[[np.ndarray, bool], np.ndarray]:
+    """What brings blocks of one recording to 16 kHz; it is called with each block and whether it is the last.
 
     Example:
         >>> len(resampler(16_000)(np.zeros(9, np.float32), True))
         9
     """
-
-    def __init__(self, rate: int) -> None:
-        self.stream = None if rate == SAMPLE_RATE else soxr.ResampleStream(rate, SAMPLE_RATE, 1, quality="HQ")
-
-    def __call__(self, block: np.ndarray, last: bool) -> np.ndarray:
-        """The samples that are ready."""
-        return block if self.stream is None else self.stream.resample_chunk(block, last=last)
+    if rate == SAMPLE_RATE:
+        return lambda block, last: block
+    stream = soxr.ResampleStream(rate, SAMPLE_RATE, 1, quality="HQ")
+    return lambda block, last: stream.resample_chunk(block, last=last)
 
 
 def sound(block: np.ndarray, name: str, begun: int) -> np.ndarray:
@@ -104,9 +94,7 @@ def sound(block: np.ndarray, name: str, begun: int) -> np.ndarray:
     """
     if block.ndim != 1:
         raise SottovoceError(f"{name} has {block.ndim} dimensions, but one (time) is wanted.")
-    if not np.isfinite(block).all():
-        first = begun + int(np.argmin(np.isfinite(block)))
-        raise SottovoceError(f"{name} holds NaN or infinite samples, at {first} first; make it anew.")
+    check_finite_samples(block, name, begun)
     return block
 
 
