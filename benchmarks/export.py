@@ -8,6 +8,7 @@ takes three rounds.
 import sys
 import tempfile
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -17,9 +18,9 @@ from lib.records import ratio, record
 
 import sottovoce as sv
 from sottovoce.exporting.precision import groups_of, quantize_nodes
-from sottovoce.models.encoder import Encoder
 from sottovoce.runtimes.graph import Graph
 from sottovoce.runtimes.onnx_file import write_onnx
+from sottovoce.runtimes.pytorch import in_pytorch
 from sottovoce.runtimes.session import OpenVinoSession, Session, batch_of
 from sottovoce.timing import in_turns, thread_count
 
@@ -43,17 +44,6 @@ def models() -> dict[str, Any]:
     return teachers | mimics | {"hubert-base": sv.new("hubert-base").eval()}
 
 
-def in_pytorch(model: Any, piece: np.ndarray) -> Callable[[], Any]:
-    """A pass from samples to outputs."""
-    encoder = Encoder(model, outputs=True)
-
-    def run() -> Any:
-        inputs: dict[str, Any] = encoder.placed(encoder.inputs([piece]))
-        return model(input_values=inputs["input_values"])
-
-    return run
-
-
 def written(model: Any, folder: Path) -> dict[str, Path]:
     """A model's graph in single precision, and with bytes in its Linears."""
     graph, paths = Graph(model), {name: folder / f"{name}.onnx" for name in ("fp32", "int8")}
@@ -71,7 +61,7 @@ def passes(name: str, model: Any, paths: dict[str, Path], seconds: float, thread
         "onnxruntime int8": Session(paths["int8"], threads=threads),
         "openvino": OpenVinoSession(paths["fp32"], threads=threads),
     }
-    found = {f"{name}, pytorch": in_pytorch(model, piece)}
+    found: dict[str, Callable[[], Any]] = {f"{name}, pytorch": partial(in_pytorch(model), piece)}
     return found | {f"{name}, {kind}": lambda one=one: one.run(batch) for kind, one in sessions.items()}
 
 

@@ -100,6 +100,19 @@ def plain(rows: Sequence[Measurement]) -> tuple[list[str], list[list[str]]]:
     return [header[index] for index in kept], [[line[index] for index in kept] for line in lines]
 
 
+def by_measure(rows: Iterable[Measurement]) -> dict[str, list[Measurement]]:
+    """The rows of each measure, in the order in which they come.
+
+    Example:
+        >>> list(by_measure([Measurement("size", "parameters", 1), Measurement("macs", "macs", 2)]))
+        ['size', 'macs']
+    """
+    found: dict[str, list[Measurement]] = {}
+    for row in rows:
+        found.setdefault(row.measure, []).append(row)
+    return found
+
+
 def markdown(rows: Iterable[Measurement], *, most: int = 12) -> list[str]:
     """Measurements as Markdown, a table a measure, of which the first `most` rows are shown.
 
@@ -107,11 +120,8 @@ def markdown(rows: Iterable[Measurement], *, most: int = 12) -> list[str]:
         >>> markdown([Measurement("size", "parameters", 94_371_712)])[2:]
         ['| metric | value | n |', '|---|---|---|', '| parameters | 94,371,712 | 1 |']
     """
-    by_measure: dict[str, list[Measurement]] = {}
-    for row in rows:
-        by_measure.setdefault(row.measure, []).append(row)
     text: list[str] = []
-    for name, own in by_measure.items():
+    for name, own in by_measure(rows).items():
         header, lines = plain(own[:most])
         left = f", the first {most} of {len(own)} rows" if len(own) > most else ""
         text += [*([""] if text else []), f"`{name}`{left}", ""]
@@ -127,11 +137,8 @@ def measurement_tables(rows: Iterable[Measurement]) -> list[Table]:
         >>> measurement_tables(sv.size(model))[0].title
         'size: Cost'
     """
-    by_measure: dict[str, list[Measurement]] = {}
-    for row in rows:
-        by_measure.setdefault(row.measure, []).append(row)
     tables = []
-    for name, own in by_measure.items():
+    for name, own in by_measure(rows).items():
         header, lines = plain(own)
         title = sections_of(name)[0].title
         alike = title.lower() == name.lower()

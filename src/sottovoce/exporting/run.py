@@ -16,12 +16,13 @@ from sottovoce.exporting.target import ORIGINAL, TARGETS, Target, find_target
 from sottovoce.files import atomic_folder, check_writable, local_path
 from sottovoce.measurement import Measurement
 from sottovoce.measures.size import size
+from sottovoce.models.card import CARD
 from sottovoce.names import get_model
 from sottovoce.progress import bar
 from sottovoce.runtimes.graph import Graph, check_graph, gives
 from sottovoce.runtimes.onnx_file import LEAST_OPSET, OPSET, needed
 
-ROWS, CARD = "measurements.jsonl", "README.md"
+ROWS = "measurements.jsonl"
 FAILED = ".failed"
 
 

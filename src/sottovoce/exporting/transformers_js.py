@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import Any
 
 from sottovoce.errors import SottovoceError
+from sottovoce.exporting.card import PIPELINES
 from sottovoce.exporting.onnx import write_json
 from sottovoce.exporting.order import Order
 from sottovoce.exporting.target import needs_tokens, register_target
@@ -17,7 +18,6 @@ from sottovoce.tasks.kinds import BLANK, DELIMITER
 FILES = {"fp32": ("model.onnx", "fp32"), "fp16": ("model_fp16.onnx", "fp16"), "int8": ("model_quantized.onnx", "q8")}
 # To it a graph is a graph: every family that takes a waveform goes by the name of the first.
 KIND = "wav2vec2"
-PIPELINES = {"tokens": "automatic-speech-recognition", "classes": "audio-classification"}
 USAGE = """
 ```js
 import {{ pipeline }} from "@huggingface/transformers";

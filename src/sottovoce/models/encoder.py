@@ -213,7 +213,8 @@ def frame_mask(frames: torch.Tensor, time: int) -> torch.Tensor:
         tensor([[ True, False],
                 [ True,  True]])
     """
-    return torch.arange(time, device=frames.device)[None, :] < frames[:, None]
+    # Over samples, in a graph, integers of half the size take half of the time.
+    return torch.arange(time, device=frames.device, dtype=torch.int32)[None, :] < frames[:, None].int()
 
 
 def mean_over_time(state: torch.Tensor, frames: torch.Tensor) -> torch.Tensor:

@@ -11,6 +11,8 @@ SHIFT = 160  # 10 ms
 FFT = 512
 LOWEST = 20.0  # Hz, as Kaldi's filter banks
 FLOOR = torch.finfo(torch.float32).eps
+SCALE = 2.0**15  # Kaldi's samples are 16-bit integers
+EMPHASIS = 0.97  # of each sample, so much of the one before is taken
 
 
 class LogMel(nn.Module):
@@ -38,10 +40,10 @@ class LogMel(nn.Module):
         with torch.autocast(input_values.device.type, enabled=False):
             frames = input_values.float().unfold(-1, WINDOW, SHIFT)
             # Silence with an offset, as normalising leaves it, is then zeros, and no rounding of its mean is heard.
-            frames = (frames - frames[..., :1]) * 2.0**15
+            frames = (frames - frames[..., :1]) * SCALE
             frames = frames - frames.mean(-1, keepdim=True)
             before = torch.cat([frames[..., :1], frames[..., :-1]], dim=-1)
-            spectrum = torch.fft.rfft((frames - 0.97 * before) * self.window.float(), n=FFT)
+            spectrum = torch.fft.rfft((frames - EMPHASIS * before) * self.window.float(), n=FFT)
             energies = (spectrum.real.square() + spectrum.imag.square()) @ self.filters.float()
             features = (energies.clamp(min=FLOOR).log() - self.mean.float()) / self.std.float()
         batch, time, _ = features.shape

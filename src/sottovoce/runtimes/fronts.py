@@ -14,11 +14,9 @@ from torch import nn
 from torch.nn import functional as F
 
 from sottovoce.models.encoder import frame_mask
-from sottovoce.models.front_end import FFT, FLOOR, SHIFT, WINDOW, LogMel
+from sottovoce.models.front_end import EMPHASIS, FFT, FLOOR, SCALE, SHIFT, WINDOW, LogMel
 
 BLOCK = math.gcd(WINDOW, SHIFT)
-SCALE = 2.0**15
-EMPHASIS = 0.97
 WHISPER_FLOOR, WHISPER_RANGE, WHISPER_SHIFT = 1e-10, 8.0, 4.0
 
 
@@ -36,21 +34,10 @@ def normalized(waveform: torch.Tensor, lengths: torch.Tensor | None, *, center: 
         mean = waveform.mean(-1, keepdim=True)
         centred = waveform - mean
         return (centred if center else waveform) * torch.rsqrt(centred.square().mean(-1, keepdim=True) + 1e-7)
-    inside = sample_mask(lengths, waveform.shape[1]).to(waveform.dtype)
+    inside = frame_mask(lengths, waveform.shape[1]).to(waveform.dtype)
     count = lengths[:, None].to(waveform.dtype)
     centred = (waveform - waveform.sum(-1, keepdim=True) / count) * inside
     return (centred if center else waveform) * torch.rsqrt(centred.square().sum(-1, keepdim=True) / count + 1e-7)
-
-
-def sample_mask(lengths: torch.Tensor, time: int) -> torch.Tensor:
-    """`frame_mask` for as many positions as samples are: in integers of half the size.
-
-    Example:
-        >>> sample_mask(torch.tensor([1, 2]), 2)
-        tensor([[ True, False],
-                [ True,  True]])
-    """
-    return torch.arange(time, device=lengths.device, dtype=torch.int32)[None, :] < lengths[:, None].int()
 
 
 class Frames(nn.Module):
