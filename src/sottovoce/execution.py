@@ -19,7 +19,7 @@ from sottovoce.preflight import check_run, some, told_in_words
 from sottovoce.progress import bar
 from sottovoce.recipe import Recipe, Step, with_data
 from sottovoce.registry import Entry, Registry, parse_step
-from sottovoce.runs import Run, find, folder_of, measurements_in, version_of
+from sottovoce.runs import Run, find, folder_of, measurements_in, refuse_failed, version_of
 from sottovoce.steps import announced, seeded, set_seed, take_steps
 
 ROWS = "rows.jsonl"  # of a measure that is done, until its run is
@@ -282,24 +282,6 @@ def execute_all(points: Iterable[Recipe], root: str | Path, **more: Any) -> list
                 tell(f"point {number + 1} of {len(listed)} failed: {error}")
     refuse_failed(failed, len(listed))
     return [runs[number] for number in range(len(listed))]
-
-
-def refuse_failed(failed: Mapping[int, Exception | str], points: int) -> None:
-    """An error where points of a grid failed, with their numbers and the reason of the first.
-
-    Example:
-        >>> refuse_failed({1: "the disk is full."}, 9)
-        Traceback (most recent call last):
-        sottovoce.errors.SottovoceError: 1 of 9 points failed (2), the others are finished; the first because: ...
-    """
-    if not failed:
-        return
-    first = failed[min(failed)]
-    numbers = ", ".join(str(number + 1) for number in sorted(failed))
-    raise SottovoceError(
-        f"{len(failed)} of {points} points failed ({numbers}), the others are finished; the first because: "
-        f"{str(first).rstrip('.')}. The same command tries them again."
-    ) from (first if isinstance(first, Exception) else None)
 
 
 @dataclass(frozen=True)

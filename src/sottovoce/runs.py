@@ -272,6 +272,22 @@ def read_runs(folder: str | Path) -> list[Run]:
     return runs
 
 
+def refuse_failed(failed: Mapping[int, Exception | str], points: int) -> None:
+    """An error where points of a grid failed, with their numbers and the reason of the first.
+
+    Example:
+        >>> refuse_failed({}, 9)
+    """
+    if not failed:
+        return
+    first = failed[min(failed)]
+    numbers = ", ".join(str(number + 1) for number in sorted(failed))
+    raise SottovoceError(
+        f"{len(failed)} of {points} points failed ({numbers}), the others are finished; the first because: "
+        f"{str(first).rstrip('.')}. The same command tries them again."
+    ) from (first if isinstance(first, Exception) else None)
+
+
 def _now() -> str:
     return datetime.now(UTC).isoformat(timespec="seconds")
 

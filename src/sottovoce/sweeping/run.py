@@ -18,13 +18,13 @@ from typing import Any
 import torch
 
 from sottovoce.errors import SottovoceError
-from sottovoce.execution import Given, Tools, prepared, refuse_failed
+from sottovoce.execution import Given, Tools, prepared
 from sottovoce.files import Busy, claimed, holder
 from sottovoce.names import get_data
 from sottovoce.preflight import some
 from sottovoce.progress import bar
 from sottovoce.recipe import Recipe
-from sottovoce.runs import ATTEMPT, Run
+from sottovoce.runs import ATTEMPT, Run, refuse_failed
 from sottovoce.signals import Stopped, handled_by, raise_stopped
 from sottovoce.sweeping.worker import Sweep, state_of, work
 from sottovoce.timing import thread_count
